@@ -1,0 +1,650 @@
+"""Every loss: its value, slope and curvature in the raw prediction ``z``, and facts about it.
+
+A loss is one final class with a name. ``LOSSES`` is read off the classes; validation, error
+texts, docs and tests read ``LOSSES``. The facts, which solvers ask for instead of names:
+
+``targets``
+    what ``y`` is: "real", "nonnegative", "positive", "binary" (0 or 1), "sign" (-1 or 1), or
+    "class" (a code 0 .. K-1, for a loss that is joint over the outputs)
+``link``
+    the prediction is ``link^-1(z)``: "identity", "log", "logit" or "softmax"
+``smoothness``
+    "smooth" (has a curvature a solver can use) or "kinked" (piecewise linear)
+``curvature_bound``
+    the largest second derivative; infinite where there is none
+``parameters``
+    names and defaults of the constructor's arguments
+"""
+
+cimport cython
+from libc.math cimport INFINITY, NAN, cosh, exp, fabs, fmax, fmin, log, log1p, tanh
+
+import numpy as np
+
+# Beyond this exponent the log-link losses continue as straight lines, so that a wild step gives
+# a huge finite number instead of an overflow that would poison every sum after it.
+cdef double LARGEST_EXPONENT = 500.0
+
+
+cdef inline double exp_line(double z) noexcept nogil:
+    """exp(z), continued by its tangent beyond ``LARGEST_EXPONENT``."""
+    if z <= LARGEST_EXPONENT:
+        return exp(z)
+    return exp(LARGEST_EXPONENT) * (1.0 + z - LARGEST_EXPONENT)
+
+
+cdef inline double exp_slope(double z) noexcept nogil:
+    """Slope of ``exp_line``."""
+    return exp(fmin(z, LARGEST_EXPONENT))
+
+
+cdef inline double exp_curvature(double z) noexcept nogil:
+    """Second derivative of ``exp_line``."""
+    return exp(z) if z <= LARGEST_EXPONENT else 0.0
+
+
+cdef class Loss:
+    """Abstract: a loss of one raw prediction. See ``losses.pxd`` for what each method promises."""
+
+    name = None
+    targets = "real"
+    link = "identity"
+    smoothness = "smooth"
+    curvature_bound = INFINITY
+    parameters = {}
+    joint = False
+
+    cdef double value(self, double y, double z) noexcept nogil:
+        return NAN
+
+    cdef double derivative(self, double y, double z) noexcept nogil:
+        return NAN
+
+    cdef double curvature(self, double y, double z) noexcept nogil:
+        return NAN
+
+    # The block forms by way of the scalar ones; a loss with a faster block form declares its own.
+
+    cdef double values(self, Py_ssize_t n, Py_ssize_t n_outputs, const double* y,
+                       const double* z, const double* s) noexcept nogil:
+        cdef Py_ssize_t i, k
+        cdef double row, total = 0.0
+        for i in range(n):
+            row = 0.0
+            for k in range(n_outputs):
+                row += self.value(y[i * n_outputs + k], z[i * n_outputs + k])
+            total += s[i] * row
+        return total
+
+    cdef void derivatives(self, Py_ssize_t n, Py_ssize_t n_outputs, const double* y,
+                          const double* z, double* d) noexcept nogil:
+        cdef Py_ssize_t i
+        for i in range(n * n_outputs):
+            d[i] = self.derivative(y[i], z[i])
+
+    cdef void curvatures(self, Py_ssize_t n, Py_ssize_t n_outputs, const double* y,
+                         const double* z, double* h) noexcept nogil:
+        cdef Py_ssize_t i
+        for i in range(n * n_outputs):
+            h[i] = self.curvature(y[i], z[i])
+
+    cdef double conjugate(self, double y, double a) noexcept nogil:
+        return NAN
+
+    cdef double dual_step(self, double y, double u, double q) noexcept nogil:
+        # v + q derivative(v) rises in v, so v is bracketed; Newton inside the bracket. At a kink
+        # the bracket closes on v and a = (u - v) / q lies between the two slopes, as it should.
+        cdef double v = u, low, high, excess, slope, step
+        cdef int _
+        excess = q * self.derivative(y, v)
+        low = fmin(u, u - excess)
+        high = fmax(u, u - excess)
+        for _ in range(100):
+            excess = v + q * self.derivative(y, v) - u
+            if excess > 0.0:
+                high = v
+            else:
+                low = v
+            slope = 1.0 + q * self.curvature(y, v)
+            step = v - excess / slope
+            if not low < step < high:
+                step = 0.5 * (low + high)
+            if fabs(step - v) <= 1e-15 * (1.0 + fabs(v)):
+                break
+            v = step
+        return (u - v) / q
+
+    cdef double kink(self, double y, double* low, double* high, double* width) noexcept nogil:
+        low[0] = high[0] = width[0] = 0.0
+        return NAN
+
+    def evaluate(self, y, z):
+        """Block forms as arrays: (sum of values, derivatives, curvatures), for any shape."""
+        cdef double[::1] y_ = np.ascontiguousarray(y, dtype=np.float64).ravel()
+        cdef double[:, ::1] z_ = np.ascontiguousarray(z, dtype=np.float64).reshape(y_.shape[0], -1)
+        cdef Py_ssize_t n = z_.shape[0], K = z_.shape[1]
+        cdef double[:, ::1] d = np.empty((n, K)), h = np.empty((n, K))
+        cdef double[::1] s = np.ones(n)
+        total = self.values(n, K, &y_[0], &z_[0, 0], &s[0])
+        self.derivatives(n, K, &y_[0], &z_[0, 0], &d[0, 0])
+        self.curvatures(n, K, &y_[0], &z_[0, 0], &h[0, 0])
+        return total, np.asarray(d).reshape(np.shape(z)), np.asarray(h).reshape(np.shape(z))
+
+    def evaluate_point(self, double y, double z):
+        """(value, derivative, curvature) at one point."""
+        return self.value(y, z), self.derivative(y, z), self.curvature(y, z)
+
+    def evaluate_conjugate(self, double y, double a):
+        """sup over z of ``a z - value(y, z)``."""
+        return self.conjugate(y, a)
+
+    def evaluate_dual_step(self, double y, double u, double q):
+        """The ``a`` with ``a = derivative(y, u - q a)``."""
+        return self.dual_step(y, u, q)
+
+
+# -- regression ------------------------------------------------------------------------------
+
+
+@cython.final
+cdef class SquaredError(Loss):
+    """(y - z)^2 / 2."""
+
+    name = "squared_error"
+    curvature_bound = 1.0
+
+    cdef double value(self, double y, double z) noexcept nogil:
+        return 0.5 * (y - z) * (y - z)
+
+    cdef double derivative(self, double y, double z) noexcept nogil:
+        return z - y
+
+    cdef double curvature(self, double y, double z) noexcept nogil:
+        return 1.0
+
+    cdef double conjugate(self, double y, double a) noexcept nogil:
+        return 0.5 * a * a + a * y
+
+
+@cython.final
+cdef class Huber(Loss):
+    """r^2 / 2 where ``|r| <= epsilon``, else epsilon (|r| - epsilon / 2); r = z - y."""
+
+    name = "huber"
+    curvature_bound = 1.0
+    parameters = {"epsilon": 0.1}
+    cdef double epsilon
+
+    def __init__(self, double epsilon=0.1):
+        self.epsilon = epsilon
+
+    cdef double value(self, double y, double z) noexcept nogil:
+        cdef double r = fabs(z - y)
+        return 0.5 * r * r if r <= self.epsilon else self.epsilon * (r - 0.5 * self.epsilon)
+
+    cdef double derivative(self, double y, double z) noexcept nogil:
+        return fmax(-self.epsilon, fmin(self.epsilon, z - y))
+
+    cdef double curvature(self, double y, double z) noexcept nogil:
+        return 1.0 if fabs(z - y) <= self.epsilon else 0.0
+
+    cdef double conjugate(self, double y, double a) noexcept nogil:
+        return 0.5 * a * a + a * y if fabs(a) <= self.epsilon else INFINITY
+
+
+@cython.final
+cdef class EpsilonInsensitive(Loss):
+    """max(0, |z - y| - epsilon)."""
+
+    name = "epsilon_insensitive"
+    smoothness = "kinked"
+    parameters = {"epsilon": 0.1}
+    cdef double epsilon
+
+    def __init__(self, double epsilon=0.1):
+        self.epsilon = epsilon
+
+    cdef double value(self, double y, double z) noexcept nogil:
+        return fmax(0.0, fabs(z - y) - self.epsilon)
+
+    cdef double derivative(self, double y, double z) noexcept nogil:
+        return (z - y > self.epsilon) - <double> (y - z > self.epsilon)
+
+    cdef double curvature(self, double y, double z) noexcept nogil:
+        return 0.0
+
+    cdef double conjugate(self, double y, double a) noexcept nogil:
+        return a * y + self.epsilon * fabs(a) if fabs(a) <= 1.0 else INFINITY
+
+    cdef double kink(self, double y, double* low, double* high, double* width) noexcept nogil:
+        low[0], high[0], width[0] = -1.0, 0.0, 2.0 * self.epsilon
+        return y - self.epsilon
+
+
+@cython.final
+cdef class SquaredEpsilonInsensitive(Loss):
+    """max(0, |z - y| - epsilon)^2."""
+
+    name = "squared_epsilon_insensitive"
+    curvature_bound = 2.0
+    parameters = {"epsilon": 0.1}
+    cdef double epsilon
+
+    def __init__(self, double epsilon=0.1):
+        self.epsilon = epsilon
+
+    cdef double value(self, double y, double z) noexcept nogil:
+        cdef double r = fmax(0.0, fabs(z - y) - self.epsilon)
+        return r * r
+
+    cdef double derivative(self, double y, double z) noexcept nogil:
+        cdef double r = z - y
+        if r > self.epsilon:
+            return 2.0 * (r - self.epsilon)
+        return 2.0 * (r + self.epsilon) if r < -self.epsilon else 0.0
+
+    cdef double curvature(self, double y, double z) noexcept nogil:
+        return 2.0 if fabs(z - y) > self.epsilon else 0.0
+
+    cdef double conjugate(self, double y, double a) noexcept nogil:
+        return a * y + self.epsilon * fabs(a) + 0.25 * a * a
+
+
+@cython.final
+cdef class AbsoluteError(Loss):
+    """|z - y|."""
+
+    name = "absolute_error"
+    smoothness = "kinked"
+
+    cdef double value(self, double y, double z) noexcept nogil:
+        return fabs(z - y)
+
+    cdef double derivative(self, double y, double z) noexcept nogil:
+        return (z > y) - <double> (y > z)
+
+    cdef double curvature(self, double y, double z) noexcept nogil:
+        return 0.0
+
+    cdef double conjugate(self, double y, double a) noexcept nogil:
+        return a * y if fabs(a) <= 1.0 else INFINITY
+
+    cdef double kink(self, double y, double* low, double* high, double* width) noexcept nogil:
+        low[0], high[0], width[0] = -1.0, 1.0, 0.0
+        return y
+
+
+@cython.final
+cdef class Quantile(Loss):
+    """quantile (y - z) where y >= z, else (1 - quantile) (z - y): the pinball loss."""
+
+    name = "quantile"
+    smoothness = "kinked"
+    parameters = {"quantile": 0.5}
+    cdef double q
+
+    def __init__(self, double quantile=0.5):
+        self.q = quantile
+
+    cdef double value(self, double y, double z) noexcept nogil:
+        return fmax(self.q * (y - z), (1.0 - self.q) * (z - y))
+
+    cdef double derivative(self, double y, double z) noexcept nogil:
+        return (1.0 - self.q) * (z > y) - self.q * (y > z)
+
+    cdef double curvature(self, double y, double z) noexcept nogil:
+        return 0.0
+
+    cdef double conjugate(self, double y, double a) noexcept nogil:
+        return a * y if -self.q <= a <= 1.0 - self.q else INFINITY
+
+    cdef double kink(self, double y, double* low, double* high, double* width) noexcept nogil:
+        low[0], high[0], width[0] = -self.q, 1.0 - self.q, 0.0
+        return y
+
+
+@cython.final
+cdef class LogCosh(Loss):
+    """log(cosh(z - y)): quadratic near zero, absolute far away, smooth everywhere."""
+
+    name = "log_cosh"
+    curvature_bound = 1.0
+
+    cdef double value(self, double y, double z) noexcept nogil:
+        # log(cosh r) = |r| + log((1 + exp(-2 |r|)) / 2), which never overflows
+        cdef double r = fabs(z - y)
+        return r + log1p(exp(-2.0 * r)) - 0.6931471805599453
+
+    cdef double derivative(self, double y, double z) noexcept nogil:
+        return tanh(z - y)
+
+    cdef double curvature(self, double y, double z) noexcept nogil:
+        cdef double c
+        if fabs(z - y) > 300.0:
+            return 0.0
+        c = cosh(z - y)
+        return 1.0 / (c * c)
+
+
+@cython.final
+cdef class Poisson(Loss):
+    """exp(z) - y z: half the Poisson deviance up to a constant, mean exp(z), y >= 0."""
+
+    name = "poisson"
+    targets = "nonnegative"
+    link = "log"
+
+    cdef double value(self, double y, double z) noexcept nogil:
+        return exp_line(z) - y * z
+
+    cdef double derivative(self, double y, double z) noexcept nogil:
+        return exp_slope(z) - y
+
+    cdef double curvature(self, double y, double z) noexcept nogil:
+        return exp_curvature(z)
+
+
+@cython.final
+cdef class Gamma(Loss):
+    """z + y exp(-z): half the gamma deviance up to a constant, mean exp(z), y > 0."""
+
+    name = "gamma"
+    targets = "positive"
+    link = "log"
+
+    cdef double value(self, double y, double z) noexcept nogil:
+        return z + y * exp_line(-z)
+
+    cdef double derivative(self, double y, double z) noexcept nogil:
+        return 1.0 - y * exp_slope(-z)
+
+    cdef double curvature(self, double y, double z) noexcept nogil:
+        return y * exp_curvature(-z)
+
+
+@cython.final
+cdef class Tweedie(Loss):
+    """exp((2-p) z) / (2-p) - y exp((1-p) z) / (1-p): half the deviance of variance mean^p.
+
+    The limits are Poisson's (p = 1, the term in y becomes -y z) and gamma's (p = 2).
+    """
+
+    name = "tweedie"
+    targets = "nonnegative"
+    link = "log"
+    parameters = {"power": 1.5}
+    cdef double p
+
+    def __init__(self, double power=1.5):
+        self.p = power
+
+    cdef double value(self, double y, double z) noexcept nogil:
+        cdef double up, down
+        up = exp_line((2.0 - self.p) * z) / (2.0 - self.p) if self.p < 2.0 else z
+        down = z if self.p == 1.0 else exp_line((1.0 - self.p) * z) / (1.0 - self.p)
+        return up - y * down
+
+    cdef double derivative(self, double y, double z) noexcept nogil:
+        return exp_slope((2.0 - self.p) * z) - y * exp_slope((1.0 - self.p) * z)
+
+    cdef double curvature(self, double y, double z) noexcept nogil:
+        return ((2.0 - self.p) * exp_curvature((2.0 - self.p) * z)
+                + y * (self.p - 1.0) * exp_curvature((1.0 - self.p) * z))
+
+
+# -- classification --------------------------------------------------------------------------
+
+
+@cython.final
+cdef class LogLoss(Loss):
+    """log(1 + exp(z)) - y z: negative log-likelihood of a Bernoulli y with log-odds z."""
+
+    name = "log_loss"
+    targets = "binary"
+    link = "logit"
+    curvature_bound = 0.25
+
+    cdef double value(self, double y, double z) noexcept nogil:
+        # softplus(z) - y z, written so that exp never overflows
+        return log1p(exp(-fabs(z))) + fmax(z, 0.0) - y * z
+
+    cdef double derivative(self, double y, double z) noexcept nogil:
+        # for a negative z as exp(z) / (1 + exp(z)), which keeps its relative accuracy
+        cdef double e = exp(-fabs(z))
+        return (1.0 if z >= 0.0 else e) / (1.0 + e) - y
+
+    cdef double curvature(self, double y, double z) noexcept nogil:
+        cdef double e = exp(-fabs(z))
+        return e / ((1.0 + e) * (1.0 + e))
+
+    cdef double conjugate(self, double y, double a) noexcept nogil:
+        cdef double p = a + y
+        if p < 0.0 or p > 1.0:
+            return INFINITY
+        return (p * log(p) if p > 0.0 else 0.0) + ((1.0 - p) * log(1.0 - p) if p < 1.0 else 0.0)
+
+
+@cython.final
+cdef class Hinge(Loss):
+    """max(0, 1 - y z): the support vector machine."""
+
+    name = "hinge"
+    targets = "sign"
+    smoothness = "kinked"
+
+    cdef double value(self, double y, double z) noexcept nogil:
+        return fmax(0.0, 1.0 - y * z)
+
+    cdef double derivative(self, double y, double z) noexcept nogil:
+        return -y if y * z <= 1.0 else 0.0
+
+    cdef double curvature(self, double y, double z) noexcept nogil:
+        return 0.0
+
+    cdef double conjugate(self, double y, double a) noexcept nogil:
+        return a * y if -1.0 <= a * y <= 0.0 else INFINITY
+
+    cdef double kink(self, double y, double* low, double* high, double* width) noexcept nogil:
+        low[0], high[0], width[0] = fmin(-y, 0.0), fmax(-y, 0.0), 0.0
+        return y
+
+
+@cython.final
+cdef class SquaredHinge(Loss):
+    """max(0, 1 - y z)^2."""
+
+    name = "squared_hinge"
+    targets = "sign"
+    curvature_bound = 2.0
+
+    cdef double value(self, double y, double z) noexcept nogil:
+        cdef double u = fmax(0.0, 1.0 - y * z)
+        return u * u
+
+    cdef double derivative(self, double y, double z) noexcept nogil:
+        return -2.0 * y * fmax(0.0, 1.0 - y * z)
+
+    cdef double curvature(self, double y, double z) noexcept nogil:
+        return 2.0 if y * z < 1.0 else 0.0
+
+    cdef double conjugate(self, double y, double a) noexcept nogil:
+        return a * y + 0.25 * a * a if a * y <= 0.0 else INFINITY
+
+
+@cython.final
+cdef class SmoothHinge(Loss):
+    """(1 - y z)^2 / 2 for 0 <= y z <= 1, 1/2 - y z below, 0 above (Rennie, Srebro 2005)."""
+
+    name = "smooth_hinge"
+    targets = "sign"
+    curvature_bound = 1.0
+
+    cdef double value(self, double y, double z) noexcept nogil:
+        cdef double m = y * z
+        if m >= 1.0:
+            return 0.0
+        return 0.5 * (1.0 - m) * (1.0 - m) if m >= 0.0 else 0.5 - m
+
+    cdef double derivative(self, double y, double z) noexcept nogil:
+        return -y * fmax(0.0, fmin(1.0, 1.0 - y * z))
+
+    cdef double curvature(self, double y, double z) noexcept nogil:
+        return 1.0 if 0.0 <= y * z < 1.0 else 0.0
+
+    cdef double conjugate(self, double y, double a) noexcept nogil:
+        return a * y + 0.5 * a * a if -1.0 <= a * y <= 0.0 else INFINITY
+
+
+@cython.final
+cdef class ModifiedHuber(Loss):
+    """max(0, 1 - y z)^2 for y z >= -1, else -4 y z (Zhang 2004)."""
+
+    name = "modified_huber"
+    targets = "sign"
+    curvature_bound = 2.0
+
+    cdef double value(self, double y, double z) noexcept nogil:
+        cdef double m = y * z
+        if m >= 1.0:
+            return 0.0
+        return (1.0 - m) * (1.0 - m) if m >= -1.0 else -4.0 * m
+
+    cdef double derivative(self, double y, double z) noexcept nogil:
+        return -2.0 * y * fmax(0.0, fmin(2.0, 1.0 - y * z))
+
+    cdef double curvature(self, double y, double z) noexcept nogil:
+        return 2.0 if -1.0 <= y * z < 1.0 else 0.0
+
+    cdef double conjugate(self, double y, double a) noexcept nogil:
+        return a * y + 0.25 * a * a if -4.0 <= a * y <= 0.0 else INFINITY
+
+
+@cython.final
+cdef class Perceptron(Loss):
+    """max(0, -y z): Rosenblatt's rule. Its minimum is w = 0: only its steps are of use."""
+
+    name = "perceptron"
+    targets = "sign"
+    smoothness = "kinked"
+
+    cdef double value(self, double y, double z) noexcept nogil:
+        return fmax(0.0, -y * z)
+
+    cdef double derivative(self, double y, double z) noexcept nogil:
+        return -y if y * z <= 0.0 else 0.0
+
+    cdef double curvature(self, double y, double z) noexcept nogil:
+        return 0.0
+
+    cdef double conjugate(self, double y, double a) noexcept nogil:
+        return 0.0 if -1.0 <= a * y <= 0.0 else INFINITY
+
+    cdef double kink(self, double y, double* low, double* high, double* width) noexcept nogil:
+        low[0], high[0], width[0] = fmin(-y, 0.0), fmax(-y, 0.0), 0.0
+        return 0.0
+
+
+@cython.final
+cdef class Multinomial(Loss):
+    """log(sum_k exp(z_k)) - z_y: negative log-likelihood of class y, joint over the outputs."""
+
+    name = "multinomial"
+    targets = "class"
+    link = "softmax"
+    curvature_bound = 0.5
+    joint = True
+
+    cdef double values(self, Py_ssize_t n, Py_ssize_t n_outputs, const double* y,
+                       const double* z, const double* s) noexcept nogil:
+        cdef Py_ssize_t i, k
+        cdef double largest, mass, total = 0.0
+        cdef const double* row
+        for i in range(n):
+            row = z + i * n_outputs
+            largest = row[0]
+            for k in range(1, n_outputs):
+                largest = fmax(largest, row[k])
+            mass = 0.0
+            for k in range(n_outputs):
+                mass += exp(row[k] - largest)
+            total += s[i] * (log(mass) + largest - row[<Py_ssize_t> y[i]])
+        return total
+
+    cdef void derivatives(self, Py_ssize_t n, Py_ssize_t n_outputs, const double* y,
+                          const double* z, double* d) noexcept nogil:
+        cdef Py_ssize_t i
+        for i in range(n):
+            softmax(n_outputs, z + i * n_outputs, d + i * n_outputs)
+            d[i * n_outputs + <Py_ssize_t> y[i]] -= 1.0
+
+    cdef void curvatures(self, Py_ssize_t n, Py_ssize_t n_outputs, const double* y,
+                         const double* z, double* h) noexcept nogil:
+        # the diagonal p_k (1 - p_k) of the second derivative
+        cdef Py_ssize_t i
+        for i in range(n):
+            softmax(n_outputs, z + i * n_outputs, h + i * n_outputs)
+        for i in range(n * n_outputs):
+            h[i] *= 1.0 - h[i]
+
+
+cdef void softmax(Py_ssize_t n_outputs, const double* z, double* p) noexcept nogil:
+    """p_k = exp(z_k) / sum exp(z), shifted by the largest so that exp never overflows."""
+    cdef Py_ssize_t k
+    cdef double largest = z[0], mass = 0.0
+    for k in range(1, n_outputs):
+        largest = fmax(largest, z[k])
+    for k in range(n_outputs):
+        p[k] = exp(z[k] - largest)
+        mass += p[k]
+    for k in range(n_outputs):
+        p[k] /= mass
+
+
+@cython.final
+cdef class Smoothed(Loss):
+    """A piecewise-linear loss whose kinks are rounded over a width of about 1 / sharpness.
+
+    Each kink, max over a in [low, high] of a u with u the distance to it, becomes the maximum of
+    a u - (a - m)^2 / (2 sharpness), m = (low + high) / 2 (Nesterov 2005). It lies below the loss
+    by at most (high - low)^2 / (8 sharpness), which is what bounds the error of a solution.
+    """
+
+    cdef Loss loss
+    cdef double sharpness
+
+    def __init__(self, Loss loss, double sharpness):
+        self.loss = loss
+        self.sharpness = sharpness
+
+    cdef double value(self, double y, double z) noexcept nogil:
+        cdef double low, high, width, total
+        cdef double u = z - self.loss.kink(y, &low, &high, &width)
+        total = self.part(u, low, high)
+        return total + self.part(u - width, 0.0, 1.0) if width > 0.0 else total
+
+    cdef double derivative(self, double y, double z) noexcept nogil:
+        cdef double low, high, width, total
+        cdef double u = z - self.loss.kink(y, &low, &high, &width)
+        total = self.slope(u, low, high)
+        return total + self.slope(u - width, 0.0, 1.0) if width > 0.0 else total
+
+    cdef double curvature(self, double y, double z) noexcept nogil:
+        cdef double low, high, width, a
+        cdef double u = z - self.loss.kink(y, &low, &high, &width)
+        a = self.slope(u, low, high)
+        cdef double total = self.sharpness if low < a < high else 0.0
+        if width > 0.0:
+            a = self.slope(u - width, 0.0, 1.0)
+            total += self.sharpness if 0.0 < a < 1.0 else 0.0
+        return total
+
+    cdef inline double slope(self, double u, double low, double high) noexcept nogil:
+        return fmax(low, fmin(high, 0.5 * (low + high) + self.sharpness * u))
+
+    cdef inline double part(self, double u, double low, double high) noexcept nogil:
+        cdef double a = self.slope(u, low, high), shift = a - 0.5 * (low + high)
+        return a * u - 0.5 * shift * shift / self.sharpness
+
+
+#: every loss a user can name
+LOSSES = {cls.name: cls for cls in Loss.__subclasses__() if cls.name and not cls.joint}

@@ -1,0 +1,32 @@
+"""The data X, row by row: the only place that knows its layout and its type."""
+
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t
+
+
+cdef class Rows:
+    cdef readonly Py_ssize_t n_rows
+    cdef readonly Py_ssize_t n_features
+    cdef readonly Py_ssize_t n_stored     # entries in memory, zeros of a dense array included
+    cdef readonly bint is_sparse
+    cdef readonly object X                # keeps the arrays alive
+
+    # x_i . w, and w += a x_i; w has n_features entries
+    cdef double dot(self, Py_ssize_t i, const double* w) noexcept nogil
+    cdef void add(self, Py_ssize_t i, double a, double* w) noexcept nogil
+    # z = x_i W, and W += x_i d'; W has n_features * n_outputs entries, C order
+    cdef void dots(self, Py_ssize_t i, Py_ssize_t n_outputs, const double* W,
+                   double* z) noexcept nogil
+    cdef void adds(self, Py_ssize_t i, Py_ssize_t n_outputs, const double* d,
+                   double* W) noexcept nogil
+    # the stored entries of row i: how many, their (distinct) columns, their values
+    cdef Py_ssize_t count(self, Py_ssize_t i) noexcept nogil
+    cdef Py_ssize_t largest_count(self) noexcept nogil
+    cdef void columns(self, Py_ssize_t i, Py_ssize_t* out) noexcept nogil
+    cdef void values(self, Py_ssize_t i, double* out) noexcept nogil
+    cdef double square_norm(self, Py_ssize_t i) noexcept nogil
+    # sums of s (x - pivot), s (x - pivot)^2 and the largest |x|; a sparse row has pivot 0 and
+    # adds only its stored entries
+    cdef void moments(self, Py_ssize_t i, double s, const double* pivot, double* first,
+                      double* second, double* largest) noexcept nogil
+    # ask the memory for row i, which will be read soon; `later` will be read after it
+    cdef void prefetch(self, Py_ssize_t i, Py_ssize_t later) noexcept nogil
