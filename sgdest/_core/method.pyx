@@ -1,0 +1,76 @@
+"""What every method has in common, and the base of the public optimizer objects.
+
+A ``Method`` is compiled and short-lived: it works in place on the arrays of an estimator and can
+be rebuilt from them. An ``Optimizer`` is its public face: hyperparameters and a docstring, no
+state. Each stands beside its method, in the same file.
+"""
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+
+cdef class Method:
+    """Abstract: minimises ``problem`` by changing ``W`` and ``b`` in place.
+
+    Methods that walk over rows implement ``walk`` (see ``advance``); methods that see all rows at
+    one point implement ``iterate``. No method prints or decides when to stop: ``train`` does.
+    """
+
+    def __init__(self, Problem problem, double[:, ::1] W, double[::1] b):
+        self.W, self.b = W, b
+        self.bind(problem)
+
+    def bind(self, Problem problem):
+        """Go on with another problem of the same columns and outputs, as ``partial_fit`` does."""
+        if (problem.n_features, problem.n_outputs) != (self.W.shape[0], self.W.shape[1]):
+            raise ValueError("the problem and the parameters differ in their shapes")
+        if self.b.shape[0] != self.W.shape[1]:
+            raise ValueError("W and b differ in their number of outputs")
+        self.problem = problem
+
+    cdef void walk(self, const Py_ssize_t* order, Py_ssize_t start,
+                   Py_ssize_t stop) noexcept nogil:
+        return
+
+    def advance(self, const Py_ssize_t[::1] order, Py_ssize_t start, Py_ssize_t stop):
+        """Learn from the rows ``order[start:stop]``, without the interpreter's lock."""
+        if not 0 <= start <= stop <= order.shape[0]:
+            raise ValueError("start and stop must lie within the order")
+        if start < stop:
+            with nogil:
+                self.walk(&order[0], start, stop)
+
+    def finish_pass(self):
+        """Called after the last row of a pass, where a method may complete a batch."""
+
+    def settle(self):
+        """Bring ``W`` and ``b`` up to date with all steps so far."""
+
+    def state(self):
+        """Named arrays (and numbers) from which the method can be rebuilt, ``t`` included."""
+        return {"t": self.t}
+
+    def restart_sums(self):
+        """Begin the sums of a pass anew."""
+        self.loss_sum = self.weight_sum = 0.0
+
+    @property
+    def mean_loss(self):
+        """Mean loss over the current pass, each row before its update; NaN before any row."""
+        return self.loss_sum / self.weight_sum if self.weight_sum else np.nan
+
+
+class Optimizer(BaseEstimator):
+    """Base of the public optimizer objects: hyperparameters only, never state.
+
+    Attributes
+    ----------
+    name : str
+        How estimators call it, for example ``optimizer="lbfgs"``.
+    kind : {"step", "stream", "solver"}
+        "step" objects take a learning rate, a batch size and averaging; "stream" objects learn
+        row by row with rates of their own; "solver" objects see all rows at once.
+    """
+
+    name = None
+    kind = None

@@ -1,0 +1,21 @@
+"""Penalties of a block of parameters: n features by n_outputs, C order."""
+
+
+cdef class Penalty:
+    cdef readonly double l1               # alpha * l1_ratio
+    cdef readonly double l2               # alpha * (1 - l1_ratio)
+    cdef readonly bint positive           # coefficients are kept >= 0
+    cdef readonly object factors          # c_j per feature, float64, or None: all are 1
+    cdef const double* c                  # the same, or NULL
+
+    # one coordinate with factor c: flow along -(subgradient) for a length; proximal point
+    cdef double shrunk(self, double w, double length, double c) noexcept nogil
+    cdef double proximal(self, double w, double step, double c) noexcept nogil
+    # all coordinates of n features for the same length; c may be NULL
+    cdef void shrink(self, Py_ssize_t n, Py_ssize_t n_outputs, double* w, double length,
+                     const double* c) noexcept nogil
+    cdef void shrink_alike(self, Py_ssize_t m, double* w, double length) noexcept nogil
+    # each feature for its own length
+    cdef void shrink_each(self, Py_ssize_t n, Py_ssize_t n_outputs, double* w,
+                          const double* length, const double* c) noexcept nogil
+    cdef double value(self, Py_ssize_t n, Py_ssize_t n_outputs, const double* W) noexcept nogil

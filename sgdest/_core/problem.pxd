@@ -1,0 +1,40 @@
+"""Problem: data, targets, weights, offset, loss, penalty and intercept, as one function."""
+
+from sgdest._core.losses cimport Loss
+from sgdest._core.penalties cimport Penalty
+from sgdest._core.rows cimport Rows
+
+
+cdef class Problem:
+    cdef readonly Rows rows
+    cdef readonly Loss loss
+    cdef readonly Penalty penalty
+    cdef readonly bint fit_intercept
+    cdef readonly Py_ssize_t n_rows
+    cdef readonly Py_ssize_t n_features
+    cdef readonly Py_ssize_t n_outputs
+    cdef readonly double total_weight      # sum of s
+    cdef public double mean_weight         # of a row in a step; see design "weights in steps"
+    cdef readonly int n_threads
+    cdef readonly object y, sample_weight, offset   # arrays, or None
+    cdef bint coded                        # y holds class codes for n_outputs > 1 outputs
+    cdef double positive_code, negative_code
+    cdef Py_ssize_t target_width           # numbers per row that the loss reads
+    cdef const double* y_data
+    cdef const double* s_data              # NULL: all weights are 1
+    cdef const double* o_data              # NULL: no offset
+
+    # the weight of row i
+    cdef double weight(self, Py_ssize_t i) noexcept nogil
+    # the numbers of row i that the loss reads: `target_width` of them
+    cdef void target(self, Py_ssize_t i, double* y) noexcept nogil
+    # z = x_i W + b + o_i
+    cdef void raw(self, Py_ssize_t i, const double* W, const double* b, double* z) noexcept nogil
+    # rows start .. stop - 1: their margins into z, the sum of s * loss; with g != NULL also
+    # g += sum of s d x and g_b += sum of s d. `room` holds `block_room` doubles.
+    cdef double sweep(self, Py_ssize_t start, Py_ssize_t stop, const double* W, const double* b,
+                      double* z, double* g, double* g_b, double* room) noexcept nogil
+    cdef Py_ssize_t block_room(self) noexcept nogil
+    cdef Py_ssize_t block(self) noexcept nogil
+    cdef void add_gradient(self, Py_ssize_t first, Py_ssize_t n, const double* s, double* d,
+                           double* g, double* g_b) noexcept nogil

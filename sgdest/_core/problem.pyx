@@ -1,0 +1,326 @@
+"""Problem: the one function that everything here minimises,
+
+    F(W, b) = sum_i s_i loss(y_i, x_i W + b + o_i) / sum_i s_i + alpha penalty(W).
+
+Design:
+
+- One pass over X gives value, gradient and margins: the margins of a block of rows, the slopes of
+  the loss, and the gradient are computed while the block is in the cache.
+- Rows are cut into chunks whose number depends on the data alone; the chunks' sums are added in
+  their order. So the bits do not depend on the number of threads. Threads are Python threads over
+  code that does not hold the interpreter's lock: no OpenMP runtime, nothing to clash or to fork.
+"""
+
+cimport cython
+from libc.math cimport fabs, fmax
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from sgdest._core.rows import as_rows
+
+# A second thread pays from about 10 MB of X a pass: waking one costs about 50 microseconds.
+cdef Py_ssize_t CHUNK_ENTRIES = 1 << 19
+cdef Py_ssize_t LARGEST_BLOCK = 256
+
+
+cdef class Problem:
+    """The objective F and what solvers ask of it.
+
+    Parameters
+    ----------
+    X : Rows, ndarray or CSR array of shape (n_rows, n_features)
+        Validated data.
+    y : ndarray of shape (n_rows,) or (n_rows, n_outputs), float64
+        Targets as the loss wants them; for ``n_outputs`` > 1 the 1-D form holds class codes.
+    loss : Loss
+    penalty : Penalty
+    sample_weight : ndarray of shape (n_rows,), default=None
+        s_i >= 0, class weights included. None means ones.
+    offset : ndarray of shape (n_rows, n_outputs), default=None
+        o_i, added to the raw predictions.
+    fit_intercept : bool, default=True
+    n_outputs : int, default=1
+    n_threads : int, default=1
+    """
+
+    def __init__(self, X, y, Loss loss, Penalty penalty, *, sample_weight=None, offset=None,
+                 fit_intercept=True, Py_ssize_t n_outputs=1, int n_threads=1):
+        self.rows = X if isinstance(X, Rows) else as_rows(X)
+        self.loss, self.penalty = loss, penalty
+        self.fit_intercept, self.n_outputs = fit_intercept, n_outputs
+        self.n_rows, self.n_features = self.rows.n_rows, self.rows.n_features
+        self.n_threads = n_threads
+        self.y = np.ascontiguousarray(y, dtype=np.float64)
+        self.coded = n_outputs > 1 and self.y.ndim == 1
+        self.positive_code = 1.0
+        self.negative_code = 0.0 if type(loss).targets == "binary" else -1.0
+        self.target_width = 1 if type(loss).joint else n_outputs
+        self._check_shapes(sample_weight, offset)
+        cdef const double[::1] view
+        self.y_data = self.s_data = self.o_data = NULL
+        if self.n_rows:
+            view = self.y.ravel()
+            self.y_data = &view[0]
+        self.total_weight = self.n_rows
+        if sample_weight is not None:
+            self.sample_weight = np.ascontiguousarray(sample_weight, dtype=np.float64)
+            self.total_weight = self.sample_weight.sum()
+            view = self.sample_weight
+            self.s_data = &view[0] if self.n_rows else NULL
+        if offset is not None:
+            self.offset = np.ascontiguousarray(offset, dtype=np.float64).reshape(self.n_rows, n_outputs)
+            view = self.offset.ravel()
+            self.o_data = &view[0] if self.n_rows else NULL
+        self.mean_weight = self.total_weight / self.n_rows if self.n_rows else 1.0
+
+    def _check_shapes(self, sample_weight, offset):
+        """The lengths that the pointers rely on."""
+        shapes = [((self.n_rows,), (self.n_rows, self.n_outputs)), ((self.n_rows,),)]
+        shapes.append(((self.n_rows, self.n_outputs),) + ((self.n_rows,),) * (self.n_outputs == 1))
+        arrays = {"y": self.y, "sample_weight": sample_weight, "offset": offset}
+        for (name, array), allowed in zip(arrays.items(), shapes):
+            if array is not None and np.shape(array) not in allowed:
+                raise ValueError(f"{name} must have shape {allowed[0]}; got {np.shape(array)}")
+        if self.penalty.factors is not None and len(self.penalty.factors) != self.n_features:
+            raise ValueError(f"penalty factors must have shape ({self.n_features},)")
+
+    # -- one row ---------------------------------------------------------------------------
+
+    cdef double weight(self, Py_ssize_t i) noexcept nogil:
+        return 1.0 if self.s_data == NULL else self.s_data[i]
+
+    cdef void target(self, Py_ssize_t i, double* y) noexcept nogil:
+        cdef Py_ssize_t k
+        if not self.coded:
+            for k in range(self.target_width):
+                y[k] = self.y_data[i * self.target_width + k]
+        elif self.target_width == 1:
+            y[0] = self.y_data[i]
+        else:
+            for k in range(self.n_outputs):
+                y[k] = self.negative_code
+            y[<Py_ssize_t> self.y_data[i]] = self.positive_code
+
+    cdef void raw(self, Py_ssize_t i, const double* W, const double* b, double* z) noexcept nogil:
+        cdef Py_ssize_t k, K = self.n_outputs
+        if K == 1:
+            z[0] = self.rows.dot(i, W)
+        else:
+            self.rows.dots(i, K, W, z)
+        for k in range(K):
+            z[k] += b[k]
+        if self.o_data != NULL:
+            for k in range(K):
+                z[k] += self.o_data[i * K + k]
+
+    # -- blocks of rows --------------------------------------------------------------------
+
+    cdef Py_ssize_t block_room(self) noexcept nogil:
+        return LARGEST_BLOCK * (self.n_outputs + self.target_width + 1)
+
+    cdef Py_ssize_t block(self) noexcept nogil:
+        # 64 kB of row at a time, which the second-level cache still holds for the gradient
+        cdef Py_ssize_t row = self.rows.n_stored // max(self.n_rows, 1)
+        return min(LARGEST_BLOCK, max(8, 8192 // max(row, 1)))
+
+    cdef double sweep(self, Py_ssize_t start, Py_ssize_t stop, const double* W, const double* b,
+                      double* z, double* g, double* g_b, double* room) noexcept nogil:
+        cdef Py_ssize_t i, k, n, first, K = self.n_outputs, block = self.block()
+        cdef double* d = room
+        cdef double* y = room + LARGEST_BLOCK * K
+        cdef double* s = y + LARGEST_BLOCK * self.target_width
+        cdef double total = 0.0
+        first = start
+        while first < stop:
+            n = min(block, stop - first)
+            for i in range(n):
+                self.target(first + i, y + i * self.target_width)
+                s[i] = self.weight(first + i)
+                self.raw(first + i, W, b, z + (first - start + i) * K)
+            total += self.loss.values(n, K, y, z + (first - start) * K, s)
+            if g != NULL:
+                self.loss.derivatives(n, K, y, z + (first - start) * K, d)
+                self.add_gradient(first, n, s, d, g, g_b)
+            first += n
+        return total
+
+    cdef void add_gradient(self, Py_ssize_t first, Py_ssize_t n, const double* s,
+                                  double* d, double* g, double* g_b) noexcept nogil:
+        cdef Py_ssize_t i, k, K = self.n_outputs
+        for i in range(n):
+            for k in range(K):
+                d[i * K + k] *= s[i]
+                g_b[k] += d[i * K + k]
+            if K == 1:
+                self.rows.add(first + i, d[i], g)
+            else:
+                self.rows.adds(first + i, K, d + i * K, g)
+
+    # -- for solvers: arrays in, arrays out ------------------------------------------------
+
+    def chunks(self):
+        """(start, stop) of the chunks into which a pass is cut; depends on the data alone."""
+        cdef Py_ssize_t size = max(CHUNK_ENTRIES, 8 * self.n_features * self.n_outputs)
+        cdef Py_ssize_t n = min(8, max(1, self.rows.n_stored * self.n_outputs // size))
+        return [(self.n_rows * c // n, self.n_rows * (c + 1) // n) for c in range(n)]
+
+    def _over_chunks(self, work):
+        """``work(start, stop)`` of every chunk, in their order, on up to ``n_threads`` threads."""
+        chunks = self.chunks()
+        if self.n_threads == 1 or len(chunks) == 1:
+            return [work(*chunk) for chunk in chunks]
+        with ThreadPoolExecutor(min(self.n_threads, len(chunks))) as pool:
+            return list(pool.map(work, *zip(*chunks)))
+
+    def evaluate(self, const double[:, ::1] W, const double[::1] b, double[:, ::1] z,
+                 gradient=True):
+        """One pass: (mean loss, its gradient in W, in b); ``z`` receives the margins.
+
+        The penalty is not included. Without ``gradient`` both gradients are None.
+        """
+        def work(start, stop):
+            return self._sweep_chunk(W, b, z[start:stop], start, stop, gradient)
+
+        parts = self._over_chunks(work)
+        total = sum(part[0] for part in parts) / self.total_weight
+        if not gradient:
+            return total, None, None
+        g, g_b = parts[0][1:]
+        for _, part, part_b in parts[1:]:
+            g += part
+            g_b += part_b
+        g /= self.total_weight
+        g_b /= self.total_weight
+        return total, g, g_b if self.fit_intercept else np.zeros_like(g_b)
+
+    def _sweep_chunk(self, const double[:, ::1] W, const double[::1] b, double[:, ::1] z,
+                     Py_ssize_t start, Py_ssize_t stop, bint gradient):
+        """``sweep`` of one chunk into arrays of its own."""
+        cdef double[:, ::1] g = np.zeros((self.n_features if gradient else 1, self.n_outputs))
+        cdef double[::1] g_b = np.zeros(self.n_outputs)
+        cdef double[::1] room = np.empty(self.block_room())
+        cdef double total, none = 0.0
+        cdef double* g_data = &g[0, 0] if gradient else NULL
+        cdef const double* w_data = &W[0, 0] if self.n_features else &none
+        with nogil:
+            total = self.sweep(start, stop, w_data, &b[0], &z[0, 0], g_data, &g_b[0], &room[0])
+        return total, np.asarray(g), np.asarray(g_b)
+
+    def objective(self, W, b):
+        """F(W, b), the penalty included, by one pass."""
+        z = np.empty((self.n_rows, self.n_outputs))
+        return self.evaluate(W, b, z, gradient=False)[0] + self.penalty.value_of(W)
+
+    def objective_and_gradient(self, W, b):
+        """F and its gradients in W and b; the penalty's L1 part has none at 0 (sign 0)."""
+        z = np.empty((self.n_rows, self.n_outputs))
+        value, g, g_b = self.evaluate(W, b, z)
+        c = 1.0 if self.penalty.factors is None else self.penalty.factors[:, None]
+        g += self.penalty.l1 * c * np.sign(W) + self.penalty.l2 * c**2 * np.asarray(W)
+        return value + self.penalty.value_of(W), g, g_b
+
+    def margins(self, W, b):
+        """z = X W + b + o: ndarray of shape (n_rows, n_outputs)."""
+        z = self.rows.margins(W, b)
+        return z if self.offset is None else z + self.offset
+
+    def directional_margins(self, P, p_b):
+        """X P + p_b: how the margins change along a direction."""
+        return self.rows.margins(P, p_b)
+
+    def line(self, const double[:, ::1] z, const double[:, ::1] slope, double t):
+        """Mean loss at the margins ``z + t slope``, and its derivative in t: O(n_rows)."""
+        cdef Py_ssize_t i, k, n, first, K = self.n_outputs
+        cdef double[::1] room = np.empty(self.block_room() + LARGEST_BLOCK * K)
+        cdef double* d = &room[0]
+        cdef double* y = d + LARGEST_BLOCK * K
+        cdef double* s = y + LARGEST_BLOCK * self.target_width
+        cdef double* moved = s + LARGEST_BLOCK
+        cdef double total = 0.0, rate = 0.0
+        with nogil:
+            for first from 0 <= first < self.n_rows by LARGEST_BLOCK:
+                n = min(LARGEST_BLOCK, self.n_rows - first)
+                for i in range(n):
+                    self.target(first + i, y + i * self.target_width)
+                    s[i] = self.weight(first + i)
+                    for k in range(K):
+                        moved[i * K + k] = z[first + i, k] + t * slope[first + i, k]
+                total += self.loss.values(n, K, y, moved, s)
+                self.loss.derivatives(n, K, y, moved, d)
+                for i in range(n):
+                    for k in range(K):
+                        rate += s[i] * d[i * K + k] * slope[first + i, k]
+        return total / self.total_weight, rate / self.total_weight
+
+    def mean_curvature(self, const double[:, ::1] z):
+        """Weighted mean second derivative of the loss at the margins, one number per output."""
+        cdef Py_ssize_t i, k, n, first, K = self.n_outputs
+        cdef double[::1] room = np.empty(self.block_room())
+        cdef double[::1] mean = np.zeros(K)
+        cdef double* h = &room[0]
+        cdef double* y = h + LARGEST_BLOCK * K
+        with nogil:
+            for first from 0 <= first < self.n_rows by LARGEST_BLOCK:
+                n = min(LARGEST_BLOCK, self.n_rows - first)
+                for i in range(n):
+                    self.target(first + i, y + i * self.target_width)
+                self.loss.curvatures(n, K, y, &z[first, 0], h)
+                for i in range(n):
+                    for k in range(K):
+                        mean[k] += self.weight(first + i) * h[i * K + k]
+        return np.asarray(mean) / self.total_weight
+
+    def moments(self):
+        """Per column: weighted mean, weighted variance, largest |x|; one pass over X.
+
+        The sums are taken about a pivot (the mean of up to 256 rows; 0 for sparse rows), so that
+        large offsets do not cancel all digits of the variance.
+        """
+        pivot = np.zeros(self.n_features)
+        if not self.rows.is_sparse:
+            step = max(1, self.n_rows // 256)
+            picked = range(0, self.n_rows, step)
+            for i in picked:
+                pivot += self.rows.row(i)[1] / len(picked)
+
+        def work(start, stop):
+            return self._moments_chunk(pivot, start, stop)
+
+        parts = self._over_chunks(work)
+        first, second = (sum(part[m] for part in parts) / self.total_weight for m in (0, 1))
+        largest = np.max([part[2] for part in parts], axis=0)
+        return pivot + first, np.maximum(second - first**2, 0.0), largest
+
+    def _moments_chunk(self, const double[::1] pivot, Py_ssize_t start, Py_ssize_t stop):
+        cdef Py_ssize_t i
+        cdef double[:, ::1] sums = np.zeros((3, max(self.n_features, 1)))
+        cdef double none = 0.0
+        cdef const double* pivot_data = &pivot[0] if self.n_features else &none
+        with nogil:
+            for i in range(start, stop):
+                if self.weight(i) > 0.0:
+                    self.rows.moments(i, self.weight(i), pivot_data, &sums[0, 0], &sums[1, 0],
+                                      &sums[2, 0])
+        return np.asarray(sums)[:, :self.n_features]
+
+    def with_loss(self, loss):
+        """The same problem with another loss of the same targets."""
+        return Problem(self.rows, self.y, loss, self.penalty, sample_weight=self.sample_weight,
+                       offset=self.offset, fit_intercept=self.fit_intercept,
+                       n_outputs=self.n_outputs, n_threads=self.n_threads)
+
+    def subset(self, index):
+        """The same problem on the rows ``index`` (an array of integers or of booleans)."""
+        X = self.rows.X
+        if self.rows.is_sparse:
+            from scipy.sparse import csr_array
+
+            X = csr_array((X.data, X.indices, X.indptr), shape=X.shape)
+        return Problem(X[index], self.y[index], self.loss, self.penalty,
+                       sample_weight=None if self.sample_weight is None
+                       else self.sample_weight[index],
+                       offset=None if self.offset is None else self.offset[index],
+                       fit_intercept=self.fit_intercept, n_outputs=self.n_outputs,
+                       n_threads=self.n_threads)

@@ -1,0 +1,12 @@
+"""Learning rates."""
+
+
+cdef class Schedule:
+    cdef readonly bint needs_row   # the rate depends on the row: ask `at_row`, not `at`
+
+    # the rate of update t = 1, 2, ..
+    cdef double at(self, double t) noexcept nogil
+    # the rate of a row with this loss and squared norm
+    cdef double at_row(self, double loss, double square_norm) noexcept nogil
+    # no progress for a while: whether the schedule answers by a smaller rate
+    cdef bint lower(self) noexcept nogil

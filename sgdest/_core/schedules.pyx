@@ -1,0 +1,195 @@
+"""Every learning-rate schedule: the rate of update ``t`` = 1, 2, ..
+
+A schedule is one final class with a name. ``SCHEDULES`` is read off the classes. The constructors
+take ``eta0``, ``power_t`` and ``alpha``, by those names, as far as their formula has them.
+"""
+
+cimport cython
+from libc.math cimport fmin, pow, sqrt
+
+
+cdef class Schedule:
+    """Abstract: a learning rate. See ``schedules.pxd`` for what each method promises."""
+
+    name = None
+    parameters = ()
+
+    cdef double at(self, double t) noexcept nogil:
+        return 0.0
+
+    cdef double at_row(self, double loss, double square_norm) noexcept nogil:
+        return 0.0
+
+    cdef bint lower(self) noexcept nogil:
+        return False
+
+    def rate(self, double t):
+        """The rate of update ``t``."""
+        return self.at(t)
+
+    def rate_of_row(self, double loss, double square_norm):
+        """The rate of a row, for the schedules that depend on it."""
+        return self.at_row(loss, square_norm)
+
+    def lower_rate(self):
+        """Ask for a smaller rate; False if the schedule has none to offer."""
+        return self.lower()
+
+
+@cython.final
+cdef class Constant(Schedule):
+    """eta0."""
+
+    name = "constant"
+    parameters = ("eta0",)
+    cdef double eta0
+
+    def __init__(self, double eta0):
+        self.eta0 = eta0
+
+    cdef double at(self, double t) noexcept nogil:
+        return self.eta0
+
+
+@cython.final
+cdef class Optimal(Schedule):
+    """1 / (alpha (t0 + t - 1)), t0 such that the first rate is alpha^(-1/4) (Bottou)."""
+
+    name = "optimal"
+    parameters = ("alpha",)
+    cdef double alpha
+    cdef double t0
+
+    def __init__(self, double alpha):
+        self.alpha = alpha
+        self.t0 = 1.0 / (alpha * sqrt(1.0 / sqrt(alpha)))
+
+    cdef double at(self, double t) noexcept nogil:
+        return 1.0 / (self.alpha * (self.t0 + t - 1.0))
+
+
+@cython.final
+cdef class InverseScaling(Schedule):
+    """eta0 / t^power_t."""
+
+    name = "invscaling"
+    parameters = ("eta0", "power_t")
+    cdef double eta0
+    cdef double power_t
+
+    def __init__(self, double eta0, double power_t):
+        self.eta0 = eta0
+        self.power_t = power_t
+
+    cdef double at(self, double t) noexcept nogil:
+        return self.eta0 / pow(t, self.power_t)
+
+
+@cython.final
+cdef class Adaptive(Schedule):
+    """eta0, divided by 5 whenever ``n_iter_no_change`` epochs brought nothing, down to 1e-6."""
+
+    name = "adaptive"
+    parameters = ("eta0",)
+    cdef double eta
+
+    def __init__(self, double eta0):
+        self.eta = eta0
+
+    cdef double at(self, double t) noexcept nogil:
+        return self.eta
+
+    cdef bint lower(self) noexcept nogil:
+        if self.eta <= 1e-6:
+            return False
+        self.eta /= 5.0
+        return True
+
+
+@cython.final
+cdef class PassiveAggressive1(Schedule):
+    """min(eta0, loss / |x|^2) (Crammer et al. 2006, PA-I)."""
+
+    name = "pa1"
+    parameters = ("eta0",)
+    cdef double eta0
+
+    def __init__(self, double eta0):
+        self.eta0 = eta0
+        self.needs_row = True
+
+    cdef double at_row(self, double loss, double square_norm) noexcept nogil:
+        return fmin(self.eta0, loss / square_norm) if square_norm > 0.0 else 0.0
+
+
+@cython.final
+cdef class PassiveAggressive2(Schedule):
+    """loss / (|x|^2 + 1 / (2 eta0)) (Crammer et al. 2006, PA-II)."""
+
+    name = "pa2"
+    parameters = ("eta0",)
+    cdef double eta0
+
+    def __init__(self, double eta0):
+        self.eta0 = eta0
+        self.needs_row = True
+
+    cdef double at_row(self, double loss, double square_norm) noexcept nogil:
+        return loss / (square_norm + 0.5 / self.eta0)
+
+
+@cython.final
+cdef class Harmonic(Schedule):
+    """eta0 / (1 + t / delay)^power: the rate that "auto" chooses, from the data.
+
+    ``lower`` halves it: "auto" answers a divergence itself.
+    """
+
+    cdef readonly double eta0
+    cdef readonly double delay
+    cdef readonly double power
+
+    def __init__(self, double eta0, double delay, double power):
+        self.eta0 = eta0
+        self.delay = delay
+        self.power = power
+
+    cdef double at(self, double t) noexcept nogil:
+        if self.power == 0.0:
+            return self.eta0
+        return self.eta0 / pow(1.0 + t / self.delay, self.power)
+
+    cdef bint lower(self) noexcept nogil:
+        self.eta0 *= 0.5
+        return self.eta0 > 0.0
+
+
+@cython.final
+cdef class Function(Schedule):
+    """Any function of t written in Python, called with the interpreter's lock."""
+
+    cdef object function
+    cdef readonly object error   # what the function raised, for the caller to raise
+
+    def __init__(self, function):
+        self.function = function
+
+    cdef double at(self, double t) noexcept nogil:
+        cdef double rate = 0.0
+        with gil:
+            if self.error is None:
+                try:
+                    rate = float(self.function(int(t)))
+                    if not rate >= 0.0 or rate == float("inf"):
+                        raise ValueError(
+                            f"learning_rate must return a finite rate >= 0; got {rate} for "
+                            f"t={int(t)}"
+                        )
+                except BaseException as error:  # it must not unwind through a loop without lock
+                    self.error = error
+                    rate = 0.0
+        return rate
+
+
+#: every schedule a user can name
+SCHEDULES = {cls.name: cls for cls in Schedule.__subclasses__() if cls.name}
