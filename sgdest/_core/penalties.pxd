@@ -1,6 +1,16 @@
 """Penalties of a block of parameters: n features by n_outputs, C order."""
 
 
+from libc.math cimport expm1
+
+
+cdef inline double one_minus_exp(double x) noexcept nogil:
+    """1 - exp(-x) for x >= 0, by five terms where that is exact to rounding."""
+    if x < 1e-3:
+        return x * (1.0 - x * (0.5 - x * (1.0 / 6.0 - x * (1.0 / 24.0 - x / 120.0))))
+    return -expm1(-x)
+
+
 cdef class Penalty:
     cdef readonly double l1               # alpha * l1_ratio
     cdef readonly double l2               # alpha * (1 - l1_ratio)

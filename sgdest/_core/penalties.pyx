@@ -72,8 +72,6 @@ cdef class Penalty:
         for j in range(n):
             u = c[j] if c != NULL else 1.0
             rate = self.l2 * u * u
-            # 1 - exp(-x) by four terms where that is exact to rounding: exp costs more than the
-            # rest of a sparse step
             decay = one_minus_exp(rate * length[j])
             taken = self.l1 * u * (decay / rate if rate > 0.0 else length[j])
             decay = 1.0 - decay
@@ -131,13 +129,6 @@ cdef class Penalty:
             for k in range(out.shape[1]):
                 out[j, k] = self.proximal(out[j, k], step, 1.0 if self.c == NULL else self.c[j])
         return np.asarray(out)
-
-
-cdef inline double one_minus_exp(double x) noexcept nogil:
-    """1 - exp(-x) for x >= 0."""
-    if x < 1e-3:
-        return x * (1.0 - x * (0.5 - x * (1.0 / 6.0 - x * (1.0 / 24.0 - x / 120.0))))
-    return -expm1(-x)
 
 
 cdef inline double toward_zero(double w, double decay, double taken,

@@ -17,8 +17,8 @@ cdef class Problem:
     cdef public double mean_weight         # of a row in a step; see design "weights in steps"
     cdef readonly int n_threads
     cdef readonly object y, sample_weight, offset   # arrays, or None
-    cdef bint coded                        # y holds class codes for n_outputs > 1 outputs
-    cdef double positive_code, negative_code
+    cdef readonly bint coded                      # y holds class codes for n_outputs > 1 outputs
+    cdef readonly double positive_code, negative_code
     cdef Py_ssize_t target_width           # numbers per row that the loss reads
     cdef const double* y_data
     cdef const double* s_data              # NULL: all weights are 1
@@ -30,6 +30,12 @@ cdef class Problem:
     cdef void target(self, Py_ssize_t i, double* y) noexcept nogil
     # z = x_i W + b + o_i
     cdef void raw(self, Py_ssize_t i, const double* W, const double* b, double* z) noexcept nogil
+    # the same with scale * W in the place of W
+    cdef void raw_scaled(self, Py_ssize_t i, const double* W, double scale, const double* b,
+                         double* z) noexcept nogil
+    # how many rows ahead of a permuted walk to ask the memory for; asking for row i
+    cdef Py_ssize_t rows_ahead(self) noexcept nogil
+    cdef void prefetch(self, Py_ssize_t i, Py_ssize_t later) noexcept nogil
     # rows start .. stop - 1: their margins into z, the sum of s * loss; with g != NULL also
     # g += sum of s d x and g_b += sum of s d. `room` holds `block_room` doubles.
     cdef double sweep(self, Py_ssize_t start, Py_ssize_t stop, const double* W, const double* b,

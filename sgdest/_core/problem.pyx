@@ -14,6 +14,8 @@ Design:
 cimport cython
 from libc.math cimport fabs, fmax
 
+from sgdest._core.kernels cimport prefetch
+
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -104,16 +106,35 @@ cdef class Problem:
             y[<Py_ssize_t> self.y_data[i]] = self.positive_code
 
     cdef void raw(self, Py_ssize_t i, const double* W, const double* b, double* z) noexcept nogil:
+        self.raw_scaled(i, W, 1.0, b, z)
+
+    cdef void raw_scaled(self, Py_ssize_t i, const double* W, double scale, const double* b,
+                         double* z) noexcept nogil:
         cdef Py_ssize_t k, K = self.n_outputs
         if K == 1:
             z[0] = self.rows.dot(i, W)
         else:
             self.rows.dots(i, K, W, z)
         for k in range(K):
-            z[k] += b[k]
+            z[k] = scale * z[k] + b[k]
         if self.o_data != NULL:
             for k in range(K):
                 z[k] += self.o_data[i * K + k]
+
+    cdef Py_ssize_t rows_ahead(self) noexcept nogil:
+        # about 8 kB of rows under way: more than the latency of memory times its bandwidth, less
+        # than would push the parameters out of the first-level cache (docs/benchmarks)
+        cdef Py_ssize_t row = 8 * self.rows.n_stored // max(self.n_rows, 1)
+        return max(2, min(64, 8192 // max(row, 1)))
+
+    cdef void prefetch(self, Py_ssize_t i, Py_ssize_t later) noexcept nogil:
+        self.rows.prefetch(i, later)
+        if self.coded:
+            prefetch(self.y_data + i, 8)
+        else:
+            prefetch(self.y_data + i * self.target_width, 8 * self.target_width)
+        if self.s_data != NULL:
+            prefetch(self.s_data + i, 8)
 
     # -- blocks of rows --------------------------------------------------------------------
 
@@ -271,6 +292,24 @@ cdef class Problem:
                     for k in range(K):
                         mean[k] += self.weight(first + i) * h[i * K + k]
         return np.asarray(mean) / self.total_weight
+
+    def mean_square_slope(self, const double[:, ::1] z):
+        """Weighted mean over the rows of the sum over outputs of the squared slope at ``z``."""
+        cdef Py_ssize_t i, k, n, first, K = self.n_outputs
+        cdef double[::1] room = np.empty(self.block_room())
+        cdef double* d = &room[0]
+        cdef double* y = d + LARGEST_BLOCK * K
+        cdef double total = 0.0
+        with nogil:
+            for first from 0 <= first < self.n_rows by LARGEST_BLOCK:
+                n = min(LARGEST_BLOCK, self.n_rows - first)
+                for i in range(n):
+                    self.target(first + i, y + i * self.target_width)
+                self.loss.derivatives(n, K, y, &z[first, 0], d)
+                for i in range(n):
+                    for k in range(K):
+                        total += self.weight(first + i) * d[i * K + k] * d[i * K + k]
+        return total / self.total_weight
 
     def moments(self):
         """Per column: weighted mean, weighted variance, largest |x|; one pass over X.

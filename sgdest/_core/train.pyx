@@ -1,0 +1,261 @@
+"""The only epoch loop: slices, signals, stopping, the best weights, history and divergence.
+
+Methods learn; they never print and never decide when to stop. ``train`` hands rows to a step
+method in slices of about 50 ms, looks for signals between them, and asks a solver for one
+iteration at a time. What an epoch is follows: a pass over the rows, or an iteration of a solver.
+"""
+
+from cpython.exc cimport PyErr_CheckSignals
+from libc.stdint cimport uint64_t
+
+from sgdest._core.method cimport Method
+from sgdest._core.problem cimport Problem
+from sgdest._core.random cimport shuffle
+
+from time import perf_counter
+
+import numpy as np
+
+SLICE_SECONDS = 0.05
+# Below this many stored values a solver runs to rounding whatever ``tol``: it costs little, and
+# it makes a weight of k the same as k copies of a row to all digits.
+SMALL = 20_000
+# A step method has exploded when an epoch's objective is this many times that of the best
+# constant model: far beyond what noise or a large first rate does to a run that recovers.
+EXPLODED = 1e6
+
+
+class Limits:
+    """When to stop, and what to watch while learning.
+
+    Parameters
+    ----------
+    max_iter : int >= 1
+        Most passes over X.
+    tol : float >= 0 or None
+        See the estimators; None runs ``max_iter`` passes.
+    n_iter_no_change : int >= 1
+    validation : callable (W, b) -> float, or None
+        Score on validation data, higher is better. Given one, the best weights are kept.
+    validation_tol : float
+        Smallest improvement of that score that counts.
+    shuffle : bool
+    seed : int
+        State of the generator of the shuffles.
+    report : callable (dict) or None
+        Receives one record per epoch.
+    backs_off : bool
+        The method chose its rate itself, so a divergence is answered by halving it.
+    """
+
+    def __init__(self, max_iter, tol=1e-4, n_iter_no_change=5, validation=None,
+                 validation_tol=0.0, shuffle=True, seed=0, report=None, backs_off=False):
+        self.max_iter, self.tol, self.n_iter_no_change = max_iter, tol, n_iter_no_change
+        self.validation, self.validation_tol = validation, validation_tol
+        self.shuffle, self.seed, self.report, self.backs_off = shuffle, seed, report, backs_off
+
+
+class Outcome:
+    """What a training did.
+
+    Attributes
+    ----------
+    W, b : the weights to keep
+    history : dict of lists, one entry per epoch
+    n_iter : passes over X, rounded up
+    converged : whether the stopping rule was met before ``max_iter``
+    remaining : estimate of F - F* where the method has one, else NaN
+    diverged : None, or (epoch, learning rate) at which the objective exploded
+    best_epoch : the epoch whose weights are kept, counted from 1
+    seed : state of the generator after the last shuffle
+    """
+
+    def __init__(self, seed):
+        columns = ("epoch", "objective", "validation", "learning_rate", "gradient_norm", "seconds")
+        self.history = {name: [] for name in columns}
+        self.W = self.b = self.diverged = None
+        self.n_iter, self.best_epoch, self.seed = 0, 0, seed
+        self.converged, self.remaining = False, np.nan
+
+
+def train(Problem problem, Method method, limits, W, b, double start_objective):
+    """Run ``method`` until ``limits`` says stop.
+
+    Parameters
+    ----------
+    W, b : the arrays that the method works on
+    start_objective : F_0, the objective of the best constant model
+
+    Returns
+    -------
+    Outcome
+    """
+    outcome = Outcome(limits.seed)
+    watch = _Watch(problem, method, limits, W, b, start_objective, outcome)
+    if hasattr(method, "iterate"):
+        _run_solver(problem, method, limits, watch, outcome)
+    else:
+        _run_steps(problem, method, limits, watch, outcome)
+    watch.conclude()
+    return outcome
+
+
+def _run_solver(problem, method, limits, watch, outcome):
+    """Iterations of a solver, until its own estimate of what remains is small enough."""
+    exact = problem.rows.n_stored < SMALL
+    while not method.finished and method.passes < limits.max_iter:
+        PyErr_CheckSignals()
+        method.iterate()
+        outcome.n_iter = min(method.passes, limits.max_iter)
+        outcome.remaining = method.remaining
+        progress = method.start_objective - method.objective
+        reached = limits.tol is not None and method.remaining <= limits.tol * progress
+        outcome.converged = bool(reached or method.finished)
+        if watch.end_epoch(method.objective, np.nan, method.gradient_norm):
+            outcome.converged = True
+            return
+        if reached and not exact:
+            return
+
+
+def _run_steps(Problem problem, Method method, limits, watch, outcome):
+    """Passes of a step method, until they no longer improve the objective."""
+    cdef Py_ssize_t[::1] order = np.arange(problem.n_rows, dtype=np.intp)
+    reference, waited = np.inf, 0
+    while outcome.n_iter < limits.max_iter:
+        finite = run_pass(problem, method, order, limits.shuffle, outcome)
+        outcome.n_iter += 1
+        objective = watch.objective_of_pass()
+        if not finite or watch.has_exploded(objective):
+            if watch.retreat(objective):
+                reference, waited = np.inf, 0
+                continue
+            return
+        stop = watch.end_epoch(objective, watch.rate(), np.nan)
+        if objective < reference - (limits.tol or 0.0) * watch.start_objective:
+            reference, waited = objective, 0
+        else:
+            waited += 1
+        if stop or (limits.tol is not None and limits.validation is None
+                    and waited >= limits.n_iter_no_change):
+            if watch.lower_rate():
+                reference, waited = min(reference, objective), 0
+                continue
+            outcome.converged = True
+            return
+
+
+def run_pass(Problem problem, Method method, Py_ssize_t[::1] order, bint shuffled, outcome):
+    """One pass over the rows, in slices; False as soon as the loss is no longer finite."""
+    cdef uint64_t seed = outcome.seed
+    cdef Py_ssize_t start = 0, stop, size = 1024, n = problem.n_rows
+    if shuffled:
+        shuffle(n, &order[0], &seed)
+        outcome.seed = seed
+    method.restart_sums()
+    while start < n:
+        PyErr_CheckSignals()
+        stop = min(n, start + size)
+        began = perf_counter()
+        method.advance(order, start, stop)
+        if perf_counter() - began < 0.5 * SLICE_SECONDS:
+            size *= 2
+        if not np.isfinite(method.loss_sum):
+            return False
+        start = stop
+    method.finish_pass()
+    return True
+
+
+class _Watch:
+    """What is seen of a training: history, best weights, divergence."""
+
+    def __init__(self, problem, method, limits, W, b, start_objective, outcome):
+        self.problem, self.method, self.limits, self.outcome = problem, method, limits, outcome
+        self.W, self.b, self.start_objective = W, b, start_objective
+        self.began = perf_counter()
+        self.best_score, self.waited = -np.inf, 0
+        self.kept = None             # best weights by validation
+        self.sound = (W.copy(), b.copy(), 0)   # last weights known to be finite
+        self.is_solver = hasattr(method, "iterate")
+        self.retreats = 0
+
+    def weights(self):
+        """The weights that count now: settled, averaged where the method averages."""
+        self.method.settle()
+        averages = self.method.averages() if hasattr(self.method, "averages") else None
+        return (self.W, self.b) if averages is None else averages
+
+    def objective_of_pass(self):
+        """Mean loss of the rows before their updates, plus the penalty now."""
+        self.method.settle()
+        with np.errstate(all="ignore"):
+            return self.method.mean_loss + self.problem.penalty.value_of(self.W)
+
+    def rate(self):
+        schedule = getattr(self.method, "schedule", None)
+        if schedule is None or schedule.needs_row:
+            return np.nan
+        return schedule.rate(max(self.method.t, 1.0))
+
+    def has_exploded(self, objective):
+        """Whether the objective or a weight is not finite, or absurdly large."""
+        finite = np.isfinite(objective) and np.isfinite(self.b).all() and np.isfinite(self.W).all()
+        return not finite or objective > EXPLODED * max(self.start_objective, 1e-300)
+
+    def retreat(self, objective):
+        """Go back to the last sound weights; True if learning can go on with a lower rate."""
+        rate = self.rate()
+        self.method.settle()
+        self.W[:], self.b[:] = self.sound[0], self.sound[1]
+        self.retreats += 1
+        if self.limits.backs_off and self.retreats <= 60 and self.lower_rate():
+            return True
+        self.outcome.diverged = (self.outcome.n_iter, rate)
+        return False
+
+    def lower_rate(self):
+        schedule = getattr(self.method, "schedule", None)
+        return schedule is not None and schedule.lower_rate()
+
+    def end_epoch(self, objective, rate, gradient_norm):
+        """Record an epoch and keep its weights if they are the best; True to stop early."""
+        score = np.nan
+        stop = False
+        if self.limits.validation is not None:
+            W, b = self.weights()
+            score = self.limits.validation(W, b)
+            stop = self._judge(score, W, b)
+        if not self.is_solver:
+            self.sound = (self.W.copy(), self.b.copy(), self.outcome.n_iter)
+        self._record(objective, score, rate, gradient_norm)
+        return stop
+
+    def _judge(self, score, W, b):
+        """Keep the best weights, ties to the later; True after too many epochs without gain."""
+        gained = score > self.best_score + self.limits.validation_tol
+        self.waited = 0 if gained else self.waited + 1
+        if score >= self.best_score:
+            self.best_score = score
+            self.kept = (W.copy(), b.copy())
+            self.outcome.best_epoch = len(self.outcome.history["epoch"]) + 1
+        return self.limits.tol is not None and self.waited >= self.limits.n_iter_no_change
+
+    def _record(self, objective, score, rate, gradient_norm):
+        history = self.outcome.history
+        values = (len(history["epoch"]) + 1, objective, score, rate, gradient_norm,
+                  perf_counter() - self.began)
+        for column, value in zip(history.values(), values):
+            column.append(value)
+        if self.limits.report is not None:
+            self.limits.report(dict(zip(history, values)))
+
+    def conclude(self):
+        """Choose the weights to keep."""
+        outcome = self.outcome
+        outcome.n_iter = max(outcome.n_iter, 1)
+        if self.kept is not None:
+            outcome.W, outcome.b = self.kept
+            return
+        outcome.W, outcome.b = self.weights()
+        outcome.best_epoch = len(outcome.history["epoch"])
