@@ -46,6 +46,10 @@ cdef class Method:
     def settle(self):
         """Bring ``W`` and ``b`` up to date with all steps so far."""
 
+    def parameters(self):
+        """(W, b), the arrays that the method works on."""
+        return np.asarray(self.W), np.asarray(self.b)
+
     def state(self):
         """Named arrays (and numbers) from which the method can be rebuilt, ``t`` included."""
         return {"t": self.t}

@@ -111,8 +111,8 @@ cdef class SGDMethod(Method):
         self.shrinkage = shrinkage(
             problem.penalty, W, problem.rows.is_sparse, problem.n_features, average > 0,
             None if total is None else np.array(total))
-        self.t = state.get("t", 0.0)
-        self.n_averaged = state.get("n_averaged", 0.0)
+        self.t = float(state.get("t", 0.0))
+        self.n_averaged = float(state.get("n_averaged", 0.0))
         self.b_total = np.array(state.get("average_intercept", np.zeros(K)))
         self.g_b, self.z, self.d = np.zeros((3, K))
         self.y = np.empty(problem.target_width)
@@ -276,6 +276,8 @@ cdef class SGDMethod(Method):
     def state(self):
         self.settle()
         state = {"t": self.t}
+        if self.schedule.state() is not None:
+            state["rate"] = np.array(self.schedule.state())
         if self.average:
             state.update(n_averaged=self.n_averaged, average_intercept=np.asarray(self.b_total))
             state["average_coef"] = self.shrinkage.average_sum()

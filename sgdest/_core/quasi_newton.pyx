@@ -206,6 +206,12 @@ def best_constant(Problem problem):
     return np.log(np.maximum(mean, 1e-8)) if link == "log" else mean
 
 
+def constant_margins(problem, b):
+    """Raw predictions of the constant model ``b``: ndarray of shape (n_rows, n_outputs)."""
+    z = np.tile(np.asarray(b, dtype=np.float64), (problem.n_rows, 1))
+    return z if problem.offset is None else z + problem.offset
+
+
 def constant_by_search(problem):
     """The same by one-dimensional search, on at most ``ROWS_FOR_CONSTANT`` rows."""
     step = max(1, problem.n_rows // ROWS_FOR_CONSTANT)
@@ -258,9 +264,8 @@ cdef class LBFGSMethod(Method):
         self.tol, self.smooth = tol, problem
         W_, b_ = np.asarray(W), np.asarray(b)
         constant = best_constant(problem)
-        self.z = np.empty((problem.n_rows, problem.n_outputs))
-        zeros = np.zeros_like(W_)
-        self.start_objective = problem.evaluate(zeros, constant, self.z, gradient=False)[0]
+        self.z = constant_margins(problem, constant)
+        self.start_objective = problem.line(self.z, np.zeros_like(self.z), 0.0)[0]
         if not warm:
             W_[:], b_[:] = 0.0, constant
         self.orthant = problem.penalty.l1 > 0.0 or problem.penalty.positive
@@ -280,7 +285,7 @@ cdef class LBFGSMethod(Method):
         self.lam = np.concatenate([np.repeat(lam, problem.n_outputs), np.zeros(b_.size)])
         self.x = self.coordinates.to_x(W_, b_)
         self.begin_stage()
-        self.passes = 2
+        self.passes = 2  # the moments, the first gradient
 
     def first_sharpness(self):
         """Kinks as wide as the spread of the targets about the best constant."""

@@ -31,6 +31,13 @@ cdef class Schedule:
         """The rate of a row, for the schedules that depend on it."""
         return self.at_row(loss, square_norm)
 
+    def state(self):
+        """Numbers that ``restore`` takes, for the schedules that change as they go; else None."""
+        return None
+
+    def restore(self, state):
+        """Continue from the numbers of ``state``."""
+
     def lower_rate(self):
         """Ask for a smaller rate; False if the schedule has none to offer."""
         return self.lower()
@@ -105,6 +112,12 @@ cdef class Adaptive(Schedule):
         self.eta /= 5.0
         return True
 
+    def state(self):
+        return [self.eta]
+
+    def restore(self, state):
+        self.eta = state[0]
+
 
 @cython.final
 cdef class PassiveAggressive1(Schedule):
@@ -162,6 +175,9 @@ cdef class Harmonic(Schedule):
     cdef bint lower(self) noexcept nogil:
         self.eta0 *= 0.5
         return self.eta0 > 0.0
+
+    def state(self):
+        return [self.eta0, self.delay, self.power]
 
 
 @cython.final

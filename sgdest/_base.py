@@ -1,0 +1,452 @@
+"""What the two estimators share: the model's state, ``fit`` and ``partial_fit``.
+
+A fitted model is NumPy arrays and Python objects. The compiled method lives for one ``fit``, or for
+a streak of ``partial_fit`` calls (``_Streak``), and is rebuilt from the arrays when needed: it is
+never pickled, copied or cloned.
+"""
+
+import warnings
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn import get_config
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from sgdest import _validation as validation
+from sgdest._core.optimizers import automatic_schedule
+from sgdest._core.penalties import PENALTIES
+from sgdest._core.problem import Problem
+from sgdest._core.quasi_newton import best_constant, constant_margins
+from sgdest._core.rows import as_rows
+from sgdest._core.schedules import Harmonic
+from sgdest._core.stream import state_after_fit
+from sgdest._core.train import Limits, Outcome, run_pass, train
+from sgdest._early_stopping import Validation
+from sgdest._resolve import resolve
+from sgdest.losses import compile_loss
+from sgdest.schedules import compile_schedule
+
+# One thread below this many stored values: waking a second one would cost more than it saves.
+ENTRIES_FOR_THREADS = 1 << 20
+
+
+class _Streak:
+    """The compiled method of a streak of ``partial_fit`` calls, and what it was made for."""
+
+    def __init__(self, key, plan, method, W, b):
+        self.key, self.plan, self.method, self.W, self.b = key, plan, method, W, b
+
+    def model(self):
+        """Settled (W, b): copies, averaged where the method averages."""
+        self.method.settle()
+        averages = self.method.averages() if hasattr(self.method, "averages") else None
+        return averages if averages is not None else (self.W.copy(), self.b.copy())
+
+    def state(self):
+        """Copies of the arrays from which the method can be rebuilt."""
+        state = {name: np.array(value) for name, value in self.method.state().items()}
+        if getattr(self.plan, "average", 0):
+            state.update(iterate_coef=self.W.copy(), iterate_intercept=self.b.copy())
+        return state
+
+
+class GDBase(BaseEstimator):
+    """State, ``fit`` and ``partial_fit`` of ``GDClassifier`` and ``GDRegressor``.
+
+    Attributes kept in ``__dict__``: ``_W`` (n_features, n_outputs) and ``_b`` (n_outputs,), or
+    ``_sparse_coef`` in the place of ``_W`` after ``sparsify``; ``_state``, the method's arrays;
+    ``_streak``, the compiled method, if one is open; ``_facts``, what a solver knew of the data.
+    """
+
+    # -- the model ---------------------------------------------------------------------------
+
+    def __sklearn_is_fitted__(self):
+        return "_b" in self.__dict__
+
+    def _settled(self):
+        """(W, b), after the open streak, if any, has been brought up to date."""
+        streak = self.__dict__.get("_streak")
+        if streak is not None and self._stale:
+            self._W, self._b = streak.model()
+            self._stale = False
+        if self._W is None:
+            self._W = np.ascontiguousarray(self._sparse_coef.toarray().T)
+        return self._W, self._b
+
+    def _require(self, name):
+        """AttributeError, as for any attribute, if there is no model yet."""
+        if "_b" not in self.__dict__:
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute {name!r}"
+            )
+
+    @property
+    def coef_(self):
+        self._require("coef_")
+        if self._sparse_coef is not None:
+            return self._sparse_coef
+        return _read_only(self._shaped_coef(self._settled()[0]))
+
+    @coef_.setter
+    def coef_(self, value):
+        self._require("coef_")
+        W, b = self._settled()
+        if sp.issparse(value):
+            value = value.toarray()
+        # shape[::-1]: coefficients are given as scikit-learn shapes them
+        self._W = np.ascontiguousarray(
+            validation.initial_weights("coef_", value, W.shape[::-1]).T
+        )
+        self._sparse_coef = None
+        self._forget_streak()
+
+    @property
+    def intercept_(self):
+        self._require("intercept_")
+        return _read_only(self._shaped_intercept(self._settled()[1]))
+
+    @intercept_.setter
+    def intercept_(self, value):
+        self._require("intercept_")
+        W, b = self._settled()
+        self._b = validation.initial_weights("intercept_", value, b.shape).copy()
+        self._forget_streak()
+
+    @property
+    def optimizer_state_(self):
+        self._require("optimizer_state_")
+        streak = self.__dict__.get("_streak")
+        return self._state if streak is None else streak.state()
+
+    def _forget_streak(self):
+        """Close the streak; its state goes on, but not its iterate."""
+        streak = self.__dict__.pop("_streak", None)
+        if streak is not None:
+            self._state = streak.state()
+        for name in ("iterate_coef", "iterate_intercept"):
+            self._state.pop(name, None)
+        if "experts" in self._state:
+            self._facts, self._state = None, {}
+
+    def __getstate__(self):
+        if self.__dict__.get("_streak") is not None:
+            self._settled()
+        state = dict(super().__getstate__())
+        streak = state.pop("_streak", None)
+        if streak is not None:
+            state["_state"] = streak.state()
+        for name in ("_W", "_b"):  # a copy must not share what partial_fit changes in place
+            if state.get(name) is not None:
+                state[name] = state[name].copy()
+        return state
+
+    def sparsify(self):
+        """Store ``coef_`` as a SciPy CSR array; saves memory if most coefficients are zero.
+
+        Returns
+        -------
+        self : the fitted estimator
+            ``partial_fit`` turns the coefficients dense again.
+        """
+        check_is_fitted(self)
+        W, _ = self._settled()
+        self._streak_to_state()
+        arrays = get_config().get("sparse_interface") == "sparray"  # from scikit-learn 1.9 on
+        self._sparse_coef = (sp.csr_array if arrays else sp.csr_matrix)(W.T)
+        self._W = None
+        return self
+
+    def densify(self):
+        """Store ``coef_`` as an ndarray, which undoes ``sparsify``.
+
+        Returns
+        -------
+        self : the fitted estimator
+        """
+        check_is_fitted(self)
+        self._settled()
+        self._sparse_coef = None
+        return self
+
+    def _streak_to_state(self):
+        """Close the streak and keep all of its state."""
+        streak = self.__dict__.pop("_streak", None)
+        if streak is not None:
+            self._state = streak.state()
+
+    # -- predictions -------------------------------------------------------------------------
+
+    def _margins(self, X):
+        """Raw predictions, ndarray of shape (n_samples, n_outputs)."""
+        check_is_fitted(self)
+        X = validation.check_data(self, X, reset=False)
+        if self._sparse_coef is not None:
+            return np.asarray((self._sparse_coef @ X.T).T + self._b)
+        W, b = self._settled()
+        return as_rows(X).margins(W, b)
+
+    # -- fit ---------------------------------------------------------------------------------
+
+    def _fit(self, X, y, sample_weight, coef_init, intercept_init, held_out):
+        """``fit`` on validated parameters; ``held_out`` is (X_val, y_val, sample_weight_val)."""
+        plan = resolve(self.loss, self.optimizer, self.learning_rate, self.batch_size,
+                       self.average, streaming=False)
+        warm = self.warm_start and self.__sklearn_is_fitted__()
+        start = tuple(a.copy() for a in self._settled()) if warm else None
+        X, y = validation.check_data(
+            self, X, y, reset=True, regression=self._is_regressor
+        )
+        targets = self._learn_targets(y)
+        weights = self._weights(y, validation.check_sample_weight(sample_weight, X))
+        validation.check_not_all_zero(weights)
+        rng = check_random_state(self.random_state)
+        kept, watch = Validation.prepare(self, X, y, targets, weights, held_out, rng)
+        if kept is not None:
+            X, targets = X[kept], targets[kept]
+            weights = None if weights is None else weights[kept]
+            validation.check_not_all_zero(weights)
+        problem = self._problem(as_rows(X), targets, weights, fitting=True)
+        W, b, given = self._start(problem, start, coef_init, intercept_init)
+        method = self._method(plan, problem, W, b, {}, warm=given)
+        constant = best_constant(problem)
+        zero = problem.line(constant_margins(problem, constant),
+                            np.zeros((problem.n_rows, problem.n_outputs)), 0.0)[0]
+        limits = self._limits(plan, watch, rng, zero)
+        outcome = train(problem, method, limits, W, b, zero)
+        self._keep(plan, problem, method, outcome, zero)
+        return self
+
+    def _problem(self, rows, targets, weights, fitting):
+        """The ``Problem`` of data whose targets are encoded."""
+        K = self._n_outputs()
+        loss = compile_loss(self.loss, self.epsilon, joint=K > 1 and self._joint_if_many)
+        threads = 1
+        if rows.n_stored * K > ENTRIES_FOR_THREADS:
+            threads = validation.usable_threads(self.n_jobs)
+        settings = dict(sample_weight=weights, fit_intercept=self.fit_intercept, n_outputs=K,
+                        n_threads=threads)
+        factors = None
+        if isinstance(self.penalty_weights, str):
+            if fitting:
+                plain = Problem(rows, targets, loss, PENALTIES[None](), **settings)
+                self._scale = np.sqrt(plain.moments()[1])
+            factors = self._scale
+        elif self.penalty_weights is not None:
+            factors = validation.penalty_factors(self.penalty_weights, rows.n_features)
+        l1_ratio = 0.0 if self.l1_ratio is None else self.l1_ratio
+        penalty = PENALTIES[self.penalty](self.alpha, l1_ratio, self.positive, factors)
+        return Problem(rows, targets, loss, penalty, **settings)
+
+    def _start(self, problem, start, coef_init, intercept_init):
+        """(W, b) to start from, and whether the user gave them."""
+        shape = (problem.n_outputs, problem.n_features)
+        W, b = np.zeros(shape[::-1]), np.zeros(shape[0])
+        if start is not None and start[0].shape == W.shape:
+            W, b = start
+        if coef_init is not None:
+            given = validation.initial_weights("coef_init", coef_init, shape)
+            W = np.ascontiguousarray(given.T)
+        if intercept_init is not None:
+            b = validation.initial_weights("intercept_init", intercept_init, shape[:1]).copy()
+        if not self.fit_intercept:
+            b[:] = 0.0
+        return W, b, start is not None or coef_init is not None or intercept_init is not None
+
+    def _method(self, plan, problem, W, b, state, warm=False):
+        """The compiled method of a plan."""
+        optimizer = plan.optimizer
+        if optimizer.kind == "solver":
+            return optimizer.method(problem, W, b, tol=self.tol or 0.0, warm=warm)
+        if optimizer.kind == "stream":
+            return optimizer.method(problem, W, b, state=state or None)
+        schedule = self._schedule(plan, problem, state)
+        return optimizer.method(problem, W, b, schedule=schedule, batch_size=plan.batch_size,
+                                average=plan.average, state=state)
+
+    def _schedule(self, plan, problem, state):
+        """The compiled schedule of a plan, at the level that an earlier state had reached."""
+        if plan.learning_rate == "auto":
+            if "rate" in state:
+                return Harmonic(*state["rate"])
+            return automatic_schedule(problem, plan.batch_size)
+        schedule = compile_schedule(
+            plan.learning_rate,
+            eta0=0.01 if self.eta0 is None else self.eta0,
+            power_t=self._default_power_t if self.power_t is None else self.power_t,
+            alpha=self.alpha,
+        )
+        if "rate" in state:
+            schedule.restore(state["rate"])
+        return schedule
+
+    def _limits(self, plan, watch, rng, zero):
+        """When to stop."""
+        return Limits(
+            self.max_iter, self.tol, self.n_iter_no_change,
+            validation=watch,
+            validation_tol=0.0 if watch is None else watch.tolerance(self.tol or 0.0, zero),
+            shuffle=self.shuffle,
+            seed=int(rng.randint(np.iinfo(np.int32).max)),
+            report=_print_epoch if self.verbose else None,
+            backs_off=plan.learning_rate in ("auto", None),
+        )
+
+    def _keep(self, plan, problem, method, outcome, zero):
+        """Set the attributes of a fitted model, and warn if it did not converge."""
+        schedule = getattr(method, "schedule", None)
+        error = getattr(schedule, "error", None)
+        if error is not None:
+            raise error
+        self.__dict__.pop("_streak", None)
+        self._sparse_coef, self._stale = None, False
+        averaging = plan.average and method.averages() is not None
+        self._state = {name: np.array(value) for name, value in method.state().items()}
+        if averaging:
+            self._state.update(iterate_coef=method.parameters()[0].copy(),
+                               iterate_intercept=method.parameters()[1].copy())
+        self._facts = method.facts() if hasattr(method, "facts") else None
+        self._W, self._b = np.array(outcome.W), np.array(outcome.b)
+        self._seed = outcome.seed
+        self.optimizer_ = plan
+        self.n_iter_ = int(outcome.n_iter)
+        self.t_ = float(method.t) if plan.optimizer.kind != "solver" else float(
+            max(1, len(outcome.history["epoch"])))
+        self._set_history(outcome, problem, method, zero)
+        self._warn(plan, outcome)
+
+    def _set_history(self, outcome, problem, method, zero):
+        """The attributes about the course of the training."""
+        self.history_ = {name: np.array(column) for name, column in outcome.history.items()}
+        self.loss_curve_ = self.history_["objective"]
+        self.converged_ = outcome.converged
+        scores = self.history_["validation"]
+        self.validation_scores_ = None if np.isnan(scores).all() else scores
+        if self.validation_scores_ is not None:
+            self.best_validation_score_ = float(np.nanmax(scores))
+        self.best_epoch_ = outcome.best_epoch
+        gained = zero - (self.loss_curve_[-1] if len(self.loss_curve_) else zero)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            self.suboptimality_ = float(np.divide(outcome.remaining, gained)) if gained else 0.0
+
+    def _warn(self, plan, outcome):
+        """ConvergenceWarning that says what happened and what to do."""
+        if outcome.diverged is not None:
+            epoch, rate = outcome.diverged
+            warnings.warn(
+                f"The objective exploded in epoch {epoch + 1} at learning rate {rate:.3g}; the "
+                "model keeps the last weights before that. Use a smaller learning rate, scale "
+                "the columns of X, or leave learning_rate='auto'.",
+                ConvergenceWarning, stacklevel=4,
+            )
+        elif self.tol is not None and not outcome.converged:
+            reached = (f"estimated relative suboptimality {self.suboptimality_:.1e}, "
+                       if np.isfinite(self.suboptimality_) else "")
+            warnings.warn(
+                f"Maximum number of iteration reached before convergence: {outcome.n_iter} "
+                f"passes with {plan.optimizer!r}, {reached}tol={self.tol:g}. Consider increasing "
+                "max_iter or tol, or scaling the columns of X.",
+                ConvergenceWarning, stacklevel=4,
+            )
+
+    # -- partial_fit -------------------------------------------------------------------------
+
+    def _learn_batch(self, X, targets, weights):
+        """One pass over validated rows with encoded targets."""
+        if weights is not None and not weights.any():
+            return self
+        rows = as_rows(X)
+        streak = self._open_streak(rows, targets, weights)
+        outcome = Outcome(self._seed)
+        order = np.arange(rows.n_rows, dtype=np.intp)
+        self._stale = True
+        t = streak.method.t
+        finite = run_pass(streak.method.problem, streak.method, order, self.shuffle, outcome)
+        self._seed = outcome.seed
+        error = getattr(getattr(streak.method, "schedule", None), "error", None)
+        if error is not None:
+            raise error
+        if not finite:
+            warnings.warn(
+                "The loss is no longer finite: the learning rate is too large for these rows. "
+                "Use a smaller one, scale the columns of X, or leave learning_rate='auto'.",
+                ConvergenceWarning, stacklevel=3,
+            )
+        self.t_ += streak.method.t - t
+        self.n_iter_ = 1
+        self._sparse_coef = None
+        self.loss_curve_ = np.append(self.loss_curve_, streak.method.mean_loss)
+        return self
+
+    def _open_streak(self, rows, targets, weights):
+        """The streak under way, bound to these rows; a new one if there is none that fits."""
+        problem = self._problem(rows, targets, weights, fitting=False)
+        problem.mean_weight = 1.0
+        key = self._streak_key()
+        streak = self.__dict__.get("_streak")
+        if streak is not None and streak.key == key:
+            streak.method.bind(problem)
+            return streak
+        self._settled()
+        self._streak_to_state()
+        plan = resolve(self.loss, self.optimizer, self.learning_rate, self.batch_size,
+                       self.average, streaming=True)
+        W, b = self._W.copy(), self._b.copy()
+        state = self._state if self._same_method(plan) else {}
+        if "iterate_coef" in state:
+            W, b = state["iterate_coef"].copy(), state["iterate_intercept"].copy()
+        if plan.optimizer.kind == "stream" and not state and self._facts is not None:
+            state = state_after_fit(W=W, b=b, rates=plan.optimizer.rates, **self._facts)
+        method = self._method(plan, problem, W, b, state)
+        self.optimizer_ = plan
+        self._streak = _Streak(key, plan, method, W, b)
+        return self._streak
+
+    def _same_method(self, plan):
+        """Whether the state at hand is that of this plan's method."""
+        return self._state and type(plan.optimizer) is type(self.optimizer_.optimizer)
+
+    def _streak_key(self):
+        """What a compiled method depends on; a change of it ends the streak."""
+        plain = ("penalty", "alpha", "l1_ratio", "fit_intercept", "epsilon", "learning_rate",
+                 "eta0", "power_t", "average", "batch_size", "positive")
+        objects = tuple(
+            part if isinstance(part, str) else (type(part), tuple(part.get_params().items()))
+            for part in (self.loss, self.optimizer)
+        )
+        return (*(getattr(self, name) for name in plain), *objects, id(self.penalty_weights),
+                self._n_outputs())
+
+    def _begin_stream(self, n_features):
+        """An empty model, before the first ``partial_fit``."""
+        if isinstance(self.penalty_weights, str):
+            raise ValueError(
+                "penalty_weights='scale' needs the standard deviations of the columns, which "
+                "partial_fit does not know; call fit first, or give the weights as an array."
+            )
+        K = self._n_outputs()
+        self._W, self._b = np.zeros((n_features, K)), np.zeros(K)
+        self._sparse_coef, self._state, self._facts, self._stale = None, {}, None, False
+        rng = check_random_state(self.random_state)
+        self._seed = int(rng.randint(np.iinfo(np.int32).max))
+        self.t_, self.n_iter_, self.loss_curve_ = 0.0, 1, np.empty(0)
+
+
+def _read_only(array):
+    """A view that cannot be written to."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _print_epoch(record):
+    """One line per epoch: what ``verbose`` prints."""
+    print(
+        f"epoch {record['epoch']:5d}  objective {record['objective']:.6e}  "
+        f"validation {record['validation']:.6g}  rate {record['learning_rate']:.3e}  "
+        f"gradient {record['gradient_norm']:.3e}  {record['seconds']:.2f} s"
+    )
+
+

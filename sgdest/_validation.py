@@ -1,0 +1,312 @@
+"""Every check of parameters and data, and every message."""
+
+import inspect
+import os
+from numbers import Integral, Real
+
+import joblib
+import numpy as np
+import scipy.sparse as sp
+from sklearn.utils import compute_class_weight
+from sklearn.utils._param_validation import (
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+)
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, validate_data
+
+from sgdest._core.rows import DENSE_TYPES
+from sgdest.losses import LOSSES, Loss, name_of
+from sgdest.optimizers import NAMES, Optimizer
+from sgdest.schedules import SCHEDULES
+
+CLASSIFICATION_LOSSES = [n for n, c in LOSSES.items() if c.targets in ("binary", "sign")] + [
+    "squared_error",
+    "huber",
+    "epsilon_insensitive",
+    "squared_epsilon_insensitive",
+]
+REGRESSION_LOSSES = [n for n, c in LOSSES.items() if c.targets not in ("binary", "sign")]
+
+# -- parameters ----------------------------------------------------------------------------
+
+_SHARED = {
+    "penalty": [StrOptions({"l2", "l1", "elasticnet"}), None],
+    "alpha": [Interval(Real, 0, None, closed="left")],
+    "l1_ratio": [Interval(Real, 0, 1, closed="both"), None],
+    "fit_intercept": ["boolean"],
+    "max_iter": [Interval(Integral, 1, None, closed="left")],
+    "tol": [Interval(Real, 0, None, closed="left"), None],
+    "shuffle": ["boolean"],
+    "verbose": ["verbose"],
+    "epsilon": [Interval(Real, 0, None, closed="left")],
+    "n_jobs": [Integral, None],
+    "random_state": ["random_state"],
+    "learning_rate": [
+        StrOptions({"auto", *SCHEDULES}),
+        Interval(Real, 0, None, closed="neither"),
+        callable,
+    ],
+    "eta0": [Interval(Real, 0, None, closed="neither"), None],
+    "power_t": [Interval(Real, None, None, closed="neither"), None],
+    "early_stopping": ["boolean", StrOptions({"auto"})],
+    "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+    "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+    "warm_start": ["boolean"],
+    "average": [Interval(Integral, 0, None, closed="left"), "boolean"],
+    "optimizer": [StrOptions({"auto", *NAMES}), Optimizer],
+    "batch_size": [
+        Interval(Integral, 1, None, closed="left"),
+        StrOptions({"auto"}),
+        None,
+    ],
+    "positive": ["boolean"],
+    "penalty_weights": ["array-like", StrOptions({"scale"}), None],
+    "scoring": [str, callable, None],
+}
+REGRESSOR_PARAMETERS = {"loss": [StrOptions(set(REGRESSION_LOSSES)), Loss], **_SHARED}
+CLASSIFIER_PARAMETERS = {
+    "loss": [StrOptions(set(CLASSIFICATION_LOSSES)), Loss],
+    "class_weight": [StrOptions({"balanced"}), dict, None],
+    **_SHARED,
+}
+_LOSS_PARAMETERS = {
+    "epsilon": [Interval(Real, 0, None, closed="left")],
+    "quantile": [Interval(Real, 0, 1, closed="neither")],
+    "power": [Interval(Real, 1, 2, closed="both")],
+}
+
+
+def check_parameters(estimator, *, streaming):
+    """Raise ValueError if a parameter of an estimator, or their combination, is not allowed."""
+    name = type(estimator).__name__
+    params = estimator.get_params(deep=False)
+    validate_parameter_constraints(estimator._parameter_constraints, params, name)
+    loss = name_of(estimator.loss)
+    if isinstance(estimator.loss, Loss):
+        allowed = [o.options for o in estimator._parameter_constraints["loss"][:1]][0]
+        if loss not in allowed:
+            raise ValueError(
+                f"loss={estimator.loss!r} is not a loss for {name}. Choose one of "
+                f"{sorted(allowed)}."
+            )
+        validate_parameter_constraints(
+            _LOSS_PARAMETERS, estimator.loss.get_params(), type(estimator.loss).__name__
+        )
+    if estimator.penalty == "elasticnet" and estimator.l1_ratio is None:
+        raise ValueError("l1_ratio must be set when penalty is 'elasticnet'; got None.")
+    if streaming and estimator.early_stopping is True:
+        raise ValueError(
+            "early_stopping should be False or 'auto' with partial_fit; got True. Score "
+            "validation data between the calls instead."
+        )
+    _check_rate(estimator, loss)
+
+
+def _check_rate(estimator, loss):
+    """Combinations of the learning rate with the loss and alpha."""
+    rate = estimator.learning_rate
+    if isinstance(estimator.optimizer, Optimizer) and rate == "auto":
+        rate = getattr(estimator.optimizer, "learning_rate", "auto")
+        validate_parameter_constraints(
+            {"learning_rate": _SHARED["learning_rate"]},
+            {"learning_rate": rate},
+            type(estimator.optimizer).__name__,
+        )
+    if not isinstance(rate, str):
+        return
+    if rate == "optimal" and not (estimator.penalty and estimator.alpha > 0):
+        raise ValueError(
+            "alpha must be > 0 since learning_rate is 'optimal', whose formula divides by it; "
+            f"got alpha={estimator.alpha!r}, penalty={estimator.penalty!r}. Use another "
+            "learning_rate."
+        )
+    needed = "epsilon_insensitive" if "epsilon_insensitive" in loss else "hinge"
+    if rate in ("pa1", "pa2") and loss not in ("hinge", "epsilon_insensitive"):
+        raise ValueError(
+            f"Learning rate {rate!r} only works with loss 'hinge' (classification) or "
+            f"'epsilon_insensitive' (regression); got loss={loss!r}. Use loss={needed!r}."
+        )
+
+
+def usable_threads(n_jobs):
+    """Number of threads that ``n_jobs`` means here.
+
+    None stands for all processors that this process may use: affinity and control groups (by
+    joblib) and OMP_NUM_THREADS, which joblib sets in its workers, are respected.
+    """
+    if n_jobs is not None:
+        return joblib.effective_n_jobs(n_jobs)
+    limit = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    processors = joblib.cpu_count()
+    return min(processors, int(limit)) if limit.isdigit() and int(limit) > 0 else processors
+
+
+# -- data ----------------------------------------------------------------------------------
+
+
+def check_data(estimator, X, y="no_validation", *, reset, regression=False):
+    """X (and y) as arrays that a kernel may read: finite, 2-D, dense C-ordered or CSR.
+
+    X keeps the types float64, float32, uint8 and int8; others become float64.
+    """
+    kwargs = dict(
+        reset=reset,
+        accept_sparse="csr",
+        accept_large_sparse=True,
+        dtype=list(DENSE_TYPES),
+        order="C",
+    )
+    X = _sound_sparse(X)
+    if isinstance(y, str) and y == "no_validation":
+        return validate_data(estimator, X, **kwargs)
+    X, y = validate_data(
+        estimator, X, y, multi_output=regression, y_numeric=regression, **kwargs
+    )
+    return X, y
+
+
+def _sound_sparse(X):
+    """X, once a sparse array of another format than CSR has been found sound.
+
+    SciPy's conversions trust their input; CSR itself is checked where its kernels begin.
+    """
+    if not sp.issparse(X) or X.format not in ("csc", "bsr", "coo"):
+        return X
+    try:
+        if X.format == "coo":
+            return type(X)((X.data, tuple(X.coords)), shape=X.shape)
+        X = type(X)((X.data, X.indices, X.indptr), shape=X.shape)
+        X.check_format(full_check=True)
+    except (ValueError, IndexError, TypeError) as error:
+        raise ValueError(
+            f"X is a malformed {X.format.upper()} array: {error}. Rebuild it from its rows, "
+            "columns and values."
+        ) from error
+    return X
+
+
+_WEIGHT_OPTIONS = (
+    {"allow_all_zero_weights": True}
+    if "allow_all_zero_weights" in inspect.signature(_check_sample_weight).parameters
+    else {}
+)
+
+
+def check_sample_weight(sample_weight, X):
+    """Weights as float64, or None; ValueError if one is negative or not finite."""
+    if sample_weight is None:
+        return None
+    weights = _check_sample_weight(sample_weight, X, dtype=np.float64, **_WEIGHT_OPTIONS)
+    if weights.size and weights.min() < 0:
+        raise ValueError(
+            f"sample_weight must be >= 0; got {weights.min()!r} at row {weights.argmin()}. "
+            "Negative values in data passed to `sample_weight`."
+        )
+    return weights
+
+
+def check_not_all_zero(weights):
+    """ValueError if no row counts."""
+    if weights is not None and not weights.any():
+        raise ValueError(
+            "Sample weights must contain at least one non-zero number; all of sample_weight "
+            "(times class_weight) are zero."
+        )
+
+
+def check_labels(y):
+    """ValueError if y cannot be class labels."""
+    check_classification_targets(y)
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
+        raise ValueError("y contains NaN or infinity; class labels must be finite.")
+
+
+def check_classes(classes):
+    """The sorted labels; ValueError if there are fewer than two."""
+    classes = np.unique(classes)
+    if len(classes) < 2:
+        raise ValueError(
+            f"The number of classes has to be greater than one; got {len(classes)} class: "
+            f"{classes.tolist()!r}."
+        )
+    return classes
+
+
+def check_known_labels(y, classes):
+    """Codes of the labels in ``classes``; ValueError that names one which is not there."""
+    codes = np.searchsorted(classes, y)
+    codes[codes == len(classes)] = 0
+    unknown = np.unique(y[classes[codes] != y])
+    if len(unknown):
+        raise ValueError(
+            f"y contains labels that are not in classes: {unknown.tolist()!r}; classes are "
+            f"{classes.tolist()!r}. Pass all labels as `classes` to partial_fit."
+        )
+    return codes
+
+
+def check_targets(y, loss):
+    """ValueError if a target lies outside the loss's domain."""
+    kind = LOSSES[name_of(loss)].targets
+    strict = kind == "positive" or getattr(loss, "power", 1.5) == 2
+    if kind not in ("nonnegative", "positive") or y.size == 0:
+        return
+    if y.min() < 0 or (strict and y.min() == 0):
+        rule = "> 0" if strict else ">= 0"
+        raise ValueError(
+            f"Some value(s) of y are out of the valid range of loss={name_of(loss)!r}: y must be "
+            f"{rule}; got {y.min()!r}. Remove those rows or choose another loss."
+        )
+
+
+def class_weights(class_weight, classes, totals):
+    """Weight of each class: ndarray of shape (n_classes,).
+
+    "balanced" is ``sum(totals) / (n_classes * totals)`` with ``totals`` the summed sample weight
+    of each class; a class without any gets 1.
+    """
+    if isinstance(class_weight, str):
+        present = totals > 0
+        safe = np.where(present, totals, 1.0)
+        return np.where(present, totals.sum() / (np.count_nonzero(present) * safe), 1.0)
+    return compute_class_weight(class_weight, classes=classes, y=classes)
+
+
+def penalty_factors(penalty_weights, n_features):
+    """c_j as float64 of shape (n_features,); ValueError if it has another shape or sign."""
+    factors = np.asarray(penalty_weights, dtype=np.float64)
+    if factors.shape != (n_features,):
+        raise ValueError(
+            f"penalty_weights must have shape (n_features,) = ({n_features},); got "
+            f"{factors.shape}."
+        )
+    if not (np.isfinite(factors).all() and (factors >= 0).all()):
+        raise ValueError("penalty_weights must be finite and >= 0.")
+    return factors
+
+
+def initial_weights(name, value, shape):
+    """A start given by the user, in the internal shape; ValueError if it does not fit."""
+    array = np.asarray(value, dtype=np.float64)
+    if array.size != np.prod(shape) or array.shape[-1:] not in (shape[-1:], (array.size,), ()):
+        raise ValueError(
+            f"Provided {name} does not match dataset: it must have shape {shape}; got "
+            f"{array.shape}."
+        )
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite; it contains NaN or infinity.")
+    return array.reshape(shape)
+
+
+def number_of_validation_rows(n_rows, fraction):
+    """ValueError if a split of ``n_rows`` by ``fraction`` would leave one side empty."""
+    n = int(np.ceil(fraction * n_rows))
+    if n == 0 or n >= n_rows:
+        raise ValueError(
+            f"Splitting {n_rows} rows with validation_fraction={fraction!r} leaves an empty "
+            "set. Give more rows, another validation_fraction, or X_val and y_val."
+        )
+
+
