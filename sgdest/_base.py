@@ -22,7 +22,7 @@ from sgdest._core.problem import Problem
 from sgdest._core.quasi_newton import best_constant, constant_margins
 from sgdest._core.rows import as_rows
 from sgdest._core.schedules import Harmonic
-from sgdest._core.stream import state_after_fit
+from sgdest._core.stream import FitFacts, state_after_fit
 from sgdest._core.train import Limits, Outcome, run_pass, train
 from sgdest._early_stopping import Validation
 from sgdest._resolve import resolve
@@ -398,7 +398,8 @@ class GDBase(BaseEstimator):
         if "iterate_coef" in state:
             W, b = state["iterate_coef"].copy(), state["iterate_intercept"].copy()
         if plan.optimizer.kind == "stream" and not state and self._facts is not None:
-            state = state_after_fit(W=W, b=b, rates=plan.optimizer.rates, **self._facts)
+            facts = FitFacts(**self._facts)
+            state = state_after_fit(problem, W, b, plan.optimizer.rates, facts)
         method = self._method(plan, problem, W, b, state)
         self.optimizer_ = plan
         self._streak = _Streak(key, plan, method, W, b)

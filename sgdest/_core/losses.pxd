@@ -17,6 +17,6 @@ cdef class Loss:
     cdef double conjugate(self, double y, double a) noexcept nogil
     # the a with a = derivative(y, u - q a): a coordinate step of the dual, q > 0
     cdef double dual_step(self, double y, double u, double q) noexcept nogil
-    # piecewise-linear losses: the slope is `low` below the returned kink and `high` above it;
-    # `width` > 0 adds a second kink that far above, with slopes 0 and 1
-    cdef double kink(self, double y, double* low, double* high, double* width) noexcept nogil
+    # piecewise-linear losses: within `dead` of the returned kink the slope is 0 (if dead > 0),
+    # below it is `low`, above it is `high`
+    cdef double kink(self, double y, double* low, double* high, double* dead) noexcept nogil

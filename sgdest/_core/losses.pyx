@@ -10,6 +10,8 @@ texts, docs and tests read ``LOSSES``. The facts, which solvers ask for instead 
     the prediction is ``link^-1(z)``: "identity", "log", "logit" or "softmax"
 ``smoothness``
     "smooth" (has a curvature a solver can use) or "kinked" (piecewise linear)
+``joint``, ``centred``
+    the loss reads one class code for all outputs; the loss reads a centre beside each target
 ``curvature_bound``
     the largest second derivative; infinite where there is none
 ``parameters``
@@ -53,6 +55,7 @@ cdef class Loss:
     curvature_bound = INFINITY
     parameters = {}
     joint = False
+    centred = False
 
     cdef double value(self, double y, double z) noexcept nogil:
         return NAN
@@ -114,8 +117,8 @@ cdef class Loss:
             v = step
         return (u - v) / q
 
-    cdef double kink(self, double y, double* low, double* high, double* width) noexcept nogil:
-        low[0] = high[0] = width[0] = 0.0
+    cdef double kink(self, double y, double* low, double* high, double* dead) noexcept nogil:
+        low[0] = high[0] = dead[0] = 0.0
         return NAN
 
     def evaluate(self, y, z):
@@ -216,9 +219,9 @@ cdef class EpsilonInsensitive(Loss):
     cdef double conjugate(self, double y, double a) noexcept nogil:
         return a * y + self.epsilon * fabs(a) if fabs(a) <= 1.0 else INFINITY
 
-    cdef double kink(self, double y, double* low, double* high, double* width) noexcept nogil:
-        low[0], high[0], width[0] = -1.0, 0.0, 2.0 * self.epsilon
-        return y - self.epsilon
+    cdef double kink(self, double y, double* low, double* high, double* dead) noexcept nogil:
+        low[0], high[0], dead[0] = -1.0, 1.0, self.epsilon
+        return y
 
 
 @cython.final
@@ -269,8 +272,8 @@ cdef class AbsoluteError(Loss):
     cdef double conjugate(self, double y, double a) noexcept nogil:
         return a * y if fabs(a) <= 1.0 else INFINITY
 
-    cdef double kink(self, double y, double* low, double* high, double* width) noexcept nogil:
-        low[0], high[0], width[0] = -1.0, 1.0, 0.0
+    cdef double kink(self, double y, double* low, double* high, double* dead) noexcept nogil:
+        low[0], high[0], dead[0] = -1.0, 1.0, 0.0
         return y
 
 
@@ -298,8 +301,8 @@ cdef class Quantile(Loss):
     cdef double conjugate(self, double y, double a) noexcept nogil:
         return a * y if -self.q <= a <= 1.0 - self.q else INFINITY
 
-    cdef double kink(self, double y, double* low, double* high, double* width) noexcept nogil:
-        low[0], high[0], width[0] = -self.q, 1.0 - self.q, 0.0
+    cdef double kink(self, double y, double* low, double* high, double* dead) noexcept nogil:
+        low[0], high[0], dead[0] = -self.q, 1.0 - self.q, 0.0
         return y
 
 
@@ -444,8 +447,8 @@ cdef class Hinge(Loss):
     cdef double conjugate(self, double y, double a) noexcept nogil:
         return a * y if -1.0 <= a * y <= 0.0 else INFINITY
 
-    cdef double kink(self, double y, double* low, double* high, double* width) noexcept nogil:
-        low[0], high[0], width[0] = fmin(-y, 0.0), fmax(-y, 0.0), 0.0
+    cdef double kink(self, double y, double* low, double* high, double* dead) noexcept nogil:
+        low[0], high[0], dead[0] = fmin(-y, 0.0), fmax(-y, 0.0), 0.0
         return y
 
 
@@ -539,8 +542,8 @@ cdef class Perceptron(Loss):
     cdef double conjugate(self, double y, double a) noexcept nogil:
         return 0.0 if -1.0 <= a * y <= 0.0 else INFINITY
 
-    cdef double kink(self, double y, double* low, double* high, double* width) noexcept nogil:
-        low[0], high[0], width[0] = fmin(-y, 0.0), fmax(-y, 0.0), 0.0
+    cdef double kink(self, double y, double* low, double* high, double* dead) noexcept nogil:
+        low[0], high[0], dead[0] = fmin(-y, 0.0), fmax(-y, 0.0), 0.0
         return 0.0
 
 
@@ -604,11 +607,22 @@ cdef void softmax(Py_ssize_t n_outputs, const double* z, double* p) noexcept nog
 cdef class Smoothed(Loss):
     """A piecewise-linear loss whose kinks are rounded over a width of about 1 / sharpness.
 
-    Each kink, max over a in [low, high] of a u with u the distance to it, becomes the maximum of
-    a u - (a - m)^2 / (2 sharpness), m = (low + high) / 2 (Nesterov 2005). It lies below the loss
-    by at most (high - low)^2 / (8 sharpness), which is what bounds the error of a solution.
+    The loss is max over a in [low, high] of a u - dead |a|, with u the distance to the kink. Its
+    smoothed form takes (a - c)^2 / (2 sharpness) off [1]_. It lies below the loss, and touches it
+    where the maximiser a equals the centre c: with centres that follow the maximisers the minimum
+    becomes that of the loss itself, at a finite sharpness (the method of multipliers [2]_).
+
+    Blocks hold pairs (target, centre) in the place of targets; the scalar forms take the middle
+    of [low, high] as the centre.
+
+    References
+    ----------
+    .. [1] Y. Nesterov, "Smooth minimization of non-smooth functions", 2005.
+    .. [2] R. T. Rockafellar, "Augmented Lagrangians and applications of the proximal point
+       algorithm in convex programming", 1976.
     """
 
+    centred = True
     cdef Loss loss
     cdef double sharpness
 
@@ -616,34 +630,70 @@ cdef class Smoothed(Loss):
         self.loss = loss
         self.sharpness = sharpness
 
+    cdef double maximiser(self, double y, double c, double z, double* curvature,
+                          double* value) noexcept nogil:
+        """The maximising a, which is the slope; the curvature and the value."""
+        cdef double low, high, dead, a
+        cdef double u = z - self.loss.kink(y, &low, &high, &dead)
+        cdef double free = c + self.sharpness * u, shift = self.sharpness * dead
+        a = fmax(0.0, free - shift) + fmin(0.0, free + shift)
+        curvature[0] = self.sharpness if low < a < high and (a != 0.0 or dead == 0.0) else 0.0
+        a = fmax(low, fmin(high, a))
+        value[0] = a * u - dead * fabs(a) - 0.5 * (a - c) * (a - c) / self.sharpness
+        return a
+
+    cdef double middle(self, double y) noexcept nogil:
+        cdef double low, high, dead
+        self.loss.kink(y, &low, &high, &dead)
+        return 0.5 * (low + high)
+
     cdef double value(self, double y, double z) noexcept nogil:
-        cdef double low, high, width, total
-        cdef double u = z - self.loss.kink(y, &low, &high, &width)
-        total = self.part(u, low, high)
-        return total + self.part(u - width, 0.0, 1.0) if width > 0.0 else total
+        cdef double h, value
+        self.maximiser(y, self.middle(y), z, &h, &value)
+        return value
 
     cdef double derivative(self, double y, double z) noexcept nogil:
-        cdef double low, high, width, total
-        cdef double u = z - self.loss.kink(y, &low, &high, &width)
-        total = self.slope(u, low, high)
-        return total + self.slope(u - width, 0.0, 1.0) if width > 0.0 else total
+        cdef double h, value
+        return self.maximiser(y, self.middle(y), z, &h, &value)
 
     cdef double curvature(self, double y, double z) noexcept nogil:
-        cdef double low, high, width, a
-        cdef double u = z - self.loss.kink(y, &low, &high, &width)
-        a = self.slope(u, low, high)
-        cdef double total = self.sharpness if low < a < high else 0.0
-        if width > 0.0:
-            a = self.slope(u - width, 0.0, 1.0)
-            total += self.sharpness if 0.0 < a < 1.0 else 0.0
+        cdef double h, value
+        self.maximiser(y, self.middle(y), z, &h, &value)
+        return h
+
+    cdef double values(self, Py_ssize_t n, Py_ssize_t n_outputs, const double* y,
+                       const double* z, const double* s) noexcept nogil:
+        cdef Py_ssize_t i, k, m
+        cdef double h, value, total = 0.0
+        for i in range(n):
+            for k in range(n_outputs):
+                m = i * n_outputs + k
+                self.maximiser(y[2 * m], y[2 * m + 1], z[m], &h, &value)
+                total += s[i] * value
         return total
 
-    cdef inline double slope(self, double u, double low, double high) noexcept nogil:
-        return fmax(low, fmin(high, 0.5 * (low + high) + self.sharpness * u))
+    cdef void derivatives(self, Py_ssize_t n, Py_ssize_t n_outputs, const double* y,
+                          const double* z, double* d) noexcept nogil:
+        cdef Py_ssize_t m
+        cdef double h, value
+        for m in range(n * n_outputs):
+            d[m] = self.maximiser(y[2 * m], y[2 * m + 1], z[m], &h, &value)
 
-    cdef inline double part(self, double u, double low, double high) noexcept nogil:
-        cdef double a = self.slope(u, low, high), shift = a - 0.5 * (low + high)
-        return a * u - 0.5 * shift * shift / self.sharpness
+    cdef void curvatures(self, Py_ssize_t n, Py_ssize_t n_outputs, const double* y,
+                         const double* z, double* h) noexcept nogil:
+        cdef Py_ssize_t m
+        cdef double value
+        for m in range(n * n_outputs):
+            self.maximiser(y[2 * m], y[2 * m + 1], z[m], &h[m], &value)
+
+    def middles(self, const double[:, ::1] y):
+        """The first centres: the middle of [low, high] for each target."""
+        cdef Py_ssize_t i, k
+        cdef double[:, ::1] c = np.empty((y.shape[0], y.shape[1]))
+        for i in range(y.shape[0]):
+            for k in range(y.shape[1]):
+                c[i, k] = self.middle(y[i, k])
+        return np.asarray(c)
 
 
 #: every loss a user can name

@@ -16,6 +16,7 @@ cdef class Problem:
     cdef readonly double total_weight      # sum of s
     cdef public double mean_weight         # of a row in a step; see design "weights in steps"
     cdef readonly int n_threads
+    cdef readonly bint is_small
     cdef readonly object y, sample_weight, offset   # arrays, or None
     cdef readonly bint coded                      # y holds class codes for n_outputs > 1 outputs
     cdef readonly double positive_code, negative_code

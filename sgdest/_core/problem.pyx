@@ -58,7 +58,7 @@ cdef class Problem:
         self.coded = n_outputs > 1 and self.y.ndim == 1
         self.positive_code = 1.0
         self.negative_code = 0.0 if type(loss).targets == "binary" else -1.0
-        self.target_width = 1 if type(loss).joint else n_outputs
+        self.target_width = 1 if type(loss).joint else n_outputs * (2 if loss.centred else 1)
         self._check_shapes(sample_weight, offset)
         cdef const double[::1] view
         self.y_data = self.s_data = self.o_data = NULL
@@ -76,10 +76,13 @@ cdef class Problem:
             view = self.offset.ravel()
             self.o_data = &view[0] if self.n_rows else NULL
         self.mean_weight = self.total_weight / self.n_rows if self.n_rows else 1.0
+        # Below this a solver runs to rounding whatever its tolerance: it costs little, and makes
+        # a weight of k the same as k copies of a row to all digits.
+        self.is_small = self.rows.n_stored < 20_000
 
     def _check_shapes(self, sample_weight, offset):
         """The lengths that the pointers rely on."""
-        shapes = [((self.n_rows,), (self.n_rows, self.n_outputs)), ((self.n_rows,),)]
+        shapes = [((self.n_rows,), (self.n_rows, self.target_width)), ((self.n_rows,),)]
         shapes.append(((self.n_rows, self.n_outputs),) + ((self.n_rows,),) * (self.n_outputs == 1))
         arrays = {"y": self.y, "sample_weight": sample_weight, "offset": offset}
         for (name, array), allowed in zip(arrays.items(), shapes):
@@ -293,23 +296,26 @@ cdef class Problem:
                         mean[k] += self.weight(first + i) * h[i * K + k]
         return np.asarray(mean) / self.total_weight
 
-    def mean_square_slope(self, const double[:, ::1] z):
-        """Weighted mean over the rows of the sum over outputs of the squared slope at ``z``."""
-        cdef Py_ssize_t i, k, n, first, K = self.n_outputs
+    def slopes(self, const double[:, ::1] z):
+        """Slopes of the loss at the margins: ndarray of shape (n_rows, n_outputs)."""
+        cdef Py_ssize_t i, n, first, K = self.n_outputs
+        cdef double[:, ::1] d = np.empty((self.n_rows, K))
         cdef double[::1] room = np.empty(self.block_room())
-        cdef double* d = &room[0]
-        cdef double* y = d + LARGEST_BLOCK * K
-        cdef double total = 0.0
         with nogil:
             for first from 0 <= first < self.n_rows by LARGEST_BLOCK:
                 n = min(LARGEST_BLOCK, self.n_rows - first)
                 for i in range(n):
-                    self.target(first + i, y + i * self.target_width)
-                self.loss.derivatives(n, K, y, &z[first, 0], d)
-                for i in range(n):
-                    for k in range(K):
-                        total += self.weight(first + i) * d[i * K + k] * d[i * K + k]
-        return total / self.total_weight
+                    self.target(first + i, &room[i * self.target_width])
+                self.loss.derivatives(n, K, &room[0], &z[first, 0], &d[first, 0])
+        return np.asarray(d)
+
+    def targets(self):
+        """The targets of every output: ndarray of shape (n_rows, target width)."""
+        cdef Py_ssize_t i
+        cdef double[:, ::1] y = np.empty((self.n_rows, self.target_width))
+        for i in range(self.n_rows):
+            self.target(i, &y[i, 0])
+        return np.asarray(y)
 
     def moments(self):
         """Per column: weighted mean, weighted variance, largest |x|; one pass over X.
@@ -344,9 +350,10 @@ cdef class Problem:
                                       &sums[2, 0])
         return np.asarray(sums)[:, :self.n_features]
 
-    def with_loss(self, loss):
-        """The same problem with another loss of the same targets."""
-        return Problem(self.rows, self.y, loss, self.penalty, sample_weight=self.sample_weight,
+    def smoothed(self, loss, centres):
+        """The same problem with a ``Smoothed`` loss and these centres, one per target."""
+        y = np.stack([self.targets(), centres], axis=2).reshape(self.n_rows, -1)
+        return Problem(self.rows, y, loss, self.penalty, sample_weight=self.sample_weight,
                        offset=self.offset, fit_intercept=self.fit_intercept,
                        n_outputs=self.n_outputs, n_threads=self.n_threads)
 

@@ -11,8 +11,8 @@ Design:
   the curvature pairs restricted to the free coordinates, which is what lets it converge fast once
   the support has settled.
 - Margins are kept, so that the search along a direction costs O(n_rows) (``Problem.line``).
-- A piecewise-linear loss is replaced by ``Smoothed`` ones of growing sharpness, each started from
-  the solution before. The loss minus its smoothed form bounds the error made.
+- A piecewise-linear loss is replaced by ``Smoothed`` ones, each started from the solution of the
+  one before and centred on its slopes. The loss minus its smoothed form bounds the error made.
 """
 
 cimport cython
@@ -36,7 +36,8 @@ class LBFGS(Optimizer):
     """Limited-memory BFGS: quasi-Newton steps from the last few changes of the gradient.
 
     Handles every loss with a minimum, L2, L1, elastic net and ``positive``. Columns are scaled
-    and centred implicitly; piecewise-linear losses are smoothed with growing sharpness [3]_.
+    and centred implicitly; piecewise-linear losses are smoothed [3]_ about slopes that follow the
+    solution (the method of multipliers).
 
     Parameters
     ----------
@@ -254,14 +255,15 @@ cdef class LBFGSMethod(Method):
     cdef object coordinates, x, g, lam, decrements, exact, pairs_type
     cdef CurvaturePairs pairs
     cdef Problem smooth            # the problem with the loss under way (smoothed or its own)
-    cdef double sharpness, tol, smooth_objective
+    cdef double sharpness, last_gap, tol, smooth_objective
+    cdef Py_ssize_t stages_in_vain
     cdef bint orthant
     cdef Py_ssize_t stalled
 
     def __init__(self, Problem problem, double[:, ::1] W, double[::1] b, Py_ssize_t memory=20,
                  double tol=1e-4, bint warm=False):
         super().__init__(problem, W, b)
-        self.tol, self.smooth = tol, problem
+        self.tol, self.smooth = 0.0 if problem.is_small else tol, problem
         W_, b_ = np.asarray(W), np.asarray(b)
         constant = best_constant(problem)
         self.z = constant_margins(problem, constant)
@@ -273,7 +275,9 @@ cdef class LBFGSMethod(Method):
             np.maximum(W_, 0.0, out=W_)
         if type(problem.loss).smoothness == "kinked":
             self.sharpness = self.first_sharpness()
-            self.smooth = problem.with_loss(Smoothed(problem.loss, self.sharpness))
+            loss = Smoothed(problem.loss, self.sharpness)
+            self.smooth = problem.smoothed(loss, loss.middles(problem.targets()))
+            self.last_gap = np.inf
         self.moments = problem.moments()
         h = float(np.mean(self.smooth.mean_curvature(self.z)))
         size = W_.size + b_.size
@@ -472,14 +476,16 @@ cdef class LBFGSMethod(Method):
         first, last = recent[0], recent[len(recent) - 1]
         rate = (last / first) ** (1.0 / (len(recent) - 1)) if len(recent) > 1 else 0.9
         remaining = max(recent) / (1.0 - min(rate, 0.95)) if len(recent) > 2 else np.inf
-        self.remaining = min(remaining, self.strong_convexity_bound())
+        inner = min(remaining, self.strong_convexity_bound())
+        gap = self.gap()
+        self.remaining = gap + inner
         # Once F changes by rounding only, a few steps more still shrink the gradient.
         self.stalled = self.stalled + 1 if decrease <= self.rounding() else 0
         if not moved and self.pairs.n > 0:
             self.pairs.forget()
         elif not moved or self.stalled >= 6 or self.gradient_norm == 0.0:
             self.end_stage()
-        elif self.sharpness > 0.0 and self.remaining <= 0.01 * max(self.gap(), self.target()):
+        elif self.sharpness > 0.0 and inner <= 0.05 * max(gap, self.target()):
             self.end_stage()
 
     def strong_convexity_bound(self):
@@ -497,15 +503,20 @@ cdef class LBFGSMethod(Method):
         return max(self.tol * (self.start_objective - self.objective), self.rounding())
 
     def end_stage(self):
-        """Finish, or go on with sharper kinks."""
+        """Finish, or go on with centres at the slopes that have been found."""
         gap = self.gap()
-        if self.sharpness == 0.0 or gap <= 0.5 * self.target() or self.sharpness > 1e14:
+        if np.isinf(self.remaining):  # the first step of the stage failed: it is solved
+            self.remaining = gap
+        self.stages_in_vain = self.stages_in_vain + 1 if gap > 0.5 * self.last_gap else 0
+        if self.sharpness == 0.0 or self.remaining <= self.target() or self.stages_in_vain > 20:
             self.finished = True
-            self.remaining = gap + (0.0 if np.isinf(self.remaining) else self.remaining)
             self.store()
             return
-        self.sharpness *= 4.0
-        self.smooth = self.problem.with_loss(Smoothed(self.problem.loss, self.sharpness))
+        if gap > 0.25 * self.last_gap:
+            self.sharpness *= 4.0
+        self.last_gap = gap
+        self.smooth = self.problem.smoothed(Smoothed(self.problem.loss, self.sharpness),
+                                            self.smooth.slopes(self.z))
         self.begin_stage()
         self.remaining = np.inf
 
@@ -519,12 +530,16 @@ cdef class LBFGSMethod(Method):
             W -= W.mean(axis=1, keepdims=True)
 
     def facts(self):
-        """What ``partial_fit`` needs to know of the data that has been seen."""
+        """What ``partial_fit`` needs to know of the data seen: ``stream.FitFacts``, as a dict."""
         mean, variance, largest = self.moments
-        slopes = self.problem.mean_square_slope(self.z)
-        loss = self.problem.line(self.z, np.zeros_like(self.z), 0.0)[0]
-        return {"mean": mean, "variance": variance, "largest": largest, "slopes": slopes,
-                "loss": loss, "n_rows": self.problem.n_rows}
+        y = self.problem.y.reshape(self.problem.n_rows, -1)
+        return {
+            "n_rows": self.problem.total_weight / self.problem.mean_weight,
+            "mean": mean, "variance": variance, "largest": largest,
+            "square_derivative": np.mean(self.problem.slopes(self.z) ** 2),
+            "mean_loss": self.problem.line(self.z, np.zeros_like(self.z), 0.0)[0],
+            "y": np.array([y.min(axis=0), y.max(axis=0), y.mean(axis=0), y.var(axis=0)]),
+        }
 
 
 #: every solver a user can name

@@ -17,11 +17,9 @@ from time import perf_counter
 import numpy as np
 
 SLICE_SECONDS = 0.05
-# Below this many stored values a solver runs to rounding whatever ``tol``: it costs little, and
-# it makes a weight of k the same as k copies of a row to all digits.
-SMALL = 20_000
 # A step method has exploded when an epoch's objective is this many times that of the best
-# constant model: far beyond what noise or a large first rate does to a run that recovers.
+# constant model, or of the first epoch where that is 0: far beyond what noise or a large first
+# rate does to a run that recovers.
 EXPLODED = 1e6
 
 
@@ -102,7 +100,6 @@ def train(Problem problem, Method method, limits, W, b, double start_objective):
 
 def _run_solver(problem, method, limits, watch, outcome):
     """Iterations of a solver, until its own estimate of what remains is small enough."""
-    exact = problem.rows.n_stored < SMALL
     while not method.finished and method.passes < limits.max_iter:
         PyErr_CheckSignals()
         method.iterate()
@@ -114,7 +111,7 @@ def _run_solver(problem, method, limits, watch, outcome):
         if watch.end_epoch(method.objective, np.nan, method.gradient_norm):
             outcome.converged = True
             return
-        if reached and not exact:
+        if reached and not problem.is_small:
             return
 
 
@@ -132,7 +129,7 @@ def _run_steps(Problem problem, Method method, limits, watch, outcome):
                 continue
             return
         stop = watch.end_epoch(objective, watch.rate(), np.nan)
-        if objective < reference - (limits.tol or 0.0) * watch.start_objective:
+        if objective < reference - (limits.tol or 0.0) * watch.scale:
             reference, waited = objective, 0
         else:
             waited += 1
@@ -179,6 +176,7 @@ class _Watch:
         self.sound = (W.copy(), b.copy(), 0)   # last weights known to be finite
         self.is_solver = hasattr(method, "iterate")
         self.retreats = 0
+        self.scale = abs(start_objective)
 
     def weights(self):
         """The weights that count now: settled, averaged where the method averages."""
@@ -201,7 +199,9 @@ class _Watch:
     def has_exploded(self, objective):
         """Whether the objective or a weight is not finite, or absurdly large."""
         finite = np.isfinite(objective) and np.isfinite(self.b).all() and np.isfinite(self.W).all()
-        return not finite or objective > EXPLODED * max(self.start_objective, 1e-300)
+        if self.scale == 0.0:
+            self.scale = abs(objective)
+        return not finite or objective > EXPLODED * self.scale
 
     def retreat(self, objective):
         """Go back to the last sound weights; True if learning can go on with a lower rate."""
