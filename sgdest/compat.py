@@ -1,280 +1,34 @@
-"""scikit-learn's ``SGDClassifier`` and ``SGDRegressor``, to the letter, on this package's loops.
+"""``SGDClassifier`` and ``SGDRegressor`` of scikit-learn, to the letter, on our loops.
 
-Signatures, attributes, errors and models are those of scikit-learn 1.9, whatever version is
-installed. The classes stand on their own because scikit-learn's differ between versions.
+Signatures, attributes, errors and models are those of scikit-learn 1.9, whatever
+version is installed: the classes do not derive from scikit-learn's, which differ
+between versions.
 """
 
-import warnings
-from abc import ABCMeta, abstractmethod
-from inspect import signature
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 from scipy.special import expit
-from sklearn.base import (
-    BaseEstimator,
-    RegressorMixin,
-    _fit_context,
-    clone,
-    is_classifier,
-)
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model._base import LinearClassifierMixin, SparseCoefMixin
-from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
+from sklearn.base import RegressorMixin, _fit_context
+from sklearn.linear_model._base import LinearClassifierMixin
 from sklearn.utils import check_random_state, compute_class_weight
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call
 from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    check_is_fitted,
-    validate_data,
-)
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sgdest._core.losses import LOSSES
-from sgdest._core.plain_sgd import (
-    Descent,
-    Examples,
-    Patience,
-    Weights,
-    penalty_of,
-    rule_of,
-)
-from sgdest._core.rows import as_rows
+from sgdest._core.plain_sgd import Examples
+from sgdest._plain_sgd import DEFAULT_EPSILON, REGRESSION_LOSSES, Data, PlainSGD
 
 __all__ = ["SGDClassifier", "SGDRegressor"]
 
-DEFAULT_EPSILON = 0.1
 LARGEST_SEED = np.iinfo(np.int32).max
 
-# scikit-learn began to refuse weights that are all zero after 1.6; _validated_weights does.
-ZEROS_ALLOWED = {}
-if "allow_all_zero_weights" in signature(_check_sample_weight).parameters:
-    ZEROS_ALLOWED["allow_all_zero_weights"] = True
 
-#: name -> (class, its arguments): the losses of both estimators
-REGRESSION_LOSSES = {
-    "squared_error": (LOSSES["squared_error"],),
-    "huber": (LOSSES["huber"], DEFAULT_EPSILON),
-    "epsilon_insensitive": (LOSSES["epsilon_insensitive"], DEFAULT_EPSILON),
-    "squared_epsilon_insensitive": (
-        LOSSES["squared_epsilon_insensitive"],
-        DEFAULT_EPSILON,
-    ),
-}
-
-
-class _ValidationScore:
-    """Scores parameters on the rows that were held out."""
-
-    def __init__(self, estimator, X, y, sample_weight, classes):
-        self.estimator = clone(estimator)
-        self.estimator.t_ = 1  # makes it look fitted
-        if classes is not None:
-            self.estimator.classes_ = classes
-        self.X, self.y, self.sample_weight = X, y, sample_weight
-
-    def __call__(self, coef, intercept):
-        self.estimator.coef_ = coef.astype(self.X.dtype).reshape(1, -1)
-        self.estimator.intercept_ = np.atleast_1d(intercept)
-        return self.estimator.score(self.X, self.y, self.sample_weight)
-
-
-class _Data:
-    """X, ready for the loop, with its weights and the rows to be held out."""
-
-    def __init__(self, X, sample_weight):
-        self.X, self.sample_weight = X, sample_weight
-        self.rows = as_rows(X)
-        self.held_out = None
-
-
-class _SGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
-    """What the classifier and the regressor share."""
-
-    _parameter_constraints: dict = {
-        "penalty": [StrOptions({"l2", "l1", "elasticnet"}), None],
-        "alpha": [Interval(Real, 0, None, closed="left")],
-        "l1_ratio": [Interval(Real, 0, 1, closed="both"), None],
-        "fit_intercept": ["boolean"],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left"), None],
-        "shuffle": ["boolean"],
-        "verbose": ["verbose"],
-        "epsilon": [Interval(Real, 0, None, closed="left")],
-        "random_state": ["random_state"],
-        "learning_rate": [
-            StrOptions({"constant", "optimal", "invscaling", "adaptive", "pa1", "pa2"})
-        ],
-        "eta0": [Interval(Real, 0, None, closed="neither")],
-        "power_t": [Interval(Real, None, None, closed="neither")],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "warm_start": ["boolean"],
-        "average": [Interval(Integral, 0, None, closed="neither"), "boolean"],
-    }
-
-    @abstractmethod
-    def fit(self, X, y):
-        """Fit the model."""
-
-    def _check_combinations(self, for_partial_fit=False):
-        """Raise ValueError where parameters that are valid alone do not fit together."""
-        if self.early_stopping and for_partial_fit:
-            raise ValueError("early_stopping should be False with partial_fit")
-        if self.learning_rate == "optimal" and self.alpha == 0:
-            raise ValueError(
-                "alpha must be > 0 since learning_rate is 'optimal'. alpha is used to "
-                "compute the optimal learning rate."
-            )
-        needed = "hinge" if is_classifier(self) else "epsilon_insensitive"
-        if self.learning_rate in ("pa1", "pa2") and self.loss != needed:
-            raise ValueError(
-                f"Learning rate '{self.learning_rate}' only works with loss '{needed}'."
-            )
-        if self.penalty == "elasticnet" and self.l1_ratio is None:
-            raise ValueError("l1_ratio must be set when penalty is 'elasticnet'")
-
-    def _validated(self, X, y, reset):
-        return validate_data(
-            self,
-            X,
-            y,
-            accept_sparse="csr",
-            dtype=[np.float64, np.float32],
-            order="C",
-            reset=reset,
-        )
-
-    def _validated_weights(self, sample_weight, X, zeros_allowed=False):
-        sample_weight = _check_sample_weight(
-            sample_weight, X, dtype=X.dtype, **ZEROS_ALLOWED
-        )
-        if not zeros_allowed and not np.any(sample_weight):
-            raise ValueError(
-                "Sample weights must contain at least one non-zero number."
-            )
-        return sample_weight
-
-    def _held_out(self, y, sample_weight):
-        """Mask of the rows that early stopping sets aside, or None."""
-        if not self.early_stopping:
-            return None
-        splitter = StratifiedShuffleSplit if is_classifier(self) else ShuffleSplit
-        split = splitter(
-            test_size=self.validation_fraction, random_state=self.random_state
-        )
-        train, held_out = next(split.split(np.zeros((y.shape[0], 1)), y))
-        if not np.any(sample_weight[held_out] > 0):
-            raise ValueError(
-                "The sample weights for validation set are all zero, consider using a "
-                "different random state."
-            )
-        if train.shape[0] == 0 or held_out.shape[0] == 0:
-            raise ValueError(
-                f"Splitting {y.shape[0]} samples into a train set and a validation set "
-                f"with validation_fraction={self.validation_fraction!r} led to an empty "
-                f"set ({train.shape[0]} and {held_out.shape[0]} samples). Please either "
-                "change validation_fraction, increase number of samples, or disable "
-                "early_stopping."
-            )
-        mask = np.zeros(y.shape[0], dtype=bool)
-        mask[held_out] = True
-        return mask
-
-    def _score_of(self, data, y, classes=None):
-        """What early stopping asks after an epoch, or None."""
-        if data.held_out is None:
-            return None
-        mask = data.held_out
-        return _ValidationScore(
-            self, data.X[mask], y[mask], data.sample_weight[mask], classes
-        )
-
-    def _allocate(self, shape, dtype, coef_init, intercept_init):
-        """Set the parameters to zero, or to what the caller gave."""
-        n_outputs = shape[0] if len(shape) == 2 else 1
-        coef, intercept = np.zeros(shape, dtype), np.zeros(n_outputs, dtype)
-        if coef_init is not None:
-            coef = np.array(coef_init, dtype=dtype, order="C")
-            coef = coef.ravel() if len(shape) == 1 else coef
-            if coef.shape != shape:
-                name = "coef_init" if len(shape) == 1 else "``coef_``"
-                raise ValueError(f"Provided {name} does not match dataset.")
-        if intercept_init is not None:
-            intercept = np.array(intercept_init, dtype=dtype)
-            if intercept.shape != (n_outputs,) and intercept.shape + shape[1:] != ():
-                raise ValueError("Provided intercept_init does not match dataset.")
-        self.coef_, self.intercept_ = coef, intercept.reshape(n_outputs)
-        if self.average:
-            self._begin_average(dtype)
-
-    def _begin_average(self, dtype):
-        self._standard_coef = self.coef_
-        self._standard_intercept = self.intercept_
-        self._average_coef = np.zeros(self.coef_.shape, dtype)
-        self._average_intercept = np.zeros(self.intercept_.shape, dtype)
-
-    def _weights(self, output, dtype):
-        """The parameters of one output, for the loop to change."""
-        # v is multiplied out earlier where scikit-learn's v is float32: it scores v
-        smallest_scale = 1e-6 if dtype == np.float32 else 1e-9
-        if not self.average:
-            coef = np.atleast_2d(self.coef_)[output]
-            return Weights(coef, self.intercept_[output], None, 0.0, smallest_scale)
-        return Weights(
-            np.atleast_2d(self._standard_coef)[output],
-            self._standard_intercept[output],
-            np.atleast_2d(self._average_coef)[output],
-            self._average_intercept[output],
-            smallest_scale,
-        )
-
-    def _compiled_loss(self):
-        loss, *arguments = self.loss_functions[self.loss]
-        return loss(self.epsilon) if arguments else loss()
-
-    def _descend(self, examples, weights, score, max_iter):
-        """Run the compiled loop on one output; returns the number of epochs."""
-        rows = examples.rows
-        descent = Descent(
-            examples,
-            weights,
-            rule_of(self, self._compiled_loss(), rows),
-            penalty_of(self.penalty, rows, self.alpha, self.l1_ratio or 0.0),
-            self.fit_intercept,
-            self.t_,
-            self.average,
-        )
-        patience = Patience(self.tol, self.n_iter_no_change, score)
-        return descent.run(max_iter, patience, self.verbose > 0)
-
-    def _warn(self):
-        if self.tol is not None and self.n_iter_ == self.max_iter:
-            warnings.warn(
-                "Maximum number of iteration reached before convergence. Consider "
-                "increasing max_iter to improve the fit.",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
-        if self.power_t < 0:
-            warnings.warn(
-                "Negative values for `power_t` are deprecated in version 1.8 and will "
-                "raise an error in 1.10. Use values in the range [0.0, inf) instead.",
-                FutureWarning,
-                stacklevel=3,
-            )
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags
-
-
-class SGDClassifier(LinearClassifierMixin, _SGD):
+class SGDClassifier(LinearClassifierMixin, PlainSGD):
     """Linear classifier fitted by stochastic gradient descent; scikit-learn's, faster.
 
     Equal to :class:`sklearn.linear_model.SGDClassifier` of scikit-learn 1.9 in
@@ -396,7 +150,7 @@ class SGDClassifier(LinearClassifierMixin, _SGD):
     }
 
     _parameter_constraints: dict = {
-        **_SGD._parameter_constraints,
+        **PlainSGD._parameter_constraints,
         "loss": [StrOptions(set(loss_functions))],
         "n_jobs": [Integral, None],
         "class_weight": [StrOptions({"balanced"}), dict, None],
@@ -512,12 +266,12 @@ class SGDClassifier(LinearClassifierMixin, _SGD):
             self._check_combinations(for_partial_fit=True)
             if self.class_weight == "balanced":
                 raise ValueError(
-                    "class_weight 'balanced' is not supported for partial_fit. In order "
-                    "to use 'balanced' weights, use compute_class_weight('balanced', "
-                    "classes=classes, y=y). In place of y you can use a large enough "
-                    "sample of the full training set target to properly estimate the "
-                    "class frequency distributions. Pass the resulting weights as the "
-                    "class_weight parameter."
+                    "class_weight 'balanced' is not supported for partial_fit. In "
+                    "order to use 'balanced' weights, use "
+                    "compute_class_weight('balanced', classes=classes, y=y). In place "
+                    "of y you can use a large enough sample of the full training set "
+                    "target to properly estimate the class frequency distributions. "
+                    "Pass the resulting weights as the class_weight parameter."
                 )
         return self._train(X, y, classes, sample_weight, (None, None), max_iter=1)
 
@@ -545,7 +299,7 @@ class SGDClassifier(LinearClassifierMixin, _SGD):
             )
         if not hasattr(self, "t_"):
             self.t_ = 1.0
-        data = _Data(X, sample_weight)
+        data = Data(X, sample_weight)
         fit = self._fit_binary if n_classes == 2 else self._fit_one_versus_rest
         outputs, self.n_iter_ = fit(data, y, class_weight, max_iter)
         self.t_ += self.n_iter_ * X.shape[0]
@@ -675,7 +429,7 @@ class SGDClassifier(LinearClassifierMixin, _SGD):
         return np.log(self.predict_proba(X))
 
 
-class SGDRegressor(RegressorMixin, _SGD):
+class SGDRegressor(RegressorMixin, PlainSGD):
     """Linear regression fitted by stochastic gradient descent; scikit-learn's, faster.
 
     Equal to :class:`sklearn.linear_model.SGDRegressor` of scikit-learn 1.9 in
@@ -777,7 +531,7 @@ class SGDRegressor(RegressorMixin, _SGD):
     loss_functions = REGRESSION_LOSSES
 
     _parameter_constraints: dict = {
-        **_SGD._parameter_constraints,
+        **PlainSGD._parameter_constraints,
         "loss": [StrOptions(set(loss_functions))],
     }
 
@@ -882,7 +636,7 @@ class SGDRegressor(RegressorMixin, _SGD):
         first = getattr(self, "coef_", None) is None
         X, y = self._validated(X, y, reset=first)
         y = y.astype(X.dtype, copy=False)
-        data = _Data(X, self._validated_weights(sample_weight, X))
+        data = Data(X, self._validated_weights(sample_weight, X))
         if first:
             self._allocate((X.shape[1],), X.dtype, *start)
         elif self.average and getattr(self, "_average_coef", None) is None:

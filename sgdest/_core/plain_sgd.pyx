@@ -14,6 +14,7 @@ from libc.math cimport copysign, fabs, fmax, fmin, isfinite, pow, sqrt
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 from sgdest._core.kernels cimport prefetch, square_norm_f64
 from sgdest._core.losses cimport Loss
+from sgdest._core.random cimport random_31_bits
 from sgdest._core.rows cimport Rows
 
 from time import perf_counter
@@ -32,16 +33,6 @@ cdef Py_ssize_t MOST_PREFETCHED = 32
 
 
 # -- the examples ----------------------------------------------------------------------------
-
-
-cdef inline uint32_t random_31_bits(uint32_t* state) noexcept nogil:
-    """31 bits of a 32-bit xorshift (Marsaglia, https://doi.org/10.18637/jss.v008.i14)."""
-    if state[0] == 0:
-        state[0] = 1
-    state[0] ^= state[0] << 13
-    state[0] ^= state[0] >> 17
-    state[0] ^= state[0] << 5
-    return state[0] & <uint32_t> 0x7FFFFFFF
 
 
 @cython.final
@@ -422,7 +413,9 @@ cdef class Rule:
     cdef double eta, eta0
     cdef readonly bint penalty_counts     # in the objective that stops the run
 
-    def __cinit__(self):
+    def __init__(self, Loss loss, double eta0):
+        self.loss = loss
+        self.eta = self.eta0 = eta0
         self.penalty_counts = True
 
     # the a in w += a s x, for row i in update number t
@@ -450,10 +443,6 @@ cdef class Rule:
 cdef class Constant(Rule):
     """eta0."""
 
-    def __init__(self, Loss loss, double eta0):
-        self.loss = loss
-        self.eta = self.eta0 = eta0
-
     cdef double change(self, Py_ssize_t i, double y, double z, double t) noexcept nogil:
         return self.along_gradient(y, z)
 
@@ -461,10 +450,6 @@ cdef class Constant(Rule):
 @cython.final
 cdef class Adaptive(Rule):
     """eta0, divided by 5 whenever there is no progress."""
-
-    def __init__(self, Loss loss, double eta0):
-        self.loss = loss
-        self.eta = self.eta0 = eta0
 
     cdef double change(self, Py_ssize_t i, double y, double z, double t) noexcept nogil:
         return self.along_gradient(y, z)
@@ -484,8 +469,7 @@ cdef class Optimal(Rule):
 
     def __init__(self, Loss loss, double eta0, double alpha):
         cdef double typical = sqrt(1.0 / sqrt(alpha))
-        self.loss = loss
-        self.eta = self.eta0 = eta0
+        Rule.__init__(self, loss, eta0)
         self.alpha = alpha
         self.t0 = 1.0 / (typical / fmax(1.0, loss.derivative(1.0, -typical)) * alpha)
 
@@ -501,8 +485,7 @@ cdef class InverseScaling(Rule):
     cdef double power
 
     def __init__(self, Loss loss, double eta0, double power):
-        self.loss = loss
-        self.eta = self.eta0 = eta0
+        Rule.__init__(self, loss, eta0)
         self.power = power
 
     cdef double change(self, Py_ssize_t i, double y, double z, double t) noexcept nogil:
@@ -517,8 +500,7 @@ cdef class PassiveAggressive1(Rule):
     cdef Rows rows
 
     def __init__(self, Loss loss, double eta0, Rows rows):
-        self.loss = loss
-        self.eta = self.eta0 = eta0
+        Rule.__init__(self, loss, eta0)
         self.rows = rows
         self.penalty_counts = False
 
@@ -538,8 +520,7 @@ cdef class PassiveAggressive2(Rule):
     cdef Rows rows
 
     def __init__(self, Loss loss, double eta0, Rows rows):
-        self.loss = loss
-        self.eta = self.eta0 = eta0
+        Rule.__init__(self, loss, eta0)
         self.rows = rows
         self.penalty_counts = False
 
