@@ -4,9 +4,9 @@ Run from the root of the repository::
 
     python docs/benchmarks/first_table.py
 
-Repeats are interleaved, so that other work on the machine meets everyone alike; medians
-are compared. ``epoch`` is `fit` with one epoch; ``stopping`` is an epoch of `fit` with a
-finite `tol` and so many epochs that it has to sum up the objective.
+Repeats are interleaved, so that other work on the machine meets everyone alike;
+medians are compared. ``epoch`` is a `fit` of one epoch; ``stopping`` is an epoch of a
+`fit` that sums up the objective, because it may stop.
 """
 
 import argparse
