@@ -1,5 +1,6 @@
 """``sgdest.compat`` gives the models, errors and signatures of scikit-learn."""
 
+import doctest
 import inspect
 import io
 import os
@@ -373,6 +374,11 @@ def test_signatures_are_those_of_scikit_learn(name):
     assert set(dir(theirs())) - set(dir(ours())) <= {
         name for name in dir(theirs()) if name.startswith("_")
     }
+
+
+def test_examples_in_the_docstrings_run():
+    result = doctest.testmod(compat)
+    assert result.attempted > 5 and result.failed == 0
 
 
 @pytest.mark.parametrize("name", CLASSES)

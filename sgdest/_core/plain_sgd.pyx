@@ -218,22 +218,26 @@ cdef class Unmeasured(Norms):
 
 
 @cython.final
-cdef class DenseNorms(Norms):
-    """Measured when a row was added, like scikit-learn's: before the truncation."""
+cdef class DenseSquare(Norms):
+    """Measured when a row was added."""
 
-    cdef bint absolute_too
-
-    def __init__(self, Weights w, bint absolute_too):
-        self.absolute_too = absolute_too
-        self.measure(w)
+    def __init__(self, Weights w):
+        self.added(0, 0.0, 0.0, w)
 
     cdef void added(self, Py_ssize_t i, double change, double margin, Weights w) noexcept nogil:
-        self.measure(w)
-
-    cdef inline void measure(self, Weights w) noexcept nogil:
         self.square = square_norm_f64(w.n, w.v_) * w.scale * w.scale
-        if self.absolute_too:
-            self.absolute = sum_of_sizes(w.n, w.v_) * w.scale
+
+
+@cython.final
+cdef class DenseNorms(Norms):
+    """Both, measured when a row was added: before the truncation, like scikit-learn's."""
+
+    def __init__(self, Weights w):
+        self.added(0, 0.0, 0.0, w)
+
+    cdef void added(self, Py_ssize_t i, double change, double margin, Weights w) noexcept nogil:
+        self.square = square_norm_f64(w.n, w.v_) * w.scale * w.scale
+        self.absolute = sum_of_sizes(w.n, w.v_) * w.scale
 
 
 @cython.final
@@ -338,7 +342,7 @@ cdef class L2(Penalty):
         self.alpha = alpha
 
     def norms(self, Rows rows, Weights w):
-        return SparseSquare(rows) if rows.is_sparse else DenseNorms(w, False)
+        return SparseSquare(rows) if rows.is_sparse else DenseSquare(w)
 
 
 @cython.final
@@ -361,7 +365,7 @@ cdef class ElasticNet(Penalty):
         self.touched = np.arange(max(rows.n_features, rows.largest_count() + 1), dtype=np.intp)
 
     def norms(self, Rows rows, Weights w):
-        return SparseNorms(rows) if rows.is_sparse else DenseNorms(w, True)
+        return SparseNorms(rows) if rows.is_sparse else DenseNorms(w)
 
     cdef void truncate(self, Py_ssize_t i, double eta, Weights w) noexcept nogil:
         # locals, because the compiler must assume that v and q overlap with the objects
@@ -503,8 +507,7 @@ cdef class PassiveAggressive1(Rule):
 
     def __init__(self, Loss loss, double eta0, Rows rows):
         Rule.__init__(self, loss, eta0)
-        self.rows = rows
-        self.penalty_counts = False
+        self.rows, self.penalty_counts = rows, False
 
     cdef bint passes_over(self, Py_ssize_t i) noexcept nogil:
         return self.rows.square_norm(i) == 0.0
@@ -523,8 +526,7 @@ cdef class PassiveAggressive2(Rule):
 
     def __init__(self, Loss loss, double eta0, Rows rows):
         Rule.__init__(self, loss, eta0)
-        self.rows = rows
-        self.penalty_counts = False
+        self.rows, self.penalty_counts = rows, False
 
     cdef double change(self, Py_ssize_t i, double y, double z, double t) noexcept nogil:
         cdef double size = self.loss.value(y, z) / (self.rows.square_norm(i) + 0.5 / self.eta0)
