@@ -21,3 +21,13 @@ cdef inline void shuffle(Py_ssize_t n, Py_ssize_t* order, uint64_t* state) noexc
         swap = order[i]
         order[i] = order[other]
         order[other] = swap
+
+
+cdef inline uint32_t random_31_bits(uint32_t* state) noexcept nogil:
+    """31 bits of a 32-bit xorshift (Marsaglia, https://doi.org/10.18637/jss.v008.i14)."""
+    if state[0] == 0:
+        state[0] = 1
+    state[0] ^= state[0] << 13
+    state[0] ^= state[0] >> 17
+    state[0] ^= state[0] << 5
+    return state[0] & <uint32_t> 0x7FFFFFFF
