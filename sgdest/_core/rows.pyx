@@ -262,7 +262,7 @@ cdef class CSRRows(Rows):
         cdef const int64_t[::1] view_wide
         self.X = X
         self.n_rows, self.n_features = X.shape
-        self.n_stored = X.indptr[-1]
+        self.n_stored = X.indptr[self.n_rows]
         self.is_sparse = True
         self.single = X.data.dtype == np.float32
         self.wide = X.indices.dtype == np.int64
