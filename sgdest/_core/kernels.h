@@ -1,8 +1,8 @@
 /* Loops over one row of the data: no Python, no threads, no memory of their own.
  *
  * One macro per kind of row writes the same loops for every type of data. Parameters and sums are
- * always double (docs/design/0002-data-types.md). "omp simd" permits reordering of that one sum
- * and nothing else; a compiler that does not know the pragma builds the plain loop.
+ * always double (docs/design/0002-data-types.md). "omp simd" says that the turns of a loop do not
+ * depend on each other; a compiler that does not know the pragma builds the plain loop.
  */
 #ifndef SGDEST_KERNELS_H
 #define SGDEST_KERNELS_H
@@ -10,14 +10,28 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SIMD_SUM _Pragma("omp simd reduction(+:sum)")
 #define SIMD _Pragma("omp simd")
+
+/* sum over j of TERM in eight partial sums: independent, so that the sum is bound by the loads and
+ * not by the latency of an addition, and in one order whatever the compiler makes of it. */
+#define SUM(n, j, TERM)                                                                          \
+    double part[8] = {0}, sum;                                                                   \
+    ptrdiff_t j = 0;                                                                             \
+    for (; j + 8 <= (n); j += 8) {                                                               \
+        const ptrdiff_t first = j;                                                               \
+        for (ptrdiff_t lane = 0; lane < 8; lane++) {                                             \
+            const ptrdiff_t j = first + lane;                                                    \
+            part[lane] += TERM;                                                                  \
+        }                                                                                        \
+    }                                                                                            \
+    sum = ((part[0] + part[1]) + (part[2] + part[3]))                                            \
+          + ((part[4] + part[5]) + (part[6] + part[7]));                                         \
+    for (; j < (n); j++) sum += TERM;
 
 #define DENSE_ROW(NAME, T)                                                                       \
     static inline double dot_##NAME(ptrdiff_t n, const T *x, const double *w)                    \
     {                                                                                            \
-        double sum = 0;                                                                          \
-        SIMD_SUM for (ptrdiff_t j = 0; j < n; j++) sum += (double)x[j] * w[j];                   \
+        SUM(n, j, (double)x[j] * w[j])                                                           \
         return sum;                                                                              \
     }                                                                                            \
     static inline void add_##NAME(ptrdiff_t n, double a, const T *x, double *w)                  \
@@ -43,8 +57,7 @@
     }                                                                                            \
     static inline double square_norm_##NAME(ptrdiff_t n, const T *x)                             \
     {                                                                                            \
-        double sum = 0;                                                                          \
-        SIMD_SUM for (ptrdiff_t j = 0; j < n; j++) sum += (double)x[j] * (double)x[j];           \
+        SUM(n, j, (double)x[j] * (double)x[j])                                                   \
         return sum;                                                                              \
     }                                                                                            \
     static inline void read_##NAME(ptrdiff_t n, const T *x, double *out)                         \
@@ -68,8 +81,7 @@
 #define SPARSE_ROW(NAME, T, I)                                                                   \
     static inline double dot_##NAME(ptrdiff_t n, const T *x, const I *column, const double *w)   \
     {                                                                                            \
-        double sum = 0;                                                                          \
-        SIMD_SUM for (ptrdiff_t p = 0; p < n; p++) sum += (double)x[p] * w[column[p]];           \
+        SUM(n, p, (double)x[p] * w[column[p]])                                                   \
         return sum;                                                                              \
     }                                                                                            \
     static inline void add_##NAME(ptrdiff_t n, double a, const T *x, const I *column, double *w) \
