@@ -51,7 +51,7 @@ def extensions():
     macros = [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")]
     if not DEBUG:
         macros.append(("CYTHON_WITHOUT_ASSERTIONS", "1"))
-    headers = ["sgdest/_core/kernels.h"]
+    headers = [h.as_posix() for h in Path("sgdest/_core").glob("*.h")]
     return [
         Extension(
             f"sgdest._core.{source.stem}",
