@@ -92,9 +92,6 @@ BEGIN_LEVEL(AVX512_FEATURES)
 #define LOAD_I8(x) _mm512_cvtepi32_pd(_mm256_cvtepi8_epi32(LOAD_8(x)))
 #include "row_loops.h"
 END_LEVEL
-#define EVERY_LEVEL(table) {&table##_baseline, &table##_avx2, &table##_avx512}
-#else
-#define EVERY_LEVEL(table) {&table##_baseline, &table##_baseline, &table##_baseline}
 #endif
 
 static inline const DenseLoops *dense_loops(int type, int level)

@@ -47,6 +47,13 @@ enum { BASELINE, AVX2, AVX512, N_LEVELS };
 #define AVX2_FEATURES "avx2,fma"
 #define AVX512_FEATURES "avx2,fma,avx512f,avx512dq,avx512vl,avx512bw,prefer-vector-width=512"
 
+/* One table per level, the highest last. */
+#if HAS_LEVELS
+#define EVERY_LEVEL(table) {&table##_baseline, &table##_avx2, &table##_avx512}
+#else
+#define EVERY_LEVEL(table) {&table##_baseline, &table##_baseline, &table##_baseline}
+#endif
+
 /* The highest level that this machine runs. */
 static inline int highest_level(void)
 {

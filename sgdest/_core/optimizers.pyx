@@ -5,7 +5,7 @@ gradient of a batch, and the walk over the rows, are ``StepMethod``'s.
 """
 
 cimport cython
-from libc.math cimport fabs
+from libc.math cimport fabs, isfinite
 
 import numpy as np
 
@@ -109,50 +109,64 @@ cdef class SGDMethod(StepMethod):
     cdef void learn_rows(self, const Py_ssize_t* rows, Py_ssize_t m,
                          Py_ssize_t left) noexcept nogil:
         """Each step without a gradient in between: the slope times the row."""
-        cdef Py_ssize_t p, i, k, K = self.problem.n_outputs
-        cdef double eta
+        cdef Py_ssize_t p
         for p in range(m):
-            i = rows[p]
             self.ask_ahead(rows, p, left)
             if self.shrinkage.by_columns:
-                self.problem.rows.columns(i, &self.columns[0])
-                self.shrinkage.reach(self.problem.rows.count(i), &self.columns[0])
-            self.slope(p, i)
-            # where the rate depends on the row, the slopes hold it already
-            eta = 1.0 if self.schedule.needs_row else self.schedule.at(self.t + 1.0)
-            for k in range(K):
-                if self.problem.fit_intercept:
-                    self.b[k] -= eta * self.d[k]
-                self.d[k] *= -eta / self.shrinkage.scale
-            if K > 1:
-                self.problem.rows.adds(i, K, &self.d[0], self.shrinkage.w)
-            elif self.d[0] != 0.0:
-                self.problem.rows.add(i, self.d[0], self.shrinkage.w)
-            self.complete(self.schedule.at(self.t + 1.0) if self.schedule.needs_row else eta)
+                self.problem.rows.columns(rows[p], &self.columns[0])
+                self.shrinkage.reach(self.problem.rows.count(rows[p]), &self.columns[0])
+            if self.problem.n_outputs == 1:
+                self.learn_row(rows[p], p)
+            else:
+                self.learn_row_of_many(rows[p], p)
 
-    cdef inline void slope(self, Py_ssize_t p, Py_ssize_t i) noexcept nogil:
-        """d = s / s_mean * slope of the loss at row i, the p-th of the block."""
-        cdef Py_ssize_t k, K = self.problem.n_outputs
-        cdef double weight = self.s[p] / self.problem.mean_weight
-        cdef double* z = &self.z[p * K]
-        cdef const double* y = &self.y[p * self.problem.target_width]
-        if K == 1:
-            z[0] = self.shrinkage.scale * self.problem.rows.dot(i, self.shrinkage.w) + self.b[0]
-        else:
-            self.problem.rows.dots(i, K, self.shrinkage.w, z)
-            for k in range(K):
-                z[k] = self.shrinkage.scale * z[k] + self.b[k]
+    cdef inline void learn_row(self, Py_ssize_t i, Py_ssize_t p) noexcept nogil:
+        """A step on row i, the p-th of the block."""
+        cdef double scale = self.shrinkage.scale
+        cdef double z = scale * self.problem.rows.dot(i, self.shrinkage.w) + self.b[0]
+        cdef double d, eta
         if self.problem.o_data != NULL:
-            for k in range(K):
-                z[k] += self.problem.o_data[i * K + k]
-        if K == 1:
-            self.d[0] = self.problem.loss.derivative(y[0], z[0])
-        else:
-            self.problem.loss.derivatives(1, K, y, z, &self.d[0])
+            z += self.problem.o_data[i]
+        self.z[p] = z
+        d = self.problem.loss.derivative(self.y[p], z)
         if self.schedule.needs_row:
-            self.scale_to_row_rate(i, y, z)
+            # a formula for losses of slope 1
+            eta = self.schedule.at_row(self.problem.loss.value(self.y[p], z),
+                                       self.problem.rows.square_norm(i)) / fabs(d)
+        else:
+            eta = self.schedule.at(self.t + 1.0)
+        if isfinite(d) and d != 0.0:
+            d *= eta * self.s[p] / self.problem.mean_weight
+            self.problem.rows.add(i, -d / scale, self.shrinkage.w)
+            if self.problem.fit_intercept:
+                self.b[0] -= d
+        self.complete(self.schedule.at(self.t + 1.0) if self.schedule.needs_row else eta)
+
+    cdef void learn_row_of_many(self, Py_ssize_t i, Py_ssize_t p) noexcept nogil:
+        """The same for several outputs."""
+        cdef Py_ssize_t k, K = self.problem.n_outputs
+        cdef double scale = self.shrinkage.scale, weight = self.s[p] / self.problem.mean_weight
+        cdef double eta = 1.0, z
+        cdef double* d = &self.d[0]
+        cdef const double* y = &self.y[p * self.problem.target_width]
+        self.problem.rows.dots(i, K, self.shrinkage.w, &self.z[p * K])
         for k in range(K):
-            self.d[k] *= weight
+            z = scale * self.z[p * K + k] + self.b[k]
+            self.z[p * K + k] = z + (self.problem.o_data[i * K + k]
+                                     if self.problem.o_data != NULL else 0.0)
+        self.problem.loss.derivatives(1, K, y, &self.z[p * K], d)
+        if self.schedule.needs_row:
+            # the slopes take the rates: each output has its own
+            self.scale_to_row_rate(i, y, &self.z[p * K])
+        else:
+            eta = self.schedule.at(self.t + 1.0)
+        for k in range(K):
+            d[k] = eta * weight * d[k] if isfinite(d[k]) else 0.0
+            if self.problem.fit_intercept:
+                self.b[k] -= d[k]
+            d[k] /= -scale
+        self.problem.rows.adds(i, K, d, self.shrinkage.w)
+        self.complete(self.schedule.at(self.t + 1.0) if self.schedule.needs_row else eta)
 
     cdef void scale_to_row_rate(self, Py_ssize_t i, const double* y,
                                 const double* z) noexcept nogil:

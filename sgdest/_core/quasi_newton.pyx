@@ -25,7 +25,7 @@ from sgdest._core.losses cimport Loss
 from sgdest._core.method cimport Method
 from sgdest._core.problem cimport Problem
 
-from sgdest._core.losses import Smoothed
+from sgdest._core.smoothing import Smoothed
 from sgdest._core.method import Optimizer
 
 # Rows on which the constant of a loss without a closed form is sought: it only sets a start.
