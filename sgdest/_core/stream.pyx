@@ -45,6 +45,8 @@ cdef double WORST_LOSS = 1e3
 # instead of 0.13; theirs only keeps an expert from being lost for ever.
 cdef double SHARE = 1e-4
 cdef double SHARE_OF_MARGINS = 1e-10
+# Values below this count as zero: their inverses would overflow.
+cdef double NEGLIGIBLE = 1e-300
 # ln of the mean that a count with zeros among its targets may fall to
 cdef double RAREST = -20.0
 
@@ -463,7 +465,7 @@ cdef class NormalizedAdaptiveMethod(Method):
         self.path += c * eta
 
     cdef Py_ssize_t gather(self, Py_ssize_t i) noexcept nogil:
-        """Columns and values of the entries of row i that are not zero, the intercept's last."""
+        """Columns and values of the entries of row i that count, the intercept's last."""
         cdef bint is_sparse = self.problem.rows.is_sparse
         cdef Py_ssize_t p, n = 0, count = self.problem.rows.count(i)
         cdef Py_ssize_t* columns = &self.columns[0]
@@ -474,7 +476,7 @@ cdef class NormalizedAdaptiveMethod(Method):
         for p in range(count):
             columns[n] = columns[p] if is_sparse else p
             values[n] = values[p]
-            n += values[p] != 0.0
+            n += fabs(values[p]) >= NEGLIGIBLE
         if self.problem.fit_intercept:
             columns[n] = self.problem.n_features
             values[n] = 1.0
