@@ -7,6 +7,7 @@ from sklearn.utils.metaestimators import available_if
 
 from sgdest import _validation as validation
 from sgdest._base import GDBase, all_or_nothing
+from sgdest._core.stream import state_with_outputs
 from sgdest.losses import LOSSES, name_of
 
 
@@ -360,15 +361,20 @@ class GDClassifier(ClassifierMixin, GDBase):
         """Add outputs for new labels, which start at zero (at two classes: as far as both)."""
         W, b = self._settled()
         old = np.searchsorted(labels, self.classes_)
-        joint = name_of(self.loss) == "log_loss"
+        outputs = np.zeros((W.shape[1], len(labels)))
         if len(self.classes_) == 2:
             # sigma(z) is softmax(-z/2, z/2); for one versus the rest the margins are -z and z
-            half = 0.5 if joint else 1.0
-            W, b = np.hstack([-half * W, half * W]), np.concatenate([-half * b, half * b])
+            half = 0.5 if name_of(self.loss) == "log_loss" else 1.0
+            outputs[0, old] = -half, half
+        else:
+            outputs[np.arange(len(old)), old] = 1.0
         self._streak_to_state()
-        self._W, self._b = np.zeros((len(W), len(labels))), np.zeros(len(labels))
-        self._W[:, old], self._b[old] = W, b
-        self._state = {name: self._state[name] for name in ("t", "rate") if name in self._state}
+        self._W, self._b = W @ outputs, b @ outputs
+        if "experts" in self._state:
+            self._state = state_with_outputs(self._state, outputs)
+        else:
+            kept = [name for name in ("t", "rate") if name in self._state]
+            self._state = {name: self._state[name] for name in kept}
         if self._class_totals is not None:
             totals = np.zeros(len(labels))
             totals[old] = self._class_totals
