@@ -21,8 +21,9 @@ Design:
 
 cimport cython
 from libc.math cimport INFINITY, exp, fabs, fmin, isfinite, sqrt
+from sgdest._core.kernels cimport prefetch
 from sgdest._core.method cimport Method
-from sgdest._core.penalties cimport Penalty
+from sgdest._core.penalties cimport Penalty, one_minus_exp
 from sgdest._core.problem cimport Problem
 from sgdest._core.stream_rules cimport StepRule, Targets
 
@@ -75,7 +76,8 @@ def fresh_state(problem, W, b, rates):
     experts[-1, :n_rates * n_outputs] = np.tile(b, n_rates)
     bounds = np.zeros((3, n_outputs))
     bounds[:2] = np.reshape(targets_class(problem.loss).start, (2, 1))
-    return {"t": 0.0, "rates": np.array(rates), "experts": experts, "mixture": np.full(n_rates, 1.0 / n_rates),
+    return {"t": 0.0, "rates": np.array(rates), "experts": experts,
+            "mixture": np.full(n_rates, 1.0 / n_rates),
             "losses": np.zeros(n_rates), "range": bounds, "norm": 0.0, "path": 0.0,
             "weight": 0.0, "spread": 0.0}
 
@@ -238,7 +240,8 @@ cdef class NormalizedAdaptiveMethod(Method):
     cdef readonly double skipped # rows whose loss or slope is not finite: nothing is learned
     cdef double share            # of the mixture, dealt out evenly after each row
     cdef double temper           # 0, or: losses count in units of their mean over this
-    cdef bint penalised
+    cdef bint penalised          # there is a penalty; it does more than scale
+    cdef bint shifted
     # room for one row, and for its lanes
     cdef Py_ssize_t[::1] columns
     cdef double[::1] values
@@ -281,7 +284,8 @@ cdef class NormalizedAdaptiveMethod(Method):
     def bind(self, Problem problem):
         super().bind(problem)
         cdef Penalty penalty = problem.penalty
-        self.penalised = penalty.l1 > 0.0 or penalty.l2 > 0.0 or penalty.positive
+        self.shifted = penalty.l1 > 0.0 or penalty.positive
+        self.penalised = self.shifted or penalty.l2 > 0.0
         if problem.rows.largest_count() >= self.values.shape[0]:
             self.columns = np.empty(problem.rows.largest_count() + 1, dtype=np.intp)
             self.values = np.empty(problem.rows.largest_count() + 1)
@@ -367,7 +371,9 @@ cdef class NormalizedAdaptiveMethod(Method):
         for p in range(count):
             columns[n] = columns[p] if is_sparse else p
             values[n] = values[p]
-            n += fabs(values[p]) >= NEGLIGIBLE
+            if fabs(values[p]) >= NEGLIGIBLE:
+                prefetch(&self.experts[columns[n], 0], 8 * self.experts.shape[1])
+                n += 1
         if self.problem.fit_intercept:
             columns[n] = self.problem.n_features
             values[n] = 1.0
@@ -386,6 +392,9 @@ cdef class NormalizedAdaptiveMethod(Method):
         tail[PAID] = self.path
         if length <= 0.0:
             return
+        if not self.shifted:
+            self.decay(j, length * factor * factor, record)
+            return
         if self.problem.penalty.c != NULL:
             factor *= self.problem.penalty.c[j]
         for k in range(self.n_rates):
@@ -394,6 +403,19 @@ cdef class NormalizedAdaptiveMethod(Method):
         self.problem.penalty.shrink_each(self.n_rates, self.n_outputs, record,
                                          &self.lengths[0], &self.factors[0])
 
+    cdef void decay(self, Py_ssize_t j, double length, double* record) noexcept nogil:
+        """``pay`` where the penalty is L2 alone."""
+        cdef Py_ssize_t k, o, K = self.n_outputs
+        cdef double lost, x, rate = self.problem.penalty.l2 * length
+        if self.problem.penalty.c != NULL:
+            rate *= self.problem.penalty.c[j] * self.problem.penalty.c[j]
+        for k in range(self.n_rates):
+            x = rate * self.rates[k]
+            # two terms are exact to rounding for most rows
+            lost = x * (1.0 - 0.5 * x) if x < 1e-5 else one_minus_exp(x)
+            for o in range(K):
+                record[k * K + o] -= lost * record[k * K + o]
+
     cdef double predict(self, Py_ssize_t i, Py_ssize_t n) noexcept nogil:
         """Raw predictions of every expert, and targets; the squared length of x / s.
 
@@ -401,18 +423,22 @@ cdef class NormalizedAdaptiveMethod(Method):
         """
         cdef Py_ssize_t p, k, o, K = self.n_outputs, width = self.experts.shape[1]
         cdef Py_ssize_t T = self.problem.target_width
-        cdef double norm = 0.0
+        cdef Py_ssize_t lanes = self.n_lanes, n_features = self.problem.n_features
+        cdef double r, norm = 0.0
         cdef double* z = &self.z[0]
+        cdef double* values = &self.values[0]
+        cdef double* experts = &self.experts[0, 0]
+        cdef const Py_ssize_t* columns = &self.columns[0]
         cdef double* record
-        for k in range(self.n_lanes):
+        for k in range(lanes):
             z[k] = 0.0
         for p in range(n):
-            record = &self.experts[0, 0] + self.columns[p] * width
-            if self.penalised and self.columns[p] < self.problem.n_features:
-                self.pay(self.columns[p], record)
-            self.values[p] = self.scale(record, self.values[p])
-            norm += self.values[p] * self.values[p]
-            add_scaled(self.n_lanes, self.values[p], record, z)
+            record = experts + columns[p] * width
+            if self.penalised and columns[p] < n_features:
+                self.pay(columns[p], record)
+            values[p] = r = self.scale(record, values[p])
+            norm += r * r
+            add_scaled(lanes, r, record, z)
         self.problem.target(i, &self.y[0])
         for k in range(self.n_rates):
             for o in range(T):
@@ -423,7 +449,7 @@ cdef class NormalizedAdaptiveMethod(Method):
                 z[k * K + o] = self.targets.bounded(o, z[k * K + o])
         return norm
 
-    cdef double scale(self, double* record, double x) noexcept nogil:
+    cdef inline double scale(self, double* record, double x) noexcept nogil:
         """Keep the largest value of a feature; this one in units of it."""
         cdef double* tail = record + self.n_lanes
         cdef double ratio, size = fabs(x)
@@ -487,15 +513,19 @@ cdef class NormalizedAdaptiveMethod(Method):
     cdef double add_squares(self, Py_ssize_t n, double G) noexcept nogil:
         """Add ``G (x/s)^2`` to each A; the sum of (x/s)^2 v. ``values`` become v x / s."""
         cdef Py_ssize_t p, width = self.experts.shape[1]
-        cdef double r, P = 0.0
+        cdef double r, A, v, P = 0.0
+        cdef double* values = &self.values[0]
+        cdef double* tails = &self.experts[0, self.n_lanes]
+        cdef const Py_ssize_t* columns = &self.columns[0]
         cdef double* tail
         for p in range(n):
-            tail = &self.experts[0, self.n_lanes] + self.columns[p] * width
-            r = self.values[p]
-            tail[SQUARES] += G * r * r
-            tail[ROOT] = 1.0 / sqrt(tail[SQUARES]) if tail[SQUARES] > 0.0 else 0.0
-            self.values[p] = r * tail[ROOT]
-            P += r * self.values[p]
+            tail = tails + columns[p] * width
+            r = values[p]
+            A = tail[SQUARES] + G * r * r
+            v = 1.0 / sqrt(A) if A > 0.0 else 0.0
+            tail[SQUARES], tail[ROOT] = A, v
+            values[p] = r * v
+            P += r * r * v
         return P
 
     cdef void choose_steps(self, double eta, double P, double c) noexcept nogil:
@@ -514,15 +544,23 @@ cdef class NormalizedAdaptiveMethod(Method):
 
     cdef void move(self, Py_ssize_t n) noexcept nogil:
         """``u += c D v x / s`` of every expert; ``values`` hold ``v x / s``."""
-        cdef Py_ssize_t p, width = self.experts.shape[1]
+        cdef Py_ssize_t p, width = self.experts.shape[1], lanes = self.n_lanes
+        cdef double* d = &self.d[0]
+        cdef double* values = &self.values[0]
+        cdef double* experts = &self.experts[0, 0]
+        cdef const Py_ssize_t* columns = &self.columns[0]
         for p in range(n):
-            add_scaled(self.n_lanes, self.values[p], &self.d[0],
-                       &self.experts[0, 0] + self.columns[p] * width)
+            add_scaled(lanes, values[p], d, experts + columns[p] * width)
 
 
 cdef inline void add_scaled(Py_ssize_t n, double a, const double* x, double* out) noexcept nogil:
     """out += a x."""
     cdef Py_ssize_t k
+    cdef double p, q, r, s
+    if n == 4:  # the default rates and one output, in registers: out and x may overlap otherwise
+        p, q, r, s = out[0] + a * x[0], out[1] + a * x[1], out[2] + a * x[2], out[3] + a * x[3]
+        out[0], out[1], out[2], out[3] = p, q, r, s
+        return
     for k in range(n):
         out[k] += a * x[k]
 
