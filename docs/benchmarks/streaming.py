@@ -71,7 +71,7 @@ def streams(folder):
         X, y = load(folder, file)
         X, y = X[:ROWS], np.asarray(targets(y), dtype=float)[:ROWS]
         if file != "elec2":
-            order = np.random.default_rng(0).permutation(len(y))
+            order = np.random.default_rng(1).permutation(len(y))
             X, y = X[order], y[order]
         yield name, loss, X, y
 
@@ -203,7 +203,7 @@ def main(folder=None):
     losses = [peer for peer in peers if peer != "plain"]
     print("# Streaming: progressive loss and time of one pass\n")
     print(f"`python docs/benchmarks/streaming.py`, {platform.machine()}, one thread.\n")
-    print(main.__doc__ or __doc__.split("\n\n", 2)[2].strip() + "\n")
+    print(__doc__.split("\n\n")[-1].strip() + "\n")
     print("## Mean progressive loss\n")
     print("| stream | rows | non-zeros | " + " | ".join(losses) + " |")
     print("|---|---|---|" + "---|" * len(losses))
