@@ -344,4 +344,6 @@ class GDRegressor(RegressorMixin, GDBase):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.target_tags.multi_output = True
+        loss = LOSSES.get(name_of(self.loss))  # None if it is not a loss: tags never raise
+        tags.target_tags.positive_only = getattr(loss, "link", None) == "log"
         return tags
