@@ -5,6 +5,7 @@ a streak of ``partial_fit`` calls (``_Streak``), and is rebuilt from the arrays 
 never pickled, copied or cloned.
 """
 
+import functools
 import warnings
 
 import numpy as np
@@ -23,7 +24,7 @@ from sgdest._core.quasi_newton import best_constant, constant_margins
 from sgdest._core.rows import as_rows
 from sgdest._core.schedules import Harmonic
 from sgdest._core.stream import FitFacts, state_after_fit
-from sgdest._core.train import Limits, Outcome, run_pass, train
+from sgdest._core.train import EXPLODED, Limits, Outcome, run_pass, train
 from sgdest._early_stopping import Validation
 from sgdest._resolve import resolve
 from sgdest.losses import compile_loss
@@ -31,6 +32,27 @@ from sgdest.schedules import compile_schedule
 
 # One thread below this many stored values: waking a second one would cost more than it saves.
 ENTRIES_FOR_THREADS = 1 << 20
+# A mean loss below this many times the one before is not looked at as a possible explosion.
+SUSPICIOUS = 1e3
+MOST_RETREATS = 60
+
+
+def all_or_nothing(method):
+    """A method of an estimator that leaves it as it was if it raises an error."""
+
+    @functools.wraps(method)
+    def call(self, *args, **kwargs):
+        before = self.__dict__.copy()
+        try:
+            return method(self, *args, **kwargs)
+        except Warning:  # an error only by the user's filter, after the work was done
+            raise
+        except Exception:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+    return call
 
 
 class _Streak:
@@ -315,7 +337,7 @@ class GDBase(BaseEstimator):
         self.t_ = float(method.t) if plan.optimizer.kind != "solver" else float(
             max(1, len(outcome.history["epoch"])))
         self._set_history(outcome, problem, method, zero)
-        self._warn(plan, outcome)
+        self._warn(plan, outcome, _left_out(method))
 
     def _set_history(self, outcome, problem, method, zero):
         """The attributes about the course of the training."""
@@ -331,8 +353,10 @@ class GDBase(BaseEstimator):
         with np.errstate(invalid="ignore", divide="ignore"):
             self.suboptimality_ = float(np.divide(outcome.remaining, gained)) if gained else 0.0
 
-    def _warn(self, plan, outcome):
+    def _warn(self, plan, outcome, left_out):
         """ConvergenceWarning that says what happened and what to do."""
+        if left_out is not None:
+            warnings.warn(left_out, ConvergenceWarning, stacklevel=4)
         if outcome.diverged is not None:
             epoch, rate = outcome.diverged
             warnings.warn(
@@ -357,28 +381,74 @@ class GDBase(BaseEstimator):
         """One pass over validated rows with encoded targets."""
         if weights is not None and not weights.any():
             return self
-        rows = as_rows(X)
-        streak = self._open_streak(rows, targets, weights)
-        outcome = Outcome(self._seed)
-        order = np.arange(rows.n_rows, dtype=np.intp)
-        self._stale = True
-        t = streak.method.t
-        finite = run_pass(streak.method.problem, streak.method, order, self.shuffle, outcome)
-        self._seed = outcome.seed
-        error = getattr(getattr(streak.method, "schedule", None), "error", None)
-        if error is not None:
-            raise error
-        if not finite:
-            warnings.warn(
-                "The loss is no longer finite: the learning rate is too large for these rows. "
-                "Use a smaller one, scale the columns of X, or leave learning_rate='auto'.",
-                ConvergenceWarning, stacklevel=3,
-            )
-        self.t_ += streak.method.t - t
-        self.n_iter_ = 1
-        self._sparse_coef = None
-        self.loss_curve_ = np.append(self.loss_curve_, streak.method.mean_loss)
+        streak = self._open_streak(as_rows(X), targets, weights)
+        method = streak.method
+        if streak.plan.optimizer.kind == "step":
+            method.prepare()
+        t, skipped = method.t, getattr(method, "skipped", 0)
+        self._stale, self._sparse_coef, self.n_iter_ = True, None, 1
+        warning = None
+        try:
+            if streak.plan.optimizer.kind == "step":
+                warning = self._steps(streak)
+            else:
+                self._pass(method)
+        finally:
+            self.t_ += method.t - t
+        self.loss_curve_ = np.append(self.loss_curve_, method.mean_loss)
+        warning = warning or _left_out(method, skipped)
+        if warning is not None:
+            warnings.warn(warning, ConvergenceWarning, stacklevel=4)
         return self
+
+    def _pass(self, method):
+        """One pass over the rows that ``method`` is bound to; False if the loss overflowed."""
+        order = np.arange(method.problem.n_rows, dtype=np.intp)
+        outcome = Outcome(self._seed)
+        finite = run_pass(method.problem, method, order, self.shuffle, outcome)
+        self._seed = outcome.seed
+        return finite
+
+    def _steps(self, streak):
+        """A pass of a step method; after a divergence the weights are those before the pass.
+
+        Returns what to warn of, or None. A rate that was not given is halved until the pass
+        succeeds. Where a copy of the weights would cost more than the pass, after wide sparse
+        rows, they stay where the loss was last finite.
+        """
+        method, seed = streak.method, self._seed
+        mark = method.mark() if streak.W.size <= method.problem.rows.n_stored else None
+        can_retry = mark is not None and streak.plan.learning_rate == "auto"
+        try:
+            for _ in range(MOST_RETREATS):
+                sound = self._pass(method) and not self._has_exploded(method)
+                if sound and (mark is None or np.isfinite(streak.W).all()):
+                    return None
+                diverged_at = method.schedule.rate(max(method.t, 1.0))
+                if mark is not None:
+                    method.go_back(mark)
+                if not (can_retry and method.schedule.lower_rate()):
+                    break
+                self._seed = seed
+        finally:
+            method.drop_batch()
+        rate = "" if method.schedule.needs_row else f" at learning rate {diverged_at:.3g}"
+        kept = "those before this call" if mark is not None else "the last finite ones"
+        return (
+            f"The loss exploded{rate} in partial_fit; the model keeps its last sound weights, "
+            f"{kept}. Use a smaller learning rate, scale the columns of X, or leave "
+            "learning_rate='auto'."
+        )
+
+    def _has_exploded(self, method):
+        """Whether the mean loss of a pass is absurdly larger than that of the zero model."""
+        loss = method.mean_loss
+        before = self.loss_curve_[-1] if len(self.loss_curve_) else 0.0
+        if loss <= SUSPICIOUS * before < np.inf:
+            return False
+        zeros = np.zeros((method.problem.n_rows, method.problem.n_outputs))
+        zero = method.problem.line(zeros, zeros, 0.0)[0]
+        return zero > 0.0 and loss > EXPLODED * zero
 
     def _open_streak(self, rows, targets, weights):
         """The streak under way, bound to these rows; a new one if there is none that fits."""
@@ -440,6 +510,17 @@ def _read_only(array):
     view = array.view()
     view.flags.writeable = False
     return view
+
+
+def _left_out(method, before=0):
+    """What to warn of if a streaming method skipped rows, or None."""
+    n_rows = int(getattr(method, "skipped", 0) - before)
+    if not n_rows:
+        return None
+    return (
+        f"{n_rows} rows were left out: their loss, or its slope, overflows. Check the targets "
+        "for values that are no measurements."
+    )
 
 
 def _print_epoch(record):

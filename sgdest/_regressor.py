@@ -5,7 +5,7 @@ from sklearn.base import RegressorMixin
 from sklearn.metrics import d2_tweedie_score
 
 from sgdest import _validation as validation
-from sgdest._base import GDBase
+from sgdest._base import GDBase, all_or_nothing
 from sgdest.losses import LOSSES, name_of
 
 
@@ -264,6 +264,7 @@ class GDRegressor(RegressorMixin, GDBase):
         held_out = (X_val, y_val, sample_weight_val)
         return self._fit(X, y, sample_weight, coef_init, intercept_init, held_out)
 
+    @all_or_nothing
     def partial_fit(self, X, y, sample_weight=None):
         """Go on learning with one pass over these rows.
 

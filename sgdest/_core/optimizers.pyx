@@ -9,7 +9,7 @@ with ``s_mean`` the mean weight of a row (``Problem.mean_weight``).
 """
 
 cimport cython
-from libc.math cimport fabs
+from libc.math cimport INFINITY, fabs, isfinite
 
 import numpy as np
 
@@ -133,6 +133,8 @@ cdef class SGDMethod(Method):
         cdef Py_ssize_t ahead = self.problem.rows_ahead()
         cdef Py_ssize_t size = self.batch_size if self.batch_size > 0 else n
         for p in range(start, stop):
+            if not isfinite(self.loss_sum):
+                return  # see ``slope``
             if p + ahead < stop:
                 self.problem.prefetch(order[p + ahead], order[min(p + 2 * ahead, stop - 1)])
             if size == 1:
@@ -143,9 +145,12 @@ cdef class SGDMethod(Method):
                     self.learn_batch()
 
     cdef inline void slope(self, Py_ssize_t i) noexcept nogil:
-        """d = s / s_mean * slope of the loss at row i; adds to the sums of the pass."""
+        """d = s / s_mean * slope of the loss at row i; adds to the sums of the pass.
+
+        Where the loss or a slope is not finite, d is 0 and the pass ends there.
+        """
         cdef Py_ssize_t k, K = self.problem.n_outputs
-        cdef double s = self.problem.weight(i), value
+        cdef double s = self.problem.weight(i), value, total = 0.0
         self.problem.target(i, &self.y[0])
         self.problem.raw_scaled(i, self.shrinkage.w, self.shrinkage.scale, &self.b[0], &self.z[0])
         if K == 1:
@@ -160,6 +165,11 @@ cdef class SGDMethod(Method):
         self.weight_sum += s
         for k in range(K):
             self.d[k] *= s / self.problem.mean_weight
+            total += fabs(self.d[k])
+        if not isfinite(value + total):
+            self.loss_sum = INFINITY
+            for k in range(K):
+                self.d[k] = 0.0
 
     cdef void scale_to_row_rate(self, Py_ssize_t i) noexcept nogil:
         # the formulas are for losses of slope 1; with several outputs each has its own loss
@@ -258,6 +268,34 @@ cdef class SGDMethod(Method):
     def finish_pass(self):
         if self.in_batch > 0:
             self.learn_batch()
+
+    def prepare(self):
+        """Raise now what the schedule would raise at an update of the coming pass."""
+        n, size = self.problem.n_rows, self.batch_size or self.problem.n_rows
+        self.schedule.prepare(self.t, -(-n // max(size, 1)))
+
+    def drop_batch(self):
+        """Forget the rows of a batch that will not be completed."""
+        if self.in_batch > 0:
+            self.g[:] = 0.0
+            self.g_b[:] = 0.0
+            self.stamp[:] = -1
+            self.in_batch = self.n_touched = 0
+
+    def mark(self):
+        """Copies of everything that a pass changes, for ``go_back``; no bit is changed."""
+        return (self.shrinkage.mark(), np.array(self.b), self.t, self.n_averaged,
+                np.array(self.b_total))
+
+    def go_back(self, mark):
+        """Return to a mark."""
+        self.drop_batch()
+        self.shrinkage.go_back(mark[0])
+        np.copyto(np.asarray(self.b), mark[1])
+        self.t, self.n_averaged = mark[2:4]
+        np.copyto(np.asarray(self.b_total), mark[4])
+        if self.batch_size != 1:
+            self.stamp[:] = -1  # the numbers of the batches will come again
 
     def settle(self):
         self.shrinkage.settle()

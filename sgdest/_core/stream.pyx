@@ -7,18 +7,20 @@ Design:
   and cost 1.3-5 times as much (docs/design, "streaming").
 - What a step needs of a feature lies in one record, a cache line for four rates and one output::
 
-      experts[j] = [w of rate 0, outputs 0 .. | w of rate 1, .. | .. | A, s, C, v, padding]
+      experts[j] = [u of rate 0, outputs 0 .. | u of rate 1, .. | .. | A, s, C, v, padding]
 
-  with A the sum of squared gradients, s the largest value seen, C the length of the common path
-  up to which the penalty has been paid, and v = 1 / (s sqrt(A)). The record after that of the
-  last feature is the intercept's: a feature that is always 1 and never penalised.
+  with s the largest value seen, u = s w the weights of x / s, A the sum of squared gradients in
+  u, C the length of the common path up to which the penalty has been paid, and v = 1 / sqrt(A).
+  A larger s thus changes no u, as [1]_ wants it, and no column overflows, whatever its scale.
+  Before a feature is first seen, s is 0 and u is w. The record after that of the last feature is
+  the intercept's: a feature that is always 1 and never penalised.
 - Penalties are paid late: A changes only when its feature is not zero, so what was missed
   meanwhile is one flow of a known length. Reading the weights pays on copies and leaves the
   records alone, so that neither looking nor the cut of the rows into calls changes a bit.
 """
 
 cimport cython
-from libc.math cimport INFINITY, exp, expm1, fabs, fmax, fmin, log, log1p, sqrt
+from libc.math cimport INFINITY, exp, expm1, fabs, fmax, fmin, isfinite, log, log1p, sqrt
 from sgdest._core.method cimport Method
 from sgdest._core.penalties cimport Penalty
 from sgdest._core.problem cimport Problem
@@ -32,12 +34,19 @@ from sgdest._core.method import Optimizer
 
 # Offsets behind the weights of a record.
 cdef enum:
-    SQUARES, LARGEST, PAID, SCALE, TAIL
+    SQUARES, LARGEST, PAID, ROOT, TAIL
 
 # Raw predictions of classifiers are kept within +-50, where every probability has long been 0 or
 # 1; a loss above 1000 says no more about an expert than 1000 does.
 cdef double FARTHEST = 50.0
 cdef double WORST_LOSS = 1e3
+# What each row deals out evenly of the mixture, so that it can follow a change. Margin losses
+# know no bound of z that a wild expert would keep to: on newsgroups20 a share of 1e-3 costs 0.25
+# instead of 0.13; theirs only keeps an expert from being lost for ever.
+cdef double SHARE = 1e-4
+cdef double SHARE_OF_MARGINS = 1e-10
+# Values below this count as zero: their inverses would overflow.
+cdef double NEGLIGIBLE = 1e-300
 # ln of the mean that a count with zeros among its targets may fall to
 cdef double RAREST = -20.0
 
@@ -46,7 +55,7 @@ cdef double RAREST = -20.0
 
 
 cdef class StepRule:
-    """Abstract: the D in ``w_j += c D v_j x_j``, so that the raw prediction moves by ``D P``."""
+    """Abstract: the D in ``u_j += c D v_j x_j / s_j``, which moves the prediction by ``D P``."""
 
     cdef double gain     # derivatives of this loss count so many times, in steps and in A
     cdef bint curved     # whether `step` reads the curvature
@@ -287,16 +296,19 @@ def state_after_fit(problem, W, b, rates, facts):
     n, n_lanes = float(facts.n_rows), len(rates) * problem.n_outputs
     cdef StepRule rule = step_rule(problem.loss)
     state = fresh_state(problem, W, b, rates)
-    square = np.append(np.square(facts.mean) + facts.variance, 1.0)
-    largest = np.append(facts.largest, 1.0)
+    mean, deviation, largest = (np.append(column, one) for column, one in (
+        (facts.mean, 1.0), (np.sqrt(facts.variance), 0.0), (facts.largest, 1.0)))
+    seen = largest > 0
+    unit = np.where(seen, largest, 1.0)
+    square = np.square(mean / unit) + np.square(deviation / unit)
     squares = n * rule.gain**2 * facts.square_derivative * square
-    root = largest * np.sqrt(squares)
-    tail = state["experts"][:, n_lanes:]
+    experts = state["experts"]
+    experts[:, :n_lanes] *= unit[:, None]
+    tail = experts[:, n_lanes:]
     tail[:, SQUARES], tail[:, LARGEST] = squares, largest
-    np.divide(1.0, root, out=tail[:, SCALE], where=root > 0)
+    np.divide(1.0, np.sqrt(squares), out=tail[:, ROOT], where=squares > 0)
     used = slice(None) if problem.fit_intercept else slice(None, -1)
-    ratio = np.divide(square, largest**2, out=np.zeros_like(square), where=largest > 0)
-    state.update(t=n, weight=n, norm=n * ratio[used].sum())
+    state.update(t=n, weight=n, norm=n * square[used].sum())
     state["losses"][:] = n * facts.mean_loss
     low, high, mean, variance = np.reshape(facts.y, (4, -1))
     if targets_class(problem.loss) is Counts:
@@ -323,7 +335,7 @@ cdef class NormalizedAdaptiveMethod(Method):
     rates : sequence of float
         One per expert.
     state : dict, default=None
-        From ``state()`` or ``state_after_fit``. Its arrays are used, not copied.
+        From ``state()`` or ``state_after_fit``; it is copied.
     """
 
     cdef double[:, ::1] experts
@@ -334,13 +346,14 @@ cdef class NormalizedAdaptiveMethod(Method):
     cdef Targets targets
     cdef StepRule rule
     cdef Py_ssize_t n_rates, n_outputs, n_lanes
+    cdef readonly double skipped # rows whose loss or slope is not finite: nothing is learned
     cdef double share            # of the mixture, dealt out evenly after each row
     cdef double temper           # 0, or: losses count in units of their mean over this
     cdef bint penalised
     # room for one row, and for its lanes
     cdef Py_ssize_t[::1] columns
     cdef double[::1] values
-    cdef double[::1] y, z, d, h, lengths, factors
+    cdef double[::1] y, z, d, h, lengths, factors, squares
 
     def __init__(self, Problem problem, double[:, ::1] W, double[::1] b, rates, state=None):
         self.rates = checked_rates(rates)
@@ -350,25 +363,26 @@ cdef class NormalizedAdaptiveMethod(Method):
         self.y = np.empty(self.n_rates * problem.target_width)
         # behind the lanes of z: the mixture's prediction
         self.z, self.d, self.h = np.empty((3, self.n_lanes + self.n_outputs))
-        self.lengths, self.factors = np.empty((2, self.n_rates))
+        self.lengths, self.factors, self.squares = np.empty((3, self.n_rates))
         super().__init__(problem, W, b)
         self._resume(fresh_state(problem, W, b, self.rates) if state is None else state)
 
     def _resume(self, state):
-        """Go on from ``state``, whose arrays are used in place."""
+        """Go on from a copy of ``state``: estimators that share it may each go on."""
         kind = targets_class(self.problem.loss)
         shape = (self.problem.n_features + 1, record_width(self.n_rates, self.n_outputs))
         if state["experts"].shape != shape:
             raise ValueError(f"experts must have shape {shape}; got {state['experts'].shape}")
-        self.experts, self.mixture, self.losses = (
-            state[name] for name in ("experts", "mixture", "losses"))
+        experts = empty_records(self.problem.n_features, self.n_rates, self.n_outputs)
+        np.copyto(experts, state["experts"])
+        self.experts = experts
+        self.mixture, self.losses = np.array(state["mixture"]), np.array(state["losses"])
         self.t, self.norm, self.path, self.weight = (
             state[name] for name in ("t", "norm", "path", "weight"))
-        self.targets = kind(state["range"], state["weight"], state["spread"])
+        self.targets = kind(np.array(state["range"]), state["weight"], state["spread"])
         self.rule = step_rule(self.problem.loss)
-        # Margin losses know no bound of z that a wild expert would keep to: on newsgroups20 a
-        # share of 1e-3 costs 0.25 instead of 0.13.
-        self.share = 0.0 if type(self.problem.loss).targets == "sign" else 1e-4
+        margins = type(self.problem.loss).targets == "sign"
+        self.share = SHARE_OF_MARGINS if margins else SHARE
         self.temper = 0.0
         if kind is Measurements:
             self.temper = 2.0 if isinstance(self.problem.loss, SquaredError) else 1.0
@@ -392,16 +406,19 @@ cdef class NormalizedAdaptiveMethod(Method):
         """Write the mixture of the experts, penalties paid, into ``W`` and ``b``."""
         cdef Py_ssize_t j, k, o, K = self.n_outputs
         cdef double[::1] record = np.empty(self.experts.shape[1])
-        cdef double total
+        cdef double total, s
         with nogil:
             for j in range(self.experts.shape[0]):
                 record[:] = self.experts[j]
+                s = record[self.n_lanes + LARGEST]
                 if self.penalised and j < self.problem.n_features:
                     self.pay(j, &record[0])
                 for o in range(K):
                     total = 0.0
                     for k in range(self.n_rates):
                         total += self.mixture[k] * record[k * K + o]
+                    if s > 0.0:
+                        total /= s
                     if j < self.problem.n_features:
                         self.W[j, o] = total
                     else:
@@ -419,19 +436,28 @@ cdef class NormalizedAdaptiveMethod(Method):
 
     cdef void learn(self, Py_ssize_t i) noexcept nogil:
         cdef double s = self.problem.weight(i) / self.problem.mean_weight
-        cdef double c, P, eta
-        cdef Py_ssize_t n
+        cdef double c, P, eta, norm, loss, G = 0.0
+        cdef Py_ssize_t k, n
         if s <= 0.0:
             return
         n = self.gather(i)
-        self.predict(i, n)
+        norm = self.predict(i, n)
+        loss = self.measure()
+        if not isfinite(s * (loss + s * self.find_slopes())):
+            self.skipped += 1.0
+            return
+        self.loss_sum += s * loss
+        self.weight_sum += s
         self.t += 1.0
         self.weight += s
+        self.norm += norm
         self.compare(s)
         self.targets.see(s, &self.y[0])
+        for k in range(self.n_rates):
+            G += s * s * self.mixture[k] * self.squares[k]
         c = sqrt(self.t / self.norm) if self.norm > 0.0 else 0.0
         eta = s * self.rule.gain * self.targets.unit
-        P = c * self.add_squares(n, s * s * self.square_slope())
+        P = c * self.add_squares(n, G)
         if P > 0.0:
             self.choose_steps(eta, P, c)
             self.move(n)
@@ -439,7 +465,7 @@ cdef class NormalizedAdaptiveMethod(Method):
         self.path += c * eta
 
     cdef Py_ssize_t gather(self, Py_ssize_t i) noexcept nogil:
-        """Columns and values of the entries of row i that are not zero, the intercept's last."""
+        """Columns and values of the entries of row i that count, the intercept's last."""
         cdef bint is_sparse = self.problem.rows.is_sparse
         cdef Py_ssize_t p, n = 0, count = self.problem.rows.count(i)
         cdef Py_ssize_t* columns = &self.columns[0]
@@ -450,7 +476,7 @@ cdef class NormalizedAdaptiveMethod(Method):
         for p in range(count):
             columns[n] = columns[p] if is_sparse else p
             values[n] = values[p]
-            n += values[p] != 0.0
+            n += fabs(values[p]) >= NEGLIGIBLE
         if self.problem.fit_intercept:
             columns[n] = self.problem.n_features
             values[n] = 1.0
@@ -458,26 +484,33 @@ cdef class NormalizedAdaptiveMethod(Method):
         return n
 
     cdef void pay(self, Py_ssize_t j, double* record) noexcept nogil:
-        """Shrink the weights of feature j by the penalty of the path since it was last paid."""
+        """Shrink the weights of feature j by the penalty of the path since it was last paid.
+
+        In u = s w the penalty has the factor c / s.
+        """
         cdef double* tail = record + self.n_lanes
-        cdef double c, length = (self.path - tail[PAID]) * tail[SCALE]
+        cdef double length = (self.path - tail[PAID]) * tail[ROOT]
+        cdef double factor = 1.0 / tail[LARGEST]
         cdef Py_ssize_t k
-        cdef const double* factors = self.problem.penalty.c
         tail[PAID] = self.path
+        if length <= 0.0:
+            return
+        if self.problem.penalty.c != NULL:
+            factor *= self.problem.penalty.c[j]
         for k in range(self.n_rates):
             self.lengths[k] = self.rates[k] * length
-        if factors != NULL:
-            c = factors[j]
-            for k in range(self.n_rates):
-                self.factors[k] = c
-            factors = &self.factors[0]
+            self.factors[k] = factor
         self.problem.penalty.shrink_each(self.n_rates, self.n_outputs, record,
-                                         &self.lengths[0], factors)
+                                         &self.lengths[0], &self.factors[0])
 
-    cdef void predict(self, Py_ssize_t i, Py_ssize_t n) noexcept nogil:
-        """Bring the records of a row up to date; raw predictions of every expert, and targets."""
+    cdef double predict(self, Py_ssize_t i, Py_ssize_t n) noexcept nogil:
+        """Raw predictions of every expert, and targets; the squared length of x / s.
+
+        Brings the records of the row up to date; ``values`` become x / s.
+        """
         cdef Py_ssize_t p, k, o, K = self.n_outputs, width = self.experts.shape[1]
         cdef Py_ssize_t T = self.problem.target_width
+        cdef double norm = 0.0
         cdef double* z = &self.z[0]
         cdef double* record
         for k in range(self.n_lanes):
@@ -486,7 +519,8 @@ cdef class NormalizedAdaptiveMethod(Method):
             record = &self.experts[0, 0] + self.columns[p] * width
             if self.penalised and self.columns[p] < self.problem.n_features:
                 self.pay(self.columns[p], record)
-            self.norm += self.scale(record, fabs(self.values[p]))
+            self.values[p] = self.scale(record, self.values[p])
+            norm += self.values[p] * self.values[p]
             add_scaled(self.n_lanes, self.values[p], record, z)
         self.problem.target(i, &self.y[0])
         for k in range(self.n_rates):
@@ -496,44 +530,49 @@ cdef class NormalizedAdaptiveMethod(Method):
                 if self.problem.o_data != NULL:
                     z[k * K + o] += self.problem.o_data[i * K + o]
                 z[k * K + o] = self.targets.bounded(o, z[k * K + o])
+        return norm
 
-    cdef double scale(self, double* record, double size) noexcept nogil:
-        """Keep the largest value of a feature; the square of this one in units of it."""
+    cdef double scale(self, double* record, double x) noexcept nogil:
+        """Keep the largest value of a feature; this one in units of it."""
         cdef double* tail = record + self.n_lanes
-        cdef double ratio
+        cdef double ratio, size = fabs(x)
         cdef Py_ssize_t k
-        if size <= tail[LARGEST]:
-            ratio = size / tail[LARGEST]
-            return ratio * ratio
-        if tail[LARGEST] > 0.0:
-            ratio = tail[LARGEST] / size
-            for k in range(self.n_lanes):
-                record[k] *= ratio
-        tail[LARGEST] = size
-        return 1.0
+        if size > tail[LARGEST]:
+            if tail[LARGEST] > 0.0:
+                ratio = tail[LARGEST] / size
+                tail[SQUARES] *= ratio * ratio
+            else:
+                for k in range(self.n_lanes):
+                    record[k] *= size
+            tail[LARGEST] = size
+        return x / tail[LARGEST]
 
-    cdef void compare(self, double s) noexcept nogil:
-        """Add the losses of the mixture and of the experts; weigh the experts by theirs."""
+    cdef double measure(self) noexcept nogil:
+        """The loss of the mixture, ``lengths`` those of the experts."""
         cdef Py_ssize_t k, K = self.n_outputs
-        cdef double one = 1.0, mass = 0.0, least = INFINITY, best = INFINITY, loss, sharpness = 1.0
+        cdef double one = 1.0
         cdef double* z = &self.z[0]
         for k in range(K):
             z[self.n_lanes + k] = 0.0
         for k in range(self.n_rates):
+            self.lengths[k] = self.problem.loss.values(1, K, &self.y[0], z + k * K, &one)
             add_scaled(K, self.mixture[k], z + k * K, z + self.n_lanes)
-        self.loss_sum += s * self.problem.loss.values(1, K, &self.y[0], z + self.n_lanes, &one)
-        self.weight_sum += s
+        return self.problem.loss.values(1, K, &self.y[0], z + self.n_lanes, &one)
+
+    cdef void compare(self, double s) noexcept nogil:
+        """Add up the losses of the experts and weigh the experts by them."""
+        cdef Py_ssize_t k
+        cdef double mass = 0.0, least = INFINITY, best = INFINITY, sharpness = 1.0
         for k in range(self.n_rates):
-            loss = self.problem.loss.values(1, K, &self.y[0], z + k * K, &one)
-            if self.temper == 0.0 and not loss < WORST_LOSS:
-                loss = WORST_LOSS
-            self.lengths[k] = s * loss
-            self.losses[k] += s * loss
-            least = fmin(least, s * loss)
+            if self.temper == 0.0:
+                self.lengths[k] = fmin(self.lengths[k], WORST_LOSS)
+            self.lengths[k] *= s
+            self.losses[k] += self.lengths[k]
+            least = fmin(least, self.lengths[k])
             best = fmin(best, self.losses[k])
         if self.temper > 0.0:
             # the scale of a Gaussian, or of another density, that fits the best expert's losses
-            sharpness = self.weight * K / (self.temper * fmax(best, 1e-300))
+            sharpness = fmin(1e300, self.weight * self.n_outputs / (self.temper * best))
         for k in range(self.n_rates):
             self.mixture[k] *= exp(-sharpness * (self.lengths[k] - least))
             mass += self.mixture[k]
@@ -541,8 +580,8 @@ cdef class NormalizedAdaptiveMethod(Method):
             self.mixture[k] = ((1.0 - self.share) * self.mixture[k] / mass
                                + self.share / self.n_rates)
 
-    cdef double square_slope(self) noexcept nogil:
-        """Squared derivative, mean over the mixture and the outputs; ``d`` receives them all."""
+    cdef double find_slopes(self) noexcept nogil:
+        """``d`` receives the derivatives, ``squares`` their mean squares; the sum of these."""
         cdef Py_ssize_t k, o, K = self.n_outputs
         cdef double row, total = 0.0
         self.problem.loss.derivatives(self.n_rates, K, &self.y[0], &self.z[0], &self.d[0])
@@ -550,22 +589,22 @@ cdef class NormalizedAdaptiveMethod(Method):
             row = 0.0
             for o in range(K):
                 row += self.d[k * K + o] * self.d[k * K + o]
-            total += self.mixture[k] * row
-        return self.rule.gain * self.rule.gain * total / K
+            self.squares[k] = self.rule.gain * self.rule.gain * row / K
+            total += self.squares[k]
+        return total
 
     cdef double add_squares(self, Py_ssize_t n, double G) noexcept nogil:
-        """Add ``G x^2`` to each A; the sum of x^2 v."""
+        """Add ``G (x/s)^2`` to each A; the sum of (x/s)^2 v. ``values`` become v x / s."""
         cdef Py_ssize_t p, width = self.experts.shape[1]
-        cdef double x, v, P = 0.0
+        cdef double r, P = 0.0
         cdef double* tail
         for p in range(n):
             tail = &self.experts[0, self.n_lanes] + self.columns[p] * width
-            x = self.values[p]
-            tail[SQUARES] += G * x * x
-            v = tail[LARGEST] * sqrt(tail[SQUARES])
-            tail[SCALE] = 1.0 / v if v > 0.0 else 0.0
-            self.values[p] = x * tail[SCALE]
-            P += x * self.values[p]
+            r = self.values[p]
+            tail[SQUARES] += G * r * r
+            tail[ROOT] = 1.0 / sqrt(tail[SQUARES]) if tail[SQUARES] > 0.0 else 0.0
+            self.values[p] = r * tail[ROOT]
+            P += r * self.values[p]
         return P
 
     cdef void choose_steps(self, double eta, double P, double c) noexcept nogil:
@@ -583,7 +622,7 @@ cdef class NormalizedAdaptiveMethod(Method):
                                                self.targets.unit)
 
     cdef void move(self, Py_ssize_t n) noexcept nogil:
-        """``w += c D x v`` of every expert; ``values`` hold ``x v``."""
+        """``u += c D v x / s`` of every expert; ``values`` hold ``v x / s``."""
         cdef Py_ssize_t p, width = self.experts.shape[1]
         for p in range(n):
             add_scaled(self.n_lanes, self.values[p], &self.d[0],
