@@ -199,16 +199,17 @@ class GDBase(BaseEstimator):
         X, y = validation.check_data(
             self, X, y, reset=True, regression=self._is_regressor
         )
+        rows = as_rows(X)  # before anything else may index a malformed CSR array
         targets = self._learn_targets(y)
         weights = self._weights(y, validation.check_sample_weight(sample_weight, X))
         validation.check_not_all_zero(weights)
         rng = check_random_state(self.random_state)
         kept, watch = Validation.prepare(self, X, y, targets, weights, held_out, rng)
         if kept is not None:
-            X, targets = X[kept], targets[kept]
+            rows, targets = as_rows(X[kept]), targets[kept]
             weights = None if weights is None else weights[kept]
             validation.check_not_all_zero(weights)
-        problem = self._problem(as_rows(X), targets, weights, fitting=True)
+        problem = self._problem(rows, targets, weights, fitting=True)
         W, b, given = self._start(problem, start, coef_init, intercept_init)
         method = self._method(plan, problem, W, b, {}, warm=given)
         constant = best_constant(problem)
@@ -353,11 +354,10 @@ class GDBase(BaseEstimator):
 
     # -- partial_fit -------------------------------------------------------------------------
 
-    def _learn_batch(self, X, targets, weights):
-        """One pass over validated rows with encoded targets."""
+    def _learn_batch(self, rows, targets, weights):
+        """One pass over validated ``Rows`` with encoded targets."""
         if weights is not None and not weights.any():
             return self
-        rows = as_rows(X)
         streak = self._open_streak(rows, targets, weights)
         outcome = Outcome(self._seed)
         order = np.arange(rows.n_rows, dtype=np.intp)
