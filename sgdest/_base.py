@@ -394,7 +394,9 @@ class GDBase(BaseEstimator):
         plan = resolve(self.loss, self.optimizer, self.learning_rate, self.batch_size,
                        self.average, streaming=True)
         W, b = self._W.copy(), self._b.copy()
-        state = self._state if self._same_method(plan) else {}
+        state = dict(self._state) if self._same_method(plan) else {}
+        if state and plan.learning_rate != self.optimizer_.learning_rate:
+            state.pop("rate", None)  # how far another schedule had come
         if "iterate_coef" in state:
             W, b = state["iterate_coef"].copy(), state["iterate_intercept"].copy()
         if plan.optimizer.kind == "stream" and not state and self._facts is not None:
