@@ -221,16 +221,17 @@ class GDBase(BaseEstimator):
         X, y = validation.check_data(
             self, X, y, reset=True, regression=self._is_regressor
         )
+        rows = as_rows(X)  # before anything else may index a malformed CSR array
         targets = self._learn_targets(y)
         weights = self._weights(y, validation.check_sample_weight(sample_weight, X))
         validation.check_not_all_zero(weights)
         rng = check_random_state(self.random_state)
         kept, watch = Validation.prepare(self, X, y, targets, weights, held_out, rng)
         if kept is not None:
-            X, targets = X[kept], targets[kept]
+            rows, targets = as_rows(X[kept]), targets[kept]
             weights = None if weights is None else weights[kept]
             validation.check_not_all_zero(weights)
-        problem = self._problem(as_rows(X), targets, weights, fitting=True)
+        problem = self._problem(rows, targets, weights, fitting=True)
         W, b, given = self._start(problem, start, coef_init, intercept_init)
         method = self._method(plan, problem, W, b, {}, warm=given)
         constant = best_constant(problem)
@@ -377,11 +378,11 @@ class GDBase(BaseEstimator):
 
     # -- partial_fit -------------------------------------------------------------------------
 
-    def _learn_batch(self, X, targets, weights):
-        """One pass over validated rows with encoded targets."""
+    def _learn_batch(self, rows, targets, weights):
+        """One pass over validated ``Rows`` with encoded targets."""
         if weights is not None and not weights.any():
             return self
-        streak = self._open_streak(as_rows(X), targets, weights)
+        streak = self._open_streak(rows, targets, weights)
         method = streak.method
         if streak.plan.optimizer.kind == "step":
             method.prepare()
@@ -464,7 +465,9 @@ class GDBase(BaseEstimator):
         plan = resolve(self.loss, self.optimizer, self.learning_rate, self.batch_size,
                        self.average, streaming=True)
         W, b = self._W.copy(), self._b.copy()
-        state = self._state if self._same_method(plan) else {}
+        state = dict(self._state) if self._same_method(plan) else {}
+        if state and plan.learning_rate != self.optimizer_.learning_rate:
+            state.pop("rate", None)  # how far another schedule had come
         if "iterate_coef" in state:
             W, b = state["iterate_coef"].copy(), state["iterate_intercept"].copy()
         if plan.optimizer.kind == "stream" and not state and self._facts is not None:

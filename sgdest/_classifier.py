@@ -7,6 +7,7 @@ from sklearn.utils.metaestimators import available_if
 
 from sgdest import _validation as validation
 from sgdest._base import GDBase, all_or_nothing
+from sgdest._core.rows import as_rows
 from sgdest.losses import LOSSES, name_of
 
 
@@ -326,6 +327,7 @@ class GDClassifier(ClassifierMixin, GDBase):
         if first and classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
         X, y = validation.check_data(self, X, y, reset=first)
+        rows = as_rows(X)
         validation.check_labels(y)
         sample_weight = validation.check_sample_weight(sample_weight, X)
         labels = self._stream_classes(first, classes)
@@ -339,7 +341,7 @@ class GDClassifier(ClassifierMixin, GDBase):
         weights = self._weights(y, sample_weight)
         if self.class_weight == "balanced":
             self._class_totals = self._totals(np.searchsorted(labels, y), sample_weight)
-        return self._learn_batch(X, targets, weights)
+        return self._learn_batch(rows, targets, weights)
 
     def _stream_classes(self, first, classes):
         """The labels from this call on."""

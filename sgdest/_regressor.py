@@ -6,6 +6,7 @@ from sklearn.metrics import d2_tweedie_score
 
 from sgdest import _validation as validation
 from sgdest._base import GDBase, all_or_nothing
+from sgdest._core.rows import as_rows
 from sgdest.losses import LOSSES, name_of
 
 
@@ -289,6 +290,7 @@ class GDRegressor(RegressorMixin, GDBase):
         validation.check_parameters(self, streaming=True)
         first = not self.__sklearn_is_fitted__()
         X, y = validation.check_data(self, X, y, reset=first, regression=True)
+        rows = as_rows(X)
         sample_weight = validation.check_sample_weight(sample_weight, X)
         validation.check_targets(y, self.loss)
         if first:
@@ -299,7 +301,7 @@ class GDRegressor(RegressorMixin, GDBase):
                 f"y has shape {y.shape}, but the model has {self._n_targets} target(s); give "
                 "as many as before."
             )
-        return self._learn_batch(X, self._targets(y), sample_weight)
+        return self._learn_batch(rows, self._targets(y), sample_weight)
 
     # -- predicting --------------------------------------------------------------------------
 

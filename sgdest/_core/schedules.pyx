@@ -184,6 +184,9 @@ cdef class Harmonic(Schedule):
     def state(self):
         return [self.eta0, self.delay, self.power]
 
+    def restore(self, state):
+        self.eta0, self.delay, self.power = state
+
 
 @cython.final
 cdef class Function(Schedule):
