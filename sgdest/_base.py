@@ -222,8 +222,10 @@ class GDBase(BaseEstimator):
             self, X, y, reset=True, regression=self._is_regressor
         )
         rows = as_rows(X)  # before anything else may index a malformed CSR array
-        targets = self._learn_targets(y)
-        weights = self._weights(y, validation.check_sample_weight(sample_weight, X))
+        targets, self._scale = self._learn_targets(y), None
+        sample_weight = validation.check_sample_weight(sample_weight, X)
+        self._count(y, sample_weight)
+        weights = self._weights(y, sample_weight)
         validation.check_not_all_zero(weights)
         rng = check_random_state(self.random_state)
         kept, watch = Validation.prepare(self, X, y, targets, weights, held_out, rng)
@@ -256,7 +258,7 @@ class GDBase(BaseEstimator):
             if fitting:
                 plain = Problem(rows, targets, loss, PENALTIES[None](), **settings)
                 self._scale = np.sqrt(plain.moments()[1])
-            factors = self._scale
+            factors = validation.known_scale(self)
         elif self.penalty_weights is not None:
             factors = validation.penalty_factors(self.penalty_weights, rows.n_features)
         l1_ratio = 0.0 if self.l1_ratio is None else self.l1_ratio
@@ -357,14 +359,14 @@ class GDBase(BaseEstimator):
     def _warn(self, plan, outcome, left_out):
         """ConvergenceWarning that says what happened and what to do."""
         if left_out is not None:
-            warnings.warn(left_out, ConvergenceWarning, stacklevel=4)
+            warnings.warn(left_out, ConvergenceWarning, stacklevel=5)
         if outcome.diverged is not None:
             epoch, rate = outcome.diverged
             warnings.warn(
                 f"The objective exploded in epoch {epoch + 1} at learning rate {rate:.3g}; the "
                 "model keeps the last weights before that. Use a smaller learning rate, scale "
                 "the columns of X, or leave learning_rate='auto'.",
-                ConvergenceWarning, stacklevel=4,
+                ConvergenceWarning, stacklevel=5,
             )
         elif self.tol is not None and not outcome.converged:
             reached = (f"estimated relative suboptimality {self.suboptimality_:.1e}, "
@@ -373,7 +375,7 @@ class GDBase(BaseEstimator):
                 f"Maximum number of iteration reached before convergence: {outcome.n_iter} "
                 f"passes with {plan.optimizer!r}, {reached}tol={self.tol:g}. Consider increasing "
                 "max_iter or tol, or scaling the columns of X.",
-                ConvergenceWarning, stacklevel=4,
+                ConvergenceWarning, stacklevel=5,
             )
 
     # -- partial_fit -------------------------------------------------------------------------
@@ -495,11 +497,9 @@ class GDBase(BaseEstimator):
 
     def _begin_stream(self, n_features):
         """An empty model, before the first ``partial_fit``."""
+        self._scale = None
         if isinstance(self.penalty_weights, str):
-            raise ValueError(
-                "penalty_weights='scale' needs the standard deviations of the columns, which "
-                "partial_fit does not know; call fit first, or give the weights as an array."
-            )
+            validation.known_scale(self)
         K = self._n_outputs()
         self._W, self._b = np.zeros((n_features, K)), np.zeros(K)
         self._sparse_coef, self._state, self._facts, self._stale = None, {}, None, False

@@ -220,8 +220,12 @@ class GDRegressor(RegressorMixin, GDBase):
     def _weights(self, y, sample_weight):
         return sample_weight
 
+    def _count(self, y, sample_weight):
+        """Nothing of earlier targets is remembered."""
+
     # -- learning ----------------------------------------------------------------------------
 
+    @all_or_nothing
     def fit(
         self,
         X,

@@ -287,6 +287,16 @@ def penalty_factors(penalty_weights, n_features):
     return factors
 
 
+def known_scale(estimator):
+    """The columns' standard deviations; ValueError if the last ``fit`` did not take them."""
+    if estimator._scale is None:
+        raise ValueError(
+            "penalty_weights='scale' needs the standard deviations of the columns, which "
+            "partial_fit does not know; call fit with it first, or give the weights as an array."
+        )
+    return estimator._scale
+
+
 def initial_weights(name, value, shape):
     """A start given by the user, in the internal shape; ValueError if it does not fit."""
     array = np.asarray(value, dtype=np.float64)

@@ -320,6 +320,25 @@ def state_after_fit(problem, W, b, rates, facts):
     return state
 
 
+def state_of_more_outputs(state, change):
+    """State whose raw predictions are those of ``state`` times ``change``.
+
+    Parameters
+    ----------
+    state : dict
+        As from ``NormalizedAdaptiveMethod.state``, of labels.
+    change : ndarray of shape (n_outputs before, n_outputs)
+    """
+    experts, n_rates = state["experts"], len(state["mixture"])
+    before, n_outputs = n_rates * len(change), np.shape(change)[1]
+    lanes = n_rates * n_outputs
+    grown = empty_records(len(experts) - 1, n_rates, n_outputs)
+    weights = experts[:, :before].reshape(len(experts), n_rates, -1) @ change
+    grown[:, :lanes] = weights.reshape(len(experts), lanes)
+    grown[:, lanes:lanes + TAIL] = experts[:, before:before + TAIL]
+    return dict(state, experts=grown, range=np.repeat(state["range"][:, :1], n_outputs, axis=1))
+
+
 # -- the method --------------------------------------------------------------------------------
 
 
