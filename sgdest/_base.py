@@ -205,10 +205,11 @@ class GDBase(BaseEstimator):
         """Raw predictions, ndarray of shape (n_samples, n_outputs)."""
         check_is_fitted(self)
         X = validation.check_data(self, X, reset=False)
+        rows = as_rows(X)
         if self._sparse_coef is not None:
             return np.asarray((self._sparse_coef @ X.T).T + self._b)
         W, b = self._settled()
-        return as_rows(X).margins(W, b)
+        return rows.margins(W, b)
 
     # -- fit ---------------------------------------------------------------------------------
 
@@ -359,14 +360,14 @@ class GDBase(BaseEstimator):
     def _warn(self, plan, outcome, left_out):
         """ConvergenceWarning that says what happened and what to do."""
         if left_out is not None:
-            warnings.warn(left_out, ConvergenceWarning, stacklevel=5)
+            warnings.warn(left_out, ConvergenceWarning, stacklevel=6)
         if outcome.diverged is not None:
             epoch, rate = outcome.diverged
             warnings.warn(
                 f"The objective exploded in epoch {epoch + 1} at learning rate {rate:.3g}; the "
                 "model keeps the last weights before that. Use a smaller learning rate, scale "
                 "the columns of X, or leave learning_rate='auto'.",
-                ConvergenceWarning, stacklevel=5,
+                ConvergenceWarning, stacklevel=6,
             )
         elif self.tol is not None and not outcome.converged:
             reached = (f"estimated relative suboptimality {self.suboptimality_:.1e}, "
@@ -375,7 +376,7 @@ class GDBase(BaseEstimator):
                 f"Maximum number of iteration reached before convergence: {outcome.n_iter} "
                 f"passes with {plan.optimizer!r}, {reached}tol={self.tol:g}. Consider increasing "
                 "max_iter or tol, or scaling the columns of X.",
-                ConvergenceWarning, stacklevel=5,
+                ConvergenceWarning, stacklevel=6,
             )
 
     # -- partial_fit -------------------------------------------------------------------------

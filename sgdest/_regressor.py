@@ -214,8 +214,7 @@ class GDRegressor(RegressorMixin, GDBase):
         return self._targets(y)
 
     def _targets(self, y):
-        validation.check_targets(y, self.loss)
-        return np.ascontiguousarray(y, dtype=np.float64)
+        return validation.check_targets(y, self.loss, self._n_targets)
 
     def _weights(self, y, sample_weight):
         return sample_weight
@@ -296,15 +295,9 @@ class GDRegressor(RegressorMixin, GDBase):
         X, y = validation.check_data(self, X, y, reset=first, regression=True)
         rows = as_rows(X)
         sample_weight = validation.check_sample_weight(sample_weight, X)
-        validation.check_targets(y, self.loss)
         if first:
             self._learn_targets(y)
             self._begin_stream(X.shape[1])
-        elif (1 if y.ndim == 1 else y.shape[1]) != self._n_targets:
-            raise ValueError(
-                f"y has shape {y.shape}, but the model has {self._n_targets} target(s); give "
-                "as many as before."
-            )
         return self._learn_batch(rows, self._targets(y), sample_weight)
 
     # -- predicting --------------------------------------------------------------------------
