@@ -205,10 +205,11 @@ class GDBase(BaseEstimator):
         """Raw predictions, ndarray of shape (n_samples, n_outputs)."""
         check_is_fitted(self)
         X = validation.check_data(self, X, reset=False)
+        rows = as_rows(X)
         if self._sparse_coef is not None:
             return np.asarray((self._sparse_coef @ X.T).T + self._b)
         W, b = self._settled()
-        return as_rows(X).margins(W, b)
+        return rows.margins(W, b)
 
     # -- fit ---------------------------------------------------------------------------------
 
@@ -221,16 +222,19 @@ class GDBase(BaseEstimator):
         X, y = validation.check_data(
             self, X, y, reset=True, regression=self._is_regressor
         )
-        targets = self._learn_targets(y)
-        weights = self._weights(y, validation.check_sample_weight(sample_weight, X))
+        rows = as_rows(X)  # before anything else may index a malformed CSR array
+        targets, self._scale = self._learn_targets(y), None
+        sample_weight = validation.check_sample_weight(sample_weight, X)
+        self._count(y, sample_weight)
+        weights = self._weights(y, sample_weight)
         validation.check_not_all_zero(weights)
         rng = check_random_state(self.random_state)
         kept, watch = Validation.prepare(self, X, y, targets, weights, held_out, rng)
         if kept is not None:
-            X, targets = X[kept], targets[kept]
+            rows, targets = as_rows(X[kept]), targets[kept]
             weights = None if weights is None else weights[kept]
             validation.check_not_all_zero(weights)
-        problem = self._problem(as_rows(X), targets, weights, fitting=True)
+        problem = self._problem(rows, targets, weights, fitting=True)
         W, b, given = self._start(problem, start, coef_init, intercept_init)
         method = self._method(plan, problem, W, b, {}, warm=given)
         constant = best_constant(problem)
@@ -255,7 +259,7 @@ class GDBase(BaseEstimator):
             if fitting:
                 plain = Problem(rows, targets, loss, PENALTIES[None](), **settings)
                 self._scale = np.sqrt(plain.moments()[1])
-            factors = self._scale
+            factors = validation.known_scale(self)
         elif self.penalty_weights is not None:
             factors = validation.penalty_factors(self.penalty_weights, rows.n_features)
         l1_ratio = 0.0 if self.l1_ratio is None else self.l1_ratio
@@ -356,14 +360,14 @@ class GDBase(BaseEstimator):
     def _warn(self, plan, outcome, left_out):
         """ConvergenceWarning that says what happened and what to do."""
         if left_out is not None:
-            warnings.warn(left_out, ConvergenceWarning, stacklevel=4)
+            warnings.warn(left_out, ConvergenceWarning, stacklevel=6)
         if outcome.diverged is not None:
             epoch, rate = outcome.diverged
             warnings.warn(
                 f"The objective exploded in epoch {epoch + 1} at learning rate {rate:.3g}; the "
                 "model keeps the last weights before that. Use a smaller learning rate, scale "
                 "the columns of X, or leave learning_rate='auto'.",
-                ConvergenceWarning, stacklevel=4,
+                ConvergenceWarning, stacklevel=6,
             )
         elif self.tol is not None and not outcome.converged:
             reached = (f"estimated relative suboptimality {self.suboptimality_:.1e}, "
@@ -372,16 +376,16 @@ class GDBase(BaseEstimator):
                 f"Maximum number of iteration reached before convergence: {outcome.n_iter} "
                 f"passes with {plan.optimizer!r}, {reached}tol={self.tol:g}. Consider increasing "
                 "max_iter or tol, or scaling the columns of X.",
-                ConvergenceWarning, stacklevel=4,
+                ConvergenceWarning, stacklevel=6,
             )
 
     # -- partial_fit -------------------------------------------------------------------------
 
-    def _learn_batch(self, X, targets, weights):
-        """One pass over validated rows with encoded targets."""
+    def _learn_batch(self, rows, targets, weights):
+        """One pass over validated ``Rows`` with encoded targets."""
         if weights is not None and not weights.any():
             return self
-        streak = self._open_streak(as_rows(X), targets, weights)
+        streak = self._open_streak(rows, targets, weights)
         method = streak.method
         if streak.plan.optimizer.kind == "step":
             method.prepare()
@@ -464,7 +468,9 @@ class GDBase(BaseEstimator):
         plan = resolve(self.loss, self.optimizer, self.learning_rate, self.batch_size,
                        self.average, streaming=True)
         W, b = self._W.copy(), self._b.copy()
-        state = self._state if self._same_method(plan) else {}
+        state = dict(self._state) if self._same_method(plan) else {}
+        if state and plan.learning_rate != self.optimizer_.learning_rate:
+            state.pop("rate", None)  # how far another schedule had come
         if "iterate_coef" in state:
             W, b = state["iterate_coef"].copy(), state["iterate_intercept"].copy()
         if plan.optimizer.kind == "stream" and not state and self._facts is not None:
@@ -492,11 +498,9 @@ class GDBase(BaseEstimator):
 
     def _begin_stream(self, n_features):
         """An empty model, before the first ``partial_fit``."""
+        self._scale = None
         if isinstance(self.penalty_weights, str):
-            raise ValueError(
-                "penalty_weights='scale' needs the standard deviations of the columns, which "
-                "partial_fit does not know; call fit first, or give the weights as an array."
-            )
+            validation.known_scale(self)
         K = self._n_outputs()
         self._W, self._b = np.zeros((n_features, K)), np.zeros(K)
         self._sparse_coef, self._state, self._facts, self._stale = None, {}, None, False

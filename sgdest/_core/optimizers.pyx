@@ -335,20 +335,20 @@ def automatic_schedule(Problem problem, Py_ssize_t batch_size):
     """The rate that "auto" means, from the data: constant for batch descent, else falling.
 
     The curvature of the loss along a row is at most c (|x|^2 + 1), c the bound of its second
-    derivative (1 where it has none): one over its mean is a rate that descends. Gradients
-    of single rows do not vanish at the minimum, so their rate falls as t^-3/4 from the first
-    epochs on, which still reaches any distance. A divergence halves it (``Harmonic.lower``).
+    derivative (1 where it has none): one over its weighted mean is a rate that descends.
+    Gradients of single rows do not vanish at the minimum, so their rate falls as t^-3/4 from the
+    first epochs on, which still reaches any distance. A divergence halves it
+    (``Harmonic.lower``).
     """
-    cdef Py_ssize_t i, step = max(1, problem.n_rows // 10_000), seen = 0
-    cdef double norm = 0.0, size
-    i = 0
-    while i < problem.n_rows:
-        norm += problem.rows.square_norm(i)
-        seen += 1
-        i += step
+    cdef Py_ssize_t i, step = max(1, problem.n_rows // 10_000)
+    cdef double norm = 0.0, weight = 0.0, size
+    for i from 0 <= i < problem.n_rows by step:
+        norm += problem.weight(i) * problem.rows.square_norm(i)
+        weight += problem.weight(i)
     bound = type(problem.loss).curvature_bound
     curvature = bound if np.isfinite(bound) else 1.0
-    eta0 = 1.0 / (curvature * (norm / max(seen, 1) + problem.fit_intercept) + problem.penalty.l2)
+    norm = norm / weight if weight > 0.0 else 0.0
+    eta0 = 1.0 / (curvature * (norm + problem.fit_intercept) + problem.penalty.l2)
     if batch_size == 0 or batch_size >= problem.n_rows:
         return Harmonic(eta0, 1.0, 0.0)
     size = <double> problem.n_rows / batch_size

@@ -255,15 +255,16 @@ cdef class LBFGSMethod(Method):
     cdef object constant, coordinates, x, g, lam, decrements, exact, pairs_type
     cdef CurvaturePairs pairs
     cdef Problem smooth            # the problem with the loss under way (smoothed or its own)
-    cdef double sharpness, last_gap, tol, smooth_objective
+    cdef double sharpness, last_gap, tol, smooth_objective, least_gradient
     cdef Py_ssize_t stages_in_vain
     cdef bint orthant
-    cdef Py_ssize_t stalled
+    cdef Py_ssize_t stalled, patience
 
     def __init__(self, Problem problem, double[:, ::1] W, double[::1] b, Py_ssize_t memory=20,
                  double tol=1e-4, bint warm=False):
         super().__init__(problem, W, b)
         self.tol, self.smooth = 0.0 if problem.is_small else tol, problem
+        self.patience = 30 if problem.is_small else 6
         W_, b_ = np.asarray(W), np.asarray(b)
         self.constant = best_constant(problem)
         self.z = constant_margins(problem, self.constant)
@@ -283,7 +284,7 @@ cdef class LBFGSMethod(Method):
         size = W_.size + b_.size
         self.coordinates = Coordinates(problem, self.moments[0], self.moments[1],
                                        h if np.isfinite(h) and h > 1e-8 else 1e-8)
-        self.pairs = CurvaturePairs(max(memory, min(size, 100)), size)
+        self.pairs = CurvaturePairs(max(memory, min(3 * size, 100)), size)
         c = 1.0 if problem.penalty.factors is None else problem.penalty.factors
         lam = problem.penalty.l1 * c / self.coordinates.sigma
         self.lam = np.concatenate([np.repeat(lam, problem.n_outputs), np.zeros(b_.size)])
@@ -318,7 +319,7 @@ cdef class LBFGSMethod(Method):
         """Evaluate the problem under way at the current point and forget the curvature."""
         self.smooth_objective, self.g = self.evaluate(self.x, self.z)
         self.pairs.forget()
-        self.decrements, self.stalled = [], 0
+        self.decrements, self.stalled, self.least_gradient = [], 0, np.inf
         self.store()
 
     def store(self):
@@ -485,11 +486,14 @@ cdef class LBFGSMethod(Method):
         inner = min(remaining, self.strong_convexity_bound())
         gap = self.gap()
         self.remaining = gap + inner
-        # Once F changes by rounding only, a few steps more still shrink the gradient.
-        self.stalled = self.stalled + 1 if decrease <= self.rounding() else 0
+        # Once F changes by rounding only, more steps still shrink the gradient.
+        if decrease > self.rounding() or self.gradient_norm < 0.5 * self.least_gradient:
+            self.stalled, self.least_gradient = 0, self.gradient_norm
+        else:
+            self.stalled += 1
         if not moved and self.pairs.n > 0:
             self.pairs.forget()
-        elif not moved or self.stalled >= 6 or self.gradient_norm == 0.0:
+        elif not moved or self.stalled >= self.patience or self.gradient_norm == 0.0:
             self.end_stage()
         elif self.sharpness > 0.0 and inner <= 0.05 * max(gap, self.target()):
             self.end_stage()

@@ -184,6 +184,9 @@ cdef class Harmonic(Schedule):
     def state(self):
         return [self.eta0, self.delay, self.power]
 
+    def restore(self, state):
+        self.eta0, self.delay, self.power = state
+
 
 @cython.final
 cdef class Function(Schedule):
@@ -204,7 +207,12 @@ cdef class Function(Schedule):
 
     def checked(self, double t):
         """The rate of update ``t``; ValueError if it is none."""
-        rate = float(self.function(int(t)))
+        rate = self.function(int(t))
+        try:
+            rate = float(rate)
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"learning_rate must return a number; got {rate!r} for t={int(t)}") from error
         if not rate >= 0.0 or rate == float("inf"):
             raise ValueError(
                 f"learning_rate must return a finite rate >= 0; got {rate} for t={int(t)}"

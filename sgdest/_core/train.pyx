@@ -99,8 +99,11 @@ def train(Problem problem, Method method, limits, W, b, double start_objective):
 
 
 def _run_solver(problem, method, limits, watch, outcome):
-    """Iterations of a solver, until its own estimate of what remains is small enough."""
-    while not method.finished and method.passes < limits.max_iter:
+    """Iterations of a solver, until its own estimate of what remains is small enough.
+
+    One is made in any case: what precedes it, the moments of the columns, teaches nothing.
+    """
+    while not method.finished and (method.passes < limits.max_iter or outcome.n_iter == 0):
         PyErr_CheckSignals()
         method.iterate()
         outcome.n_iter = min(method.passes, limits.max_iter)
