@@ -112,7 +112,7 @@ class GDBase(BaseEstimator):
     def intercept_(self, value):
         self._require("intercept_")
         W, b = self._settled()
-        self._b = validation.initial_weights("intercept_", value, b.shape).copy()
+        self._b = validation.initial_weights("intercept_", value, b.shape)
         self._forget_streak()
 
     @property
@@ -251,7 +251,7 @@ class GDBase(BaseEstimator):
             given = validation.initial_weights("coef_init", coef_init, shape)
             W = np.ascontiguousarray(given.T)
         if intercept_init is not None:
-            b = validation.initial_weights("intercept_init", intercept_init, shape[:1]).copy()
+            b = validation.initial_weights("intercept_init", intercept_init, shape[:1])
         if not self.fit_intercept:
             b[:] = 0.0
         return W, b, start is not None or coef_init is not None or intercept_init is not None

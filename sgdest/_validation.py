@@ -288,8 +288,8 @@ def penalty_factors(penalty_weights, n_features):
 
 
 def initial_weights(name, value, shape):
-    """A start given by the user, in the internal shape; ValueError if it does not fit."""
-    array = np.asarray(value, dtype=np.float64)
+    """A copy of the user's start, in the internal shape; ValueError if it does not fit."""
+    array = np.array(value, dtype=np.float64)
     if array.size != np.prod(shape) or array.shape[-1:] not in (shape[-1:], (array.size,), ()):
         raise ValueError(
             f"Provided {name} does not match dataset: it must have shape {shape}; got "

@@ -131,6 +131,9 @@ cdef class PassiveAggressive1(Schedule):
         self.eta0 = eta0
         self.needs_row = True
 
+    cdef double at(self, double t) noexcept nogil:
+        return self.eta0  # for which scikit-learn shrinks: the penalty knows no row
+
     cdef double at_row(self, double loss, double square_norm) noexcept nogil:
         return fmin(self.eta0, loss / square_norm) if square_norm > 0.0 else 0.0
 
@@ -146,6 +149,9 @@ cdef class PassiveAggressive2(Schedule):
     def __init__(self, double eta0):
         self.eta0 = eta0
         self.needs_row = True
+
+    cdef double at(self, double t) noexcept nogil:
+        return self.eta0  # for which scikit-learn shrinks: the penalty knows no row
 
     cdef double at_row(self, double loss, double square_norm) noexcept nogil:
         return loss / (square_norm + 0.5 / self.eta0)
