@@ -252,7 +252,8 @@ cdef class LBFGSMethod(Method):
     cdef readonly bint finished
     cdef readonly Py_ssize_t passes
     cdef readonly object moments, z
-    cdef object coordinates, x, g, lam, decrements, exact, pairs_type
+    cdef object coordinates, x, g, lam, decrements
+    cdef object best               # W, b, objective and remaining of the best stage
     cdef CurvaturePairs pairs
     cdef Problem smooth            # the problem with the loss under way (smoothed or its own)
     cdef double sharpness, last_gap, tol, smooth_objective
@@ -346,8 +347,8 @@ cdef class LBFGSMethod(Method):
             return
         before = self.smooth_objective
         moved = self.orthant_step(g, p) if self.orthant else self.smooth_step(g, p)
-        self.judge(-0.5 * (g @ p), before - self.smooth_objective, moved)
         self.store()
+        self.judge(-0.5 * (g @ p), before - self.smooth_objective, moved)
 
     def free_gradient(self):
         """The gradient of steepest descent, and which coordinates may move.
@@ -513,12 +514,18 @@ cdef class LBFGSMethod(Method):
         gap = self.gap()
         if np.isinf(self.remaining):  # the first step of the stage failed: it is solved
             self.remaining = gap
-        self.stages_in_vain = self.stages_in_vain + 1 if gap > 0.5 * self.last_gap else 0
-        if self.sharpness == 0.0 or self.remaining <= self.target() or self.stages_in_vain > 20:
+        self.store()
+        # near rounding the gaps go up and down: a stage is in vain unless it is the best by far
+        gained = self.best is None or self.remaining < 0.5 * self.best[3]
+        self.stages_in_vain = 0 if gained else self.stages_in_vain + 1
+        if self.best is None or self.remaining < self.best[3]:
+            self.best = (np.array(self.W), np.array(self.b), self.objective, self.remaining)
+        if self.sharpness == 0.0 or self.remaining <= self.target() or self.stages_in_vain > 10:
             self.finished = True
-            self.store()
+            np.asarray(self.W)[:], np.asarray(self.b)[:] = self.best[:2]
+            self.objective, self.remaining = self.best[2:]
             return
-        if gap > 0.25 * self.last_gap:
+        if gap > max(0.25 * self.last_gap, self.rounding()):
             self.sharpness *= 4.0
         self.last_gap = gap
         self.smooth = self.problem.smoothed(Smoothed(self.problem.loss, self.sharpness),
