@@ -257,6 +257,7 @@ cdef class LBFGSMethod(Method):
     cdef CurvaturePairs pairs
     cdef Problem smooth            # the problem with the loss under way (smoothed or its own)
     cdef double sharpness, last_gap, tol, smooth_objective
+    cdef double stride             # where a step within an orthant sets out, in units of p
     cdef Py_ssize_t stages_in_vain
     cdef bint orthant
     cdef Py_ssize_t stalled
@@ -319,7 +320,7 @@ cdef class LBFGSMethod(Method):
         """Evaluate the problem under way at the current point and forget the curvature."""
         self.smooth_objective, self.g = self.evaluate(self.x, self.z)
         self.pairs.forget()
-        self.decrements, self.stalled = [], 0
+        self.decrements, self.stalled, self.stride = [], 0, 1.0
         self.store()
 
     def store(self):
@@ -445,11 +446,15 @@ cdef class LBFGSMethod(Method):
         return low
 
     def orthant_step(self, g, p):
-        """Backtracking along p, projected onto the orthant of x (or of -g where x is 0)."""
+        """Backtracking along p, projected onto the orthant of x (or of -g where x is 0).
+
+        Where F was straight along the last step it sets out four times as far: on a face without
+        curvature p has no length of its own.
+        """
         side = np.where(self.x != 0.0, np.sign(self.x), -np.sign(g))
         n = self.problem.n_outputs
         z = np.empty_like(self.z)
-        t = 1.0
+        t = self.stride
         for _ in range(40):
             x = self.x + t * p
             crossed = x * side < 0.0
@@ -461,8 +466,11 @@ cdef class LBFGSMethod(Method):
                     value <= self.smooth_objective + 1e-4 * change
                     or (abs(change) <= self.rounding()
                         and value <= self.smooth_objective + self.rounding())):
+                curved = (x - self.x) @ (g_new - self.g) > -1e-10 * change
+                self.stride = 1.0 if curved else 4.0 * t
                 return self.move(x, value, g_new, z)
             t *= 0.5
+        self.stride = 1.0
         return False
 
     def move(self, x, value, g, z):
