@@ -211,7 +211,7 @@ cdef class Function(Schedule):
                             f"t={int(t)}"
                         )
                 except BaseException as error:  # it must not unwind through a loop without lock
-                    self.error = error
+                    self.error, self.failed = error, True
                     rate = 0.0
         return rate
 
