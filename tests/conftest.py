@@ -5,12 +5,9 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+ROWS = [ROOT / f"sgdest/_core/rows{suffix}" for suffix in EXTENSION_SUFFIXES]
 
-# `python -m pytest` puts the sources first in the path; they cannot be imported unless they have
-# been compiled in place, so the installed package is what it should find.
-if not any(
-    (ROOT / f"sgdest/_core/rows{suffix}").exists() for suffix in EXTENSION_SUFFIXES
-):
-    sys.path[:] = [
-        folder for folder in sys.path if Path(folder or ".").resolve() != ROOT
-    ]
+# `python -m pytest` puts the sources first in the path. Unless they have been compiled in
+# place they cannot be imported, and the installed package is what it should find.
+if not any(path.exists() for path in ROWS):
+    sys.path[:] = [folder for folder in sys.path if Path(folder or ".").resolve() != ROOT]

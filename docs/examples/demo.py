@@ -35,16 +35,17 @@ ALPHAS = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1]
 BATCH = 32  # rows per call when streaming, and rows per step of mini-batch descent
 RATE = 0.05  # of all three curves: on standardised columns none of them diverges
 EPOCHS = 30
+SCORES = ["precision", "recall", "F1", "ROC AUC"]
 
 
 def halves(load):
-    """A bundled data set as (X_train, X_test, y_train, y_test), the same rows in every run."""
+    """A bundled data set, cut once: X_train, X_test, y_train, y_test."""
     X, y = load(return_X_y=True)
     return train_test_split(X, y, test_size=0.5, stratify=y, random_state=0)
 
 
 def tune(X, y):
-    """The best ``StandardScaler -> GDClassifier`` over ``ALPHAS`` by cross-validated ROC AUC."""
+    """The pipeline ``StandardScaler -> GDClassifier`` with the best ROC AUC."""
     pipeline = make_pipeline(StandardScaler(), GDClassifier())
     grid = {"gdclassifier__alpha": ALPHAS, "gdclassifier__penalty": ["l2", "l1"]}
     return GridSearchCV(pipeline, grid, scoring="roc_auc", cv=5).fit(X, y)
@@ -60,7 +61,7 @@ def competitors(alpha, n_rows):
 
 
 def judge(model, X, y):
-    """Precision, recall, F1 and ROC AUC on held-out rows; macro averages over many classes."""
+    """Precision, recall, F1, ROC AUC; macro averages over more than two classes."""
     labels, probabilities = model.predict(X), model.predict_proba(X)
     if probabilities.shape[1] == 2:
         average, ranking = "binary", probabilities[:, 1]
@@ -75,7 +76,7 @@ def judge(model, X, y):
 
 
 def fit_times(models, X, y, repeats):
-    """Median seconds per fit of each model; the models take turns, so that load meets all."""
+    """Median seconds per fit; the models take turns, so that load meets them all."""
     seconds = {name: [] for name in models}
     for _ in range(repeats):
         for name, model in models.items():
@@ -92,15 +93,11 @@ def print_table(title, data, alpha, repeats):
     X_train, X_test = scaler.transform(X_train), scaler.transform(X_test)
     models = competitors(alpha, len(X_train))
     times = fit_times(models, X_train, y_train, repeats)
-    print(
-        f"  {title}, {len(X_train)} rows to fit, {len(X_test)} held out, alpha={alpha:g}"
-    )
-    print(
-        f"  {'':20}{'precision':>10}{'recall':>10}{'F1':>10}{'ROC AUC':>10}{'fit':>12}"
-    )
+    print(f"  {title}: {len(X_train)} rows, {len(X_test)} held out, alpha={alpha:g}")
+    print("  " + "{:18}{:>10}{:>10}{:>10}{:>10}{:>12}".format("", *SCORES, "fit"))
     for name, model in models.items():
         scores = "".join(f"{score:10.4f}" for score in judge(model, X_test, y_test))
-        print(f"  {name:20}{scores}{1e3 * times[name]:9.2f} ms")
+        print(f"  {name:18}{scores}{1e3 * times[name]:9.2f} ms")
     print()
 
 
@@ -135,7 +132,7 @@ def stream(X, y):
 
 
 def descend(X, y):
-    """Loss curves of batch, mini-batch and stochastic descent, and the minimum they approach."""
+    """Loss curves of batch, mini-batch, stochastic descent, and their minimum."""
     sizes = {
         "batch: all rows per step": None,
         f"mini-batch: {BATCH} rows per step": BATCH,
@@ -158,7 +155,7 @@ def descend(X, y):
 
 def plot(curves, minimum, path):
     """Save the loss curves as one picture."""
-    # Okabe and Ito's colours stay apart for colour-blind eyes, line styles and markers in print
+    # Okabe and Ito's colours differ for colour-blind eyes, lines and markers in print
     styles = [("#0072B2", "-", "o"), ("#D55E00", "--", "s"), ("#009E73", "-.", "^")]
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
     for (label, curve), (colour, line, marker) in zip(curves.items(), styles):
@@ -180,63 +177,72 @@ def plot(curves, minimum, path):
     plt.close(figure)
 
 
-def main(folder, repeats=11):
-    """Run the four parts, print what each showed, and save the picture in ``folder``."""
-    start = time.perf_counter()
-    cancer = halves(load_breast_cancer)
+def show_tuning(cancer):
+    """Part 1."""
     X_train, X_test, y_train, y_test = cancer
-
-    print("1. Tuning: StandardScaler -> GDClassifier in GridSearchCV by ROC AUC\n")
+    print("1. Tuning: StandardScaler -> GDClassifier in GridSearchCV, by ROC AUC\n")
     search = tune(X_train, y_train)
     best = {name.split("__")[1]: value for name, value in search.best_params_.items()}
+    held_out = search.score(X_test, y_test)
     print(f"  best of {len(search.cv_results_['params'])}: {best}")
     print(
-        f"  ROC AUC {search.best_score_:.4f} in cross-validation, "
-        f"{search.score(X_test, y_test):.4f} on the held-out half\n"
+        f"  ROC AUC in cross-validation {search.best_score_:.4f}, held out {held_out:.4f}\n"
     )
 
+
+def show_scores(cancer, digits, repeats):
+    """Part 2."""
     print("2. The same objective, three classifiers, on held-out rows\n")
-    print_table("breast cancer (2 classes)", cancer, 1e-2, repeats)
-    print_table(
-        "digits (10 classes, macro averages)", halves(load_digits), 1e-3, repeats
-    )
-    print(
-        "  One objective: GDClassifier and LogisticRegression solve it, to their tolerances;"
-    )
-    print("  SGDClassifier comes near it. Times are medians of fits that took turns.\n")
+    print_table("breast cancer, 2 classes", cancer, 1e-2, repeats)
+    print_table("digits, 10 classes, macro averages", digits, 1e-3, repeats)
+    print("  GDClassifier and LogisticRegression solve it, each to its tolerance;")
+    print("  SGDClassifier comes near. Times are medians of fits that took turns.\n")
 
-    print(
-        f"3. Streaming through partial_fit, {BATCH} rows at a time, judged before learned from\n"
-    )
+
+def show_stream(cancer):
+    """Part 3."""
+    X_train, X_test, y_train, y_test = cancer
     X, y = np.vstack([X_train, X_test]), np.concatenate([y_train, y_test])
+    print(f"3. Streaming through partial_fit, {BATCH} rows a call, judged beforehand\n")
     print(f"  {'rows':>6}{'log loss':>12}{'ROC AUC':>12}")
     records = stream(X, y)
     for rows, loss, area in records[::3] + records[-1:]:
         print(f"  {rows:6d}{loss:12.4f}{area:12.4f}")
     print(
-        "  One pass, no learning rate to choose; the metrics are of all rows since the first call.\n"
+        "  One pass, no learning rate to choose; metrics of all rows judged so far.\n"
     )
 
+
+def show_descent(path):
+    """Part 4."""
+    X, y = load_breast_cancer(return_X_y=True)
     print("4. Batch, mini-batch and stochastic descent at one learning rate\n")
     curves, minimum = descend(StandardScaler().fit_transform(X), y)
     for label, curve in curves.items():
-        print(
-            f"  {label:32} objective {curve[0]:.4f} -> {curve[-1]:.4f} in {EPOCHS} epochs"
-        )
-    print(f"  {'minimum (solver)':32} objective {minimum:.4f}")
+        print(f"  {label:30} objective {curve[0]:.4f} -> {curve[-1]:.4f}")
+    print(f"  {'minimum, by the solver':30} objective {minimum:.4f}")
     print(
-        "  The fewer rows per step, the faster at first; at a constant rate the noise of"
+        f"  In {EPOCHS} epochs: the fewer rows per step, the faster at first; but at a"
     )
-    print("  single rows then keeps stochastic descent above the minimum.")
-    path = Path(folder) / "loss_curves.png"
+    print(
+        "  constant rate the noise of single rows keeps the last curve off the minimum."
+    )
     plot(curves, minimum, path)
     print(f"  The picture: {path.resolve()}\n")
+
+
+def main(folder, repeats=11):
+    """Run the four parts, print what each showed, and save the picture in ``folder``."""
+    start = time.perf_counter()
+    cancer, digits = halves(load_breast_cancer), halves(load_digits)
+    show_tuning(cancer)
+    show_scores(cancer, digits, repeats)
+    show_stream(cancer)
+    show_descent(Path(folder) / "loss_curves.png")
     print(f"All of it took {time.perf_counter() - start:.1f} s.")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--folder", default="demo_output", help="where the picture is saved"
-    )
+    parser.add_argument("--folder", default="demo_output", help="for the picture")
     main(parser.parse_args().folder)
