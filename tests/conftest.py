@@ -10,4 +10,6 @@ ROWS = [ROOT / f"sgdest/_core/rows{suffix}" for suffix in EXTENSION_SUFFIXES]
 # `python -m pytest` puts the sources first in the path. Unless they have been compiled in
 # place they cannot be imported, and the installed package is what it should find.
 if not any(path.exists() for path in ROWS):
-    sys.path[:] = [folder for folder in sys.path if Path(folder or ".").resolve() != ROOT]
+    sys.path[:] = [
+        folder for folder in sys.path if Path(folder or ".").resolve() != ROOT
+    ]
