@@ -31,7 +31,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  after the choice of the backend
 from matplotlib.ticker import NullLocator  # noqa: E402
 
-ALPHAS = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1]
+ALPHAS = [1e-4, 1e-3, 1e-2, 1e-1, 1.0]
 BATCH = 32  # rows per call when streaming, and rows per step of mini-batch descent
 RATE = 0.05  # of all three curves: on standardised columns none of them diverges
 EPOCHS = 30
