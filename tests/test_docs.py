@@ -11,10 +11,10 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-
-import sgdest
 from sgdest._core.losses import LOSSES
 from sgdest._core.penalties import PENALTIES
+
+import sgdest
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("guide/*.md"))]
@@ -34,7 +34,11 @@ def _public_objects():
         for name in getattr(module, "__all__", vars(module)):
             thing = getattr(module, name)
             ours = getattr(thing, "__module__", None) or ""
-            if ours.startswith("sgdest") and not name.startswith("_") and callable(thing):
+            if (
+                ours.startswith("sgdest")
+                and not name.startswith("_")
+                and callable(thing)
+            ):
                 found[f"{module.__name__}.{name}"] = thing
     return found
 
@@ -43,7 +47,7 @@ OBJECTS = _public_objects()
 CLASSES = {name: thing for name, thing in OBJECTS.items() if inspect.isclass(thing)}
 
 
-# -- documents ---------------------------------------------------------------------------
+# -- documents -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
@@ -67,7 +71,9 @@ def test_design_notes_that_the_code_refers_to_exist():
     for source in (ROOT / "sgdest").rglob("*"):
         if source.suffix in {".py", ".pyx", ".pxd", ".h"}:
             for note in re.findall(r"docs/design/([\w.-]*\w)", source.read_text()):
-                assert (ROOT / "docs" / "design" / note).exists(), f"{source.name}: {note}"
+                assert (ROOT / "docs" / "design" / note).exists(), (
+                    f"{source.name}: {note}"
+                )
 
 
 def test_the_readme_gives_the_commands_that_exist():
@@ -80,7 +86,10 @@ def test_the_readme_gives_the_commands_that_exist():
 
 
 def test_make_builds_with_what_pyproject_asks_for():
-    project, makefile = (ROOT / "pyproject.toml").read_text(), (ROOT / "Makefile").read_text()
+    project, makefile = (
+        (ROOT / "pyproject.toml").read_text(),
+        (ROOT / "Makefile").read_text(),
+    )
     requires = re.search(r"^requires = \[(.*)\]$", project, re.M)[1]
     needs = re.search(r"^BUILD_NEEDS := (.*)$", makefile, re.M)[1]
     assert re.findall(r'"(.*?)"', requires) == re.findall(r'"(.*?)"', needs)
@@ -99,7 +108,7 @@ def test_the_readme_names_every_loss():
         assert {"l1": "l1", "l2": "l2", "elasticnet": "elastic net"}[name] in text
 
 
-# -- docstrings --------------------------------------------------------------------------
+# -- docstrings ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", OBJECTS)
@@ -119,7 +128,9 @@ def test_examples_of_a_module_run(module):
 
 def _documented(docstring, section):
     """Names in a section of a numpydoc docstring, in order."""
-    body = re.search(rf"^{section}\n-+\n(.*?)(?=^\S[^\n]*\n---|\Z)", docstring, re.M | re.S)
+    body = re.search(
+        rf"^{section}\n-+\n(.*?)(?=^\S[^\n]*\n---|\Z)", docstring, re.M | re.S
+    )
     if body is None:
         return []
     lines = re.findall(r"^(\w+(?:, \w+)*)(?: :|$)", body[1], re.M)
@@ -157,7 +168,7 @@ def test_a_method_documents_its_parameters_in_order(kind, function):
         assert documented == _parameters(function)
 
 
-# -- the demo ----------------------------------------------------------------------------
+# -- the demo --------------------------------------------------------------------------
 
 
 def test_the_demo_prints_its_four_parts_and_saves_the_picture(tmp_path, capsys):

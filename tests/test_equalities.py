@@ -1,4 +1,4 @@
-"""The guide's tables hold: our models equal those of scikit-learn's other linear classes."""
+"""The guide's tables hold: our models equal those of scikit-learn's other classes."""
 
 import inspect
 import re
@@ -65,13 +65,13 @@ def _data(kind):
         "three classes": load_wine,
         "numbers": load_diabetes,
     }[kind](return_X_y=True)
-    # columns that do not add up to zero, so that models without an intercept are not trivial
+    # sums of columns are not zero, so models without an intercept are not trivial
     return scale(X) + 0.5, y / 100 if kind == "numbers" else y
 
 
 def _variables(theirs):
     """What the letters in the guide stand for."""
-    # the dual solver of LinearSVC ends 1e-5 of the objective above the minimum at C=0.05
+    # at C=0.05 the dual solver of LinearSVC ends 1e-5 of F above the minimum
     return {**VARIABLES, "C": 0.01} if "hinge" in theirs else VARIABLES
 
 
@@ -90,7 +90,9 @@ def _theirs(text):
     if kind is linear_model.Ridge and model.positive:
         model.set_params(solver="lbfgs")
     if kind in (svm.LinearSVC, svm.LinearSVR):  # the primal solver where there is one
-        model.set_params(dual="hinge" == model.loss or "epsilon_insensitive" == model.loss)
+        model.set_params(
+            dual="hinge" == model.loss or "epsilon_insensitive" == model.loss
+        )
     return model
 
 
@@ -106,8 +108,8 @@ def _coefficients(model):
 def _takes_weights(model):
     """Whether weights can be compared.
 
-    With weights, the dual solver of LinearSVC and LinearSVR stops above the minimum: after 10^6
-    passes by 3e-6 (hinge, wine) and 4e-4 (LinearSVR, diabetes) of the objective.
+    With weights, the dual solver of LinearSVC and LinearSVR stops above the minimum:
+    after 10^6 passes by 3e-6 (hinge, wine) and 4e-4 (LinearSVR, diabetes) of F.
     """
     has_weights = "sample_weight" in inspect.signature(model.fit).parameters
     return has_weights and not getattr(model, "dual", False)
@@ -151,7 +153,7 @@ def test_models_are_equal(theirs, ours, kind, weighted):
     assert_allclose(own_intercept, intercept, rtol=0, atol=1e-5 * size)
 
 
-# -- GDClassifier(**SGDClassifier().get_params()) ----------------------------------------
+# -- GDClassifier(**SGDClassifier().get_params()) --------------------------------------
 
 
 def _sgd(**parameters):

@@ -29,7 +29,7 @@ LAYERS = [
 LEVEL = {module: level for level, layer in enumerate(LAYERS) for module in layer}
 LONGEST_FILE = 700
 
-# "from a cimport b", "from a import (b, c)", "cimport a", "import a as b" of Python and Cython
+# "from a cimport b", "from a import (b, c)", "cimport a", "import a as b"
 FROM = re.compile(r"^\s*from\s+([\w.]+)\s+c?import\s+(\([^)]*\)|[^\n#]*)", re.M)
 PLAIN = re.compile(r"^\s*c?import\s+([\w., ]+)", re.M)
 
@@ -45,7 +45,7 @@ def _module(path):
 
 
 def _without_strings(text):
-    """The text without its triple-quoted strings, whose examples import what they like."""
+    """The text without triple-quoted strings, whose examples import at will."""
     return re.sub(r'"""(?:.|\n)*?"""', '""', text)
 
 

@@ -11,7 +11,6 @@ import time
 from statistics import median
 
 import numpy as np
-
 from sgdest._core.rows import DENSE_TYPES, as_rows
 
 SHAPES = [(2_000, 256), (100_000, 100), (20_000, 1000)]
@@ -28,7 +27,8 @@ def seconds(rows, W, b):
 def main():
     """Print one line per shape."""
     rng = np.random.default_rng(0)
-    print(f"{'rows x features':>18}" + "".join(f"{t.__name__:>10}" for t in DENSE_TYPES))
+    names = "".join(f"{kind.__name__:>10}" for kind in DENSE_TYPES)
+    print(f"{'rows x features':>18}{names}")
     for n, d in SHAPES:
         data = rng.integers(0, 100, (n, d))
         rows = {kind: as_rows(data.astype(kind)) for kind in DENSE_TYPES}

@@ -186,7 +186,7 @@ def show_tuning(cancer):
     held_out = search.score(X_test, y_test)
     print(f"  best of {len(search.cv_results_['params'])}: {best}")
     print(
-        f"  ROC AUC in cross-validation {search.best_score_:.4f}, held out {held_out:.4f}\n"
+        f"  ROC AUC cross-validated {search.best_score_:.4f}, held out {held_out:.4f}\n"
     )
 
 
@@ -232,7 +232,7 @@ def show_descent(path):
 
 
 def main(folder, repeats=11):
-    """Run the four parts, print what each showed, and save the picture in ``folder``."""
+    """Run the four parts, say what each showed, save the picture in ``folder``."""
     start = time.perf_counter()
     cancer, digits = halves(load_breast_cancer), halves(load_digits)
     show_tuning(cancer)
