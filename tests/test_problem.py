@@ -81,7 +81,7 @@ class Case:
         )
 
     def reference(self):
-        """By NumPy: mean loss, gradients in W and b, margins, slopes, mean curvature."""
+        """By NumPy: mean loss, gradients, margins, slopes, mean curvature."""
         s = np.ones(N_ROWS) if self.s is None else self.s
         z = self.X @ self.W + self.b + (0 if self.o is None else self.o)
         if self.loss.targets == "class":

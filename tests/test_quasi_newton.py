@@ -165,8 +165,8 @@ def certificate(problem, W, b):
     """An upper bound of F - F*: the least duality gap, by a linear program.
 
     For multipliers a_i in the domain of the conjugate, with sum s_i a_i = 0 if there
-    is an intercept, and v = -X's a / sum s = v1 + l2 c^2 W, F - F* is at most the mean of
-    loss + conjugate(a_i) - a_i z_i, plus l1 c |W| - v1 W with |v1| <= l1 c.
+    is an intercept, and v = -X's a / sum s = v1 + l2 c^2 W, F - F* is at most the mean
+    of loss + conjugate(a_i) - a_i z_i, plus l1 c |W| - v1 W with |v1| <= l1 c.
     """
     X, y, penalty = problem.rows.X, problem.y, problem.penalty
     X, c = X if isinstance(X, np.ndarray) else problem_array(X), factors_of(problem)
