@@ -277,8 +277,7 @@ cdef class SGDMethod(Method):
             return None
         self.settle()
         W = np.asarray(self.shrinkage.average_sum()) / self.n_averaged
-        b = np.asarray(self.b_total) / self.n_averaged
-        return np.where(np.asarray(self.W) == 0.0, 0.0, W), b
+        return np.where(np.asarray(self.W) == 0.0, 0.0, W), np.asarray(self.b_total) / self.n_averaged
 
     def state(self):
         self.settle()
