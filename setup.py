@@ -31,6 +31,7 @@ class BuildExtensions(build_ext):
         flags += [flag for flag in WANTED_FLAGS if self._accepts(flag)]
         for extension in self.extensions:
             extension.extra_compile_args = flags
+        self.parallel = self.parallel or os.cpu_count()
         super().build_extensions()
 
     def _accepts(self, flag):

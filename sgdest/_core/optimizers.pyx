@@ -5,7 +5,7 @@ gradient of a batch, and the walk over the rows, are ``StepMethod``'s.
 """
 
 cimport cython
-from libc.math cimport fabs, isfinite
+from libc.math cimport INFINITY, fabs, isfinite
 
 import numpy as np
 
@@ -111,6 +111,8 @@ cdef class SGDMethod(StepMethod):
         """Each step without a gradient in between: the slope times the row."""
         cdef Py_ssize_t p
         for p in range(m):
+            if self.must_stop():
+                return
             self.ask_ahead(rows, p, left)
             if self.shrinkage.by_columns:
                 self.problem.rows.columns(rows[p], &self.columns[0])
@@ -135,7 +137,11 @@ cdef class SGDMethod(StepMethod):
                                        self.problem.rows.square_norm(i)) / fabs(d)
         else:
             eta = self.schedule.at(self.t + 1.0)
-        if isfinite(d) and d != 0.0:
+        if self.schedule.failed:
+            return
+        if not isfinite(d * d):
+            self.loss_sum = INFINITY
+        elif d != 0.0:
             d *= eta * self.s[p] / self.problem.mean_weight
             self.problem.rows.add(i, -d / scale, self.shrinkage.w)
             if self.problem.fit_intercept:
@@ -160,8 +166,13 @@ cdef class SGDMethod(StepMethod):
             self.scale_to_row_rate(i, y, &self.z[p * K])
         else:
             eta = self.schedule.at(self.t + 1.0)
+        if self.schedule.failed:
+            return
         for k in range(K):
-            d[k] = eta * weight * d[k] if isfinite(d[k]) else 0.0
+            if not isfinite(d[k] * d[k]):
+                self.loss_sum = INFINITY
+                d[k] = 0.0
+            d[k] *= eta * weight
             if self.problem.fit_intercept:
                 self.b[k] -= d[k]
             d[k] /= -scale
@@ -185,6 +196,8 @@ cdef class SGDMethod(StepMethod):
         cdef double step = eta / (self.in_batch * self.shrinkage.scale)
         cdef double* g = &self.g[0, 0]
         cdef double* w = self.shrinkage.w
+        if self.schedule.failed:
+            return
         if self.problem.fit_intercept:
             for k in range(K):
                 self.b[k] -= eta / self.in_batch * self.g_b[k]
@@ -216,6 +229,21 @@ cdef class SGDMethod(StepMethod):
         else:
             self.shrinkage.passed(length)
 
+    def mark(self):
+        """Copies of everything that a pass changes, for ``go_back``; no bit is changed."""
+        return (self.shrinkage.mark(), np.array(self.b), self.t, self.n_averaged,
+                np.array(self.b_total))
+
+    def go_back(self, mark):
+        """Return to a mark."""
+        self.drop_batch()
+        self.shrinkage.go_back(mark[0])
+        np.copyto(np.asarray(self.b), mark[1])
+        self.t, self.n_averaged = mark[2:4]
+        np.copyto(np.asarray(self.b_total), mark[4])
+        if self.batch_size != 1:
+            self.stamp[:] = -1  # the numbers of the batches will come again
+
     def settle(self):
         self.shrinkage.settle()
 
@@ -228,7 +256,8 @@ cdef class SGDMethod(StepMethod):
             return None
         self.settle()
         W = np.asarray(self.shrinkage.average_sum()) / self.n_averaged
-        return np.where(np.asarray(self.W) == 0.0, 0.0, W), np.asarray(self.b_total) / self.n_averaged
+        W = np.where(np.asarray(self.W) == 0.0, 0.0, W)
+        return W, np.asarray(self.b_total) / self.n_averaged
 
     def state(self):
         self.settle()
@@ -245,20 +274,20 @@ def automatic_schedule(Problem problem, Py_ssize_t batch_size):
     """The rate that "auto" means, from the data: constant for batch descent, else falling.
 
     The curvature of the loss along a row is at most c (|x|^2 + 1), c the bound of its second
-    derivative (1 where it has none): one over its mean is a rate that descends. Gradients
-    of single rows do not vanish at the minimum, so their rate falls as t^-3/4 from the first
-    epochs on, which still reaches any distance. A divergence halves it (``Harmonic.lower``).
+    derivative (1 where it has none): one over its weighted mean is a rate that descends.
+    Gradients of single rows do not vanish at the minimum, so their rate falls as t^-3/4 from the
+    first epochs on, which still reaches any distance. A divergence halves it
+    (``Harmonic.lower``).
     """
-    cdef Py_ssize_t i, step = max(1, problem.n_rows // 10_000), seen = 0
-    cdef double norm = 0.0, size
-    i = 0
-    while i < problem.n_rows:
-        norm += problem.rows.square_norm(i)
-        seen += 1
-        i += step
+    cdef Py_ssize_t i, step = max(1, problem.n_rows // 10_000)
+    cdef double norm = 0.0, weight = 0.0, size
+    for i from 0 <= i < problem.n_rows by step:
+        norm += problem.weight(i) * problem.rows.square_norm(i)
+        weight += problem.weight(i)
     bound = type(problem.loss).curvature_bound
     curvature = bound if np.isfinite(bound) else 1.0
-    eta0 = 1.0 / (curvature * (norm / max(seen, 1) + problem.fit_intercept) + problem.penalty.l2)
+    norm = norm / weight if weight > 0.0 else 0.0
+    eta0 = 1.0 / (curvature * (norm + problem.fit_intercept) + problem.penalty.l2)
     if batch_size == 0 or batch_size >= problem.n_rows:
         return Harmonic(eta0, 1.0, 0.0)
     size = <double> problem.n_rows / batch_size

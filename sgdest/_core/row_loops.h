@@ -61,7 +61,8 @@ INLINE double LEVEL(total)(VEC v)
 
 /* z = sum over j of VALUE w, and w += VALUE d: K numbers beside each other, w those of entry j.
  * Up to four vectors stay in registers. The last one ends with the K-th number and may overlap the
- * one before: both compute the same in the numbers that they share. */
+ * one before: both compute the same in the numbers that they share. (Numbers of four vectors before
+ * it are done with: their d counts as 0.) */
 #define DOTS(n, j, VALUE, ROW)                                                                   \
     if (K == 1) {                                                                                \
         z[0] = 0;                                                                                \
@@ -113,7 +114,13 @@ INLINE double LEVEL(total)(VEC v)
     {                                                                                            \
         VEC step[V], new[V];                                                                     \
         ptrdiff_t place[V];                                                                      \
-        for (int v = 0; v < V; v++) place[v] = PLACE(v), step[v] = LEVEL(load_f64)(d + place[v]);\
+        for (int v = 0; v < V; v++) {                                                            \
+            double lane[WIDTH / sizeof(double)];                                                 \
+            place[v] = PLACE(v);                                                                 \
+            for (ptrdiff_t l = 0; l < LANES; l++)                                                \
+                lane[l] = place[v] + l < k ? 0 : d[place[v] + l];                                \
+            step[v] = LEVEL(load_f64)(lane);                                                     \
+        }                                                                                        \
         for (ptrdiff_t j = 0; j < (n); j++) {                                                    \
             const double value = VALUE;                                                          \
             double *w = ROW;                                                                     \

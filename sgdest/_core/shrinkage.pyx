@@ -15,7 +15,7 @@ from libc.math cimport exp, fabs, log1p
 
 import numpy as np
 
-from sgdest._core.penalties cimport one_minus_exp
+from sgdest._core.penalties cimport one_minus_exp, toward_zero
 
 # A lazy average settles at the latest when its history is this long (or n_features, if larger),
 # which costs less than one feature per step.
@@ -46,6 +46,15 @@ cdef class Shrinkage:
     def average_sum(self):
         """Sum of the iterates since ``start_average``, or None."""
         return None
+
+    def mark(self):
+        """Copies of ``W`` and of what goes with it, for ``go_back``; no bit is changed."""
+        return np.array(self.W), self.scale
+
+    def go_back(self, mark):
+        """Return to a mark, unsettled as it was."""
+        np.copyto(np.asarray(self.W), mark[0])
+        self.scale = mark[1]
 
 
 @cython.final
@@ -94,6 +103,9 @@ cdef class Lazy(Shrinkage):
         cdef bint weighted = self.penalty.c != NULL
         if n == 0 or self.length == 0.0:
             return
+        if K == 1 and self.penalty.l2 == 0.0 and not weighted:
+            self.reach_by_l1(n, columns)
+            return
         for p in range(n):
             j = columns[p]
             self.missed[p] = self.length - self.last[j]
@@ -109,6 +121,17 @@ cdef class Lazy(Shrinkage):
             for k in range(K):
                 self.w[j * K + k] = self.gathered[p, k]
 
+    cdef void reach_by_l1(self, Py_ssize_t n, const Py_ssize_t* columns) noexcept nogil:
+        """``reach`` where no weight decays: twice as fast (docs/benchmarks), as most L1 fits are."""
+        cdef Py_ssize_t p, j
+        cdef double length = self.length, l1 = self.penalty.l1
+        cdef double* last = &self.last[0]
+        cdef double* w = self.w
+        for p in range(n):
+            j = columns[p]
+            w[j] = toward_zero(w[j], 1.0, l1 * (length - last[j]), self.penalty.positive)
+            last[j] = length
+
     cdef void passed(self, double length) noexcept nogil:
         self.length += length
 
@@ -123,6 +146,14 @@ cdef class Lazy(Shrinkage):
                     &self.penalty.c[j] if self.penalty.c != NULL else NULL)
             self.last[j] = 0.0
         self.length = 0.0
+
+    def mark(self):
+        return super().mark(), self.length, np.array(self.last)
+
+    def go_back(self, mark):
+        super().go_back(mark[0])
+        self.length = mark[1]
+        np.copyto(np.asarray(self.last), mark[2])
 
 
 @cython.final
@@ -150,6 +181,14 @@ cdef class EagerAveraged(Shrinkage):
 
     def average_sum(self):
         return np.asarray(self.total)
+
+    def mark(self):
+        return super().mark(), self.averaging, np.array(self.total)
+
+    def go_back(self, mark):
+        super().go_back(mark[0])
+        self.averaging = mark[1]
+        np.copyto(np.asarray(self.total), mark[2])
 
 
 @cython.final
@@ -246,6 +285,19 @@ cdef class LazyAveraged(Shrinkage):
 
     def average_sum(self):
         return np.asarray(self.total)
+
+    def mark(self):
+        history = np.array((self.length, self.length_sum, self.decay_sum))[:, :self.now + 1]
+        return super().mark(), self.averaging, np.array(self.total), np.array(self.seen), history
+
+    def go_back(self, mark):
+        super().go_back(mark[0])
+        self.averaging = mark[1]
+        np.copyto(np.asarray(self.total), mark[2])
+        np.copyto(np.asarray(self.seen), mark[3])
+        self.now = mark[4].shape[1] - 1
+        for column, past in zip((self.length, self.length_sum, self.decay_sum), mark[4]):
+            np.asarray(column)[:self.now + 1] = past
 
 
 def shrinkage(Penalty penalty, double[:, ::1] W, bint sparse, Py_ssize_t most_columns,

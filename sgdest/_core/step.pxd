@@ -32,6 +32,8 @@ cdef class StepMethod(Method):
     cdef double scale(self) noexcept nogil
     # bring these (distinct) features up to date: they are about to be read
     cdef void reach(self, Py_ssize_t n, const Py_ssize_t* columns) noexcept nogil
+    # a rate raised an error, or a slope is not finite (the loss of the pass says so): learn no more
+    cdef bint must_stop(self) noexcept nogil
     # ask the memory for the row that is visited `ahead` rows after the p-th
     cdef void ask_ahead(self, const Py_ssize_t* rows, Py_ssize_t p, Py_ssize_t left) noexcept nogil
     cdef Py_ssize_t ahead

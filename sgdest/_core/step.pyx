@@ -10,6 +10,7 @@ are gathered, and losses summed, a block at a time; rows of a batch are read onc
 the cache holds from the margins to the gradient.
 """
 
+from libc.math cimport INFINITY, isfinite
 from sgdest._core.method cimport Method
 from sgdest._core.problem cimport Problem
 from sgdest._core.schedules cimport Schedule
@@ -75,13 +76,18 @@ cdef class StepMethod(Method):
                 self.learn_rows(order + start, m, stop - start)
             else:
                 self.add_rows(order + start, m, stop - start)
-                if self.in_batch == size:
+                if self.in_batch == size and not self.must_stop():
                     self.learn_batch()
                     self.clear_batch()
+            if self.must_stop():
+                return
             self.loss_sum += self.problem.loss.values(m, K, &self.y[0], &self.z[0], &self.s[0])
             for q in range(m):
                 self.weight_sum += self.s[q]
             start += m
+
+    cdef bint must_stop(self) noexcept nogil:
+        return self.schedule.failed or not isfinite(self.loss_sum)
 
     cdef void ask_ahead(self, const Py_ssize_t* rows, Py_ssize_t p,
                         Py_ssize_t left) noexcept nogil:
@@ -101,6 +107,7 @@ cdef class StepMethod(Method):
                        Py_ssize_t left) noexcept nogil:
         """Add rows to the gradient of the batch under way."""
         cdef Py_ssize_t p, q, k, n, K = self.problem.n_outputs
+        cdef double square = 0.0
         if self.by_columns:
             for q in range(m):
                 self.touch(rows[q])
@@ -114,11 +121,15 @@ cdef class StepMethod(Method):
                                     &self.z[p * K])
         self.problem.loss.derivatives(m, K, &self.y[0], &self.z[0], &self.d[0])
         self.weigh(m)
+        self.in_batch += m
         for q in range(m):
             for k in range(K):
                 self.g_b[k] += self.d[q * K + k]
+                square += self.d[q * K + k] * self.d[q * K + k]
+        if not isfinite(square):
+            self.loss_sum = INFINITY
+            return
         self.problem.rows.add_all(m, rows, K, &self.d[0], &self.g[0, 0])
-        self.in_batch += m
 
     cdef inline const double* weights(self) noexcept nogil:
         return &self.turned[0, 0] if self.turns else &self.W[0, 0]
@@ -155,9 +166,20 @@ cdef class StepMethod(Method):
         self.in_batch = self.n_touched = 0
 
     def finish_pass(self):
-        if self.in_batch > 0:
+        if self.in_batch > 0 and not self.must_stop():
             self.learn_batch()
             self.clear_batch()
+
+    def prepare(self):
+        """Raise now what the schedule would raise at an update of the coming pass."""
+        n, size = self.problem.n_rows, self.batch_size or self.problem.n_rows
+        self.schedule.prepare(self.t, -(-n // max(size, 1)))
+
+    def drop_batch(self):
+        """Forget the rows of a batch that will not be completed."""
+        if self.in_batch > 0:
+            self.clear_batch()
+            self.stamp[:] = -1
 
     # -- what each method says -------------------------------------------------------------
 
