@@ -50,6 +50,7 @@ typedef struct {
 #define LEVEL(name) name##_baseline
 #define NARROWER(name) name##_baseline
 #define WIDTH 16
+#define FEWEST_OUTPUTS 2
 #define TILE_OUTPUTS 2
 #if HAS_VECTORS
 #define LOAD_F32(x) ((VEC){(x)[0], (x)[1]})
@@ -74,6 +75,7 @@ BEGIN_LEVEL(AVX2_FEATURES)
 #define LEVEL(name) name##_avx2
 #define NARROWER(name) name##_baseline
 #define WIDTH 32
+#define FEWEST_OUTPUTS 4
 #define TILE_OUTPUTS 2
 #define LOAD_F32(x) _mm256_cvtps_pd(_mm_loadu_ps(x))
 #define LOAD_U8(x) _mm256_cvtepi32_pd(_mm_cvtepu8_epi32(four_bytes(x)))
@@ -85,6 +87,7 @@ BEGIN_LEVEL(AVX512_FEATURES)
 #define LEVEL(name) name##_avx512
 #define NARROWER(name) name##_avx2
 #define WIDTH 64
+#define FEWEST_OUTPUTS 16
 #define TILE_OUTPUTS 5
 #define LOAD_F32(x) _mm512_cvtps_pd(_mm256_loadu_ps(x))
 #define LOAD_8(x) _mm_loadl_epi64((const __m128i *)(x))

@@ -1,6 +1,7 @@
 /* The loops of one SIMD level; included by kernels.h once per level, with LEVEL, WIDTH (bytes of a
  * vector), LOAD_F32, LOAD_U8, LOAD_I8 (a vector of doubles from numbers of those types) and
- * TILE_OUTPUTS (what the registers hold of four rows) and NARROWER (the next lower level) defined.
+ * TILE_OUTPUTS (what the registers hold of four rows), NARROWER (the next lower level) and
+ * FEWEST_OUTPUTS (below which that is faster) defined.
  *
  * Sums run in several vectors at once, so that they are bound by the loads and not by the latency
  * of an addition. "omp simd" says that the turns of a loop do not depend on each other; a compiler
@@ -148,7 +149,7 @@ INLINE double LEVEL(total)(VEC v)
                                  double *z)                                                      \
     {                                                                                            \
         const T *x = row;                                                                        \
-        if (K > 1 && K < LANES) {                                                                \
+        if (K > 1 && K < FEWEST_OUTPUTS) {                                                       \
             NARROWER(dots_##NAME)(n, K, row, W, z);                                              \
             return;                                                                              \
         }                                                                                        \
@@ -158,7 +159,7 @@ INLINE double LEVEL(total)(VEC v)
                                  double *W)                                                      \
     {                                                                                            \
         const T *x = row;                                                                        \
-        if (K > 1 && K < LANES) {                                                                \
+        if (K > 1 && K < FEWEST_OUTPUTS) {                                                       \
             NARROWER(adds_##NAME)(n, K, d, row, W);                                              \
             return;                                                                              \
         }                                                                                        \
@@ -356,7 +357,7 @@ INLINE double LEVEL(total)(VEC v)
     {                                                                                            \
         const T *x = row;                                                                        \
         const I *column = columns;                                                               \
-        if (K > 1 && K < LANES) {                                                                \
+        if (K > 1 && K < FEWEST_OUTPUTS) {                                                       \
             NARROWER(dots_##NAME)(n, K, row, columns, W, z);                                     \
             return;                                                                              \
         }                                                                                        \
@@ -367,7 +368,7 @@ INLINE double LEVEL(total)(VEC v)
     {                                                                                            \
         const T *x = row;                                                                        \
         const I *column = columns;                                                               \
-        if (K > 1 && K < LANES) {                                                                \
+        if (K > 1 && K < FEWEST_OUTPUTS) {                                                       \
             NARROWER(adds_##NAME)(n, K, d, row, columns, W);                                     \
             return;                                                                              \
         }                                                                                        \
@@ -413,6 +414,7 @@ SPARSE_LOOPS(f32_i64, float, int64_t)
 #undef LANES
 #undef LEVEL
 #undef WIDTH
+#undef FEWEST_OUTPUTS
 #undef NARROWER
 #undef TILE_OUTPUTS
 #undef LOAD_F32
