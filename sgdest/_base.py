@@ -119,9 +119,7 @@ class GDBase(BaseEstimator):
         if sp.issparse(value):
             value = value.toarray()
         # shape[::-1]: coefficients are given as scikit-learn shapes them
-        self._W = np.ascontiguousarray(
-            validation.initial_weights("coef_", value, W.shape[::-1]).T
-        )
+        self._W = validation.initial_weights("coef_", value, W.shape[::-1]).T.copy("C")
         self._sparse_coef = None
         self._forget_streak()
 
@@ -274,7 +272,7 @@ class GDBase(BaseEstimator):
             W, b = start
         if coef_init is not None:
             given = validation.initial_weights("coef_init", coef_init, shape)
-            W = np.ascontiguousarray(given.T)
+            W = given.T.copy("C")
         if intercept_init is not None:
             b = validation.initial_weights("intercept_init", intercept_init, shape[:1]).copy()
         if not self.fit_intercept:
@@ -364,8 +362,8 @@ class GDBase(BaseEstimator):
         if outcome.diverged is not None:
             epoch, rate = outcome.diverged
             warnings.warn(
-                f"The objective exploded in epoch {epoch + 1} at learning rate {rate:.3g}; the "
-                "model keeps the last weights before that. Use a smaller learning rate, scale "
+                f"The objective exploded in epoch {epoch} at learning rate {rate:.3g}; the "
+                "model keeps the last sound weights. Use a smaller learning rate, scale "
                 "the columns of X, or leave learning_rate='auto'.",
                 ConvergenceWarning, stacklevel=6,
             )
