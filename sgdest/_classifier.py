@@ -8,7 +8,7 @@ from sklearn.utils.metaestimators import available_if
 from sgdest import _validation as validation
 from sgdest._base import GDBase, all_or_nothing
 from sgdest._core.rows import as_rows
-from sgdest._core.stream import state_of_more_outputs
+from sgdest._core.stream import state_with_outputs
 from sgdest.losses import LOSSES, name_of
 
 
@@ -375,7 +375,7 @@ class GDClassifier(ClassifierMixin, GDBase):
             change[range(len(old)), old] = 1.0
         self._W, self._b = W @ change, b @ change
         if "experts" in self._state:
-            self._state = state_of_more_outputs(self._state, change)
+            self._state = state_with_outputs(self._state, change)
         else:
             weights = [n for n in self._state if n.endswith(("_coef", "_intercept"))]
             self._state = dict(self._state, **{n: self._state[n] @ change for n in weights})

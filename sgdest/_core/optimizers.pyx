@@ -309,7 +309,8 @@ cdef class SGDMethod(Method):
             return None
         self.settle()
         W = np.asarray(self.shrinkage.average_sum()) / self.n_averaged
-        return np.where(np.asarray(self.W) == 0.0, 0.0, W), np.asarray(self.b_total) / self.n_averaged
+        W = np.where(np.asarray(self.W) == 0.0, 0.0, W)
+        return W, np.asarray(self.b_total) / self.n_averaged
 
     def state(self):
         self.settle()

@@ -252,7 +252,7 @@ cdef class LBFGSMethod(Method):
     cdef readonly bint finished
     cdef readonly Py_ssize_t passes
     cdef readonly object moments, z
-    cdef object coordinates, x, g, lam, decrements, exact, pairs_type
+    cdef object constant, coordinates, x, g, lam, decrements, exact, pairs_type
     cdef CurvaturePairs pairs
     cdef Problem smooth            # the problem with the loss under way (smoothed or its own)
     cdef double sharpness, last_gap, tol, smooth_objective, least_gradient
@@ -266,11 +266,11 @@ cdef class LBFGSMethod(Method):
         self.tol, self.smooth = 0.0 if problem.is_small else tol, problem
         self.patience = 30 if problem.is_small else 6
         W_, b_ = np.asarray(W), np.asarray(b)
-        constant = best_constant(problem)
-        self.z = constant_margins(problem, constant)
+        self.constant = best_constant(problem)
+        self.z = constant_margins(problem, self.constant)
         self.start_objective = problem.line(self.z, np.zeros_like(self.z), 0.0)[0]
         if not warm:
-            W_[:], b_[:] = 0.0, constant
+            W_[:], b_[:] = 0.0, self.constant
         self.orthant = problem.penalty.l1 > 0.0 or problem.penalty.positive
         if problem.penalty.positive:
             np.maximum(W_, 0.0, out=W_)
@@ -541,14 +541,21 @@ cdef class LBFGSMethod(Method):
 
     def facts(self):
         """What ``partial_fit`` needs to know of the data seen: ``stream.FitFacts``, as a dict."""
-        mean, variance, largest = self.moments
-        y = self.problem.y.reshape(self.problem.n_rows, -1)
+        problem, (mean, variance, largest) = self.problem, self.moments
+        s = np.ones(problem.n_rows) if problem.sample_weight is None else problem.sample_weight
+        n_rows = np.count_nonzero(s)
+        start = constant_margins(problem, self.constant)
+        y = problem.y.reshape(problem.n_rows, -1)
+        y_mean = np.average(y, axis=0, weights=s)
         return {
-            "n_rows": self.problem.total_weight / self.problem.mean_weight,
+            "n_rows": n_rows, "weight": problem.total_weight,
             "mean": mean, "variance": variance, "largest": largest,
-            "square_derivative": np.mean(self.problem.slopes(self.z) ** 2),
-            "mean_loss": self.problem.line(self.z, np.zeros_like(self.z), 0.0)[0],
-            "y": np.array([y.min(axis=0), y.max(axis=0), y.mean(axis=0), y.var(axis=0)]),
+            "square_derivative": (np.square(s[:, None] * problem.slopes(start)).sum()
+                                  / (n_rows * problem.n_outputs)),
+            "curvature": np.mean(problem.mean_curvature(start)),
+            "mean_loss": problem.line(self.z, np.zeros_like(self.z), 0.0)[0],
+            "y": np.array([y[s > 0].min(axis=0), y[s > 0].max(axis=0), y_mean,
+                           np.average((y - y_mean) ** 2, axis=0, weights=s)]),
         }
 
 
