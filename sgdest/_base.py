@@ -119,7 +119,9 @@ class GDBase(BaseEstimator):
         if sp.issparse(value):
             value = value.toarray()
         # shape[::-1]: coefficients are given as scikit-learn shapes them
-        self._W = validation.initial_weights("coef_", value, W.shape[::-1]).T.copy("C")
+        self._W = np.ascontiguousarray(
+            validation.initial_weights("coef_", value, W.shape[::-1]).T
+        )
         self._sparse_coef = None
         self._forget_streak()
 
@@ -132,7 +134,7 @@ class GDBase(BaseEstimator):
     def intercept_(self, value):
         self._require("intercept_")
         W, b = self._settled()
-        self._b = validation.initial_weights("intercept_", value, b.shape).copy()
+        self._b = validation.initial_weights("intercept_", value, b.shape)
         self._forget_streak()
 
     @property
@@ -232,7 +234,10 @@ class GDBase(BaseEstimator):
             rows, targets = as_rows(X[kept]), targets[kept]
             weights = None if weights is None else weights[kept]
             validation.check_not_all_zero(weights)
-        problem = self._problem(rows, targets, weights, fitting=True)
+        if isinstance(self.penalty_weights, str):
+            plain = self._problem(rows, targets, weights, PENALTIES[None]())
+            self._scale = np.sqrt(plain.moments()[1])
+        problem = self._problem(rows, targets, weights, self._penalty(rows.n_features))
         W, b, given = self._start(problem, start, coef_init, intercept_init)
         method = self._method(plan, problem, W, b, {}, warm=given)
         constant = best_constant(problem)
@@ -243,26 +248,25 @@ class GDBase(BaseEstimator):
         self._keep(plan, problem, method, outcome, zero)
         return self
 
-    def _problem(self, rows, targets, weights, fitting):
+    def _problem(self, rows, targets, weights, penalty):
         """The ``Problem`` of data whose targets are encoded."""
         K = self._n_outputs()
         loss = compile_loss(self.loss, self.epsilon, joint=K > 1 and self._joint_if_many)
         threads = 1
         if rows.n_stored * K > ENTRIES_FOR_THREADS:
             threads = validation.usable_threads(self.n_jobs)
-        settings = dict(sample_weight=weights, fit_intercept=self.fit_intercept, n_outputs=K,
-                        n_threads=threads)
+        return Problem(rows, targets, loss, penalty, sample_weight=weights, n_outputs=K,
+                       fit_intercept=self.fit_intercept, n_threads=threads)
+
+    def _penalty(self, n_features):
+        """The compiled penalty; with "scale", by the deviations that ``fit`` has found."""
         factors = None
         if isinstance(self.penalty_weights, str):
-            if fitting:
-                plain = Problem(rows, targets, loss, PENALTIES[None](), **settings)
-                self._scale = np.sqrt(plain.moments()[1])
             factors = validation.known_scale(self)
         elif self.penalty_weights is not None:
-            factors = validation.penalty_factors(self.penalty_weights, rows.n_features)
+            factors = validation.penalty_factors(self.penalty_weights, n_features)
         l1_ratio = 0.0 if self.l1_ratio is None else self.l1_ratio
-        penalty = PENALTIES[self.penalty](self.alpha, l1_ratio, self.positive, factors)
-        return Problem(rows, targets, loss, penalty, **settings)
+        return PENALTIES[self.penalty](self.alpha, l1_ratio, self.positive, factors)
 
     def _start(self, problem, start, coef_init, intercept_init):
         """(W, b) to start from, and whether the user gave them."""
@@ -272,9 +276,9 @@ class GDBase(BaseEstimator):
             W, b = start
         if coef_init is not None:
             given = validation.initial_weights("coef_init", coef_init, shape)
-            W = given.T.copy("C")
+            W = np.ascontiguousarray(given.T)
         if intercept_init is not None:
-            b = validation.initial_weights("intercept_init", intercept_init, shape[:1]).copy()
+            b = validation.initial_weights("intercept_init", intercept_init, shape[:1])
         if not self.fit_intercept:
             b[:] = 0.0
         return W, b, start is not None or coef_init is not None or intercept_init is not None
@@ -320,10 +324,6 @@ class GDBase(BaseEstimator):
 
     def _keep(self, plan, problem, method, outcome, zero):
         """Set the attributes of a fitted model, and warn if it did not converge."""
-        schedule = getattr(method, "schedule", None)
-        error = getattr(schedule, "error", None)
-        if error is not None:
-            raise error
         self.__dict__.pop("_streak", None)
         self._sparse_coef, self._stale = None, False
         averaging = plan.average and method.averages() is not None
@@ -454,7 +454,7 @@ class GDBase(BaseEstimator):
 
     def _open_streak(self, rows, targets, weights):
         """The streak under way, bound to these rows; a new one if there is none that fits."""
-        problem = self._problem(rows, targets, weights, fitting=False)
+        problem = self._problem(rows, targets, weights, self._penalty(rows.n_features))
         problem.mean_weight = 1.0
         key = self._streak_key()
         streak = self.__dict__.get("_streak")

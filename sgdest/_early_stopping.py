@@ -8,6 +8,7 @@ from sklearn.metrics import check_scoring
 from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
 
 from sgdest import _validation as validation
+from sgdest._core.penalties import PENALTIES
 from sgdest._core.rows import as_rows
 
 
@@ -27,7 +28,7 @@ class Validation:
         self.by_loss = estimator.scoring == "loss"
         if self.by_loss:
             rows = as_rows(X)
-            self.problem = estimator._problem(rows, targets, weights, fitting=False)
+            self.problem = estimator._problem(rows, targets, weights, PENALTIES[None]())
             self.z = np.empty((self.problem.n_rows, self.problem.n_outputs))
             return
         self.estimator = copy.copy(estimator)

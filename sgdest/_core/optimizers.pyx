@@ -143,6 +143,8 @@ cdef class SGDMethod(Method):
                 self.add_row(order[p])
                 if self.in_batch == size:
                     self.learn_batch()
+            if self.schedule.failed:
+                return
 
     cdef inline void slope(self, Py_ssize_t i) noexcept nogil:
         """d = s / s_mean * slope of the loss at row i; adds to the sums of the pass.
@@ -194,6 +196,8 @@ cdef class SGDMethod(Method):
             self.shrinkage.reach(n, &self.columns[0])
         self.slope(i)
         eta = self.rate()
+        if self.schedule.failed:
+            return
         for k in range(K):
             if self.problem.fit_intercept:
                 self.b[k] -= eta * self.d[k]
@@ -236,6 +240,8 @@ cdef class SGDMethod(Method):
         """The step of a complete batch."""
         cdef Py_ssize_t j, k, p, K = self.problem.n_outputs
         cdef double eta = self.rate(), step = eta / (self.in_batch * self.shrinkage.scale)
+        if self.schedule.failed:
+            return
         for k in range(K):
             if self.problem.fit_intercept:
                 self.b[k] -= eta / self.in_batch * self.g_b[k]

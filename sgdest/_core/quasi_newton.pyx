@@ -252,10 +252,12 @@ cdef class LBFGSMethod(Method):
     cdef readonly bint finished
     cdef readonly Py_ssize_t passes
     cdef readonly object moments, z
-    cdef object constant, coordinates, x, g, lam, decrements, exact, pairs_type
+    cdef object constant, coordinates, x, g, lam, decrements
+    cdef object best               # W, b, objective and remaining of the best stage
     cdef CurvaturePairs pairs
     cdef Problem smooth            # the problem with the loss under way (smoothed or its own)
     cdef double sharpness, last_gap, tol, smooth_objective, least_gradient
+    cdef double stride             # where a step within an orthant sets out, in units of p
     cdef Py_ssize_t stages_in_vain
     cdef bint orthant
     cdef Py_ssize_t stalled, patience
@@ -319,7 +321,8 @@ cdef class LBFGSMethod(Method):
         """Evaluate the problem under way at the current point and forget the curvature."""
         self.smooth_objective, self.g = self.evaluate(self.x, self.z)
         self.pairs.forget()
-        self.decrements, self.stalled, self.least_gradient = [], 0, np.inf
+        self.decrements, self.stride = [], 1.0
+        self.stalled, self.least_gradient = 0, np.inf
         self.store()
 
     def store(self):
@@ -347,8 +350,8 @@ cdef class LBFGSMethod(Method):
             return
         before = self.smooth_objective
         moved = self.orthant_step(g, p) if self.orthant else self.smooth_step(g, p)
-        self.judge(-0.5 * (g @ p), before - self.smooth_objective, moved)
         self.store()
+        self.judge(-0.5 * (g @ p), before - self.smooth_objective, moved)
 
     def free_gradient(self):
         """The gradient of steepest descent, and which coordinates may move.
@@ -445,11 +448,15 @@ cdef class LBFGSMethod(Method):
         return low
 
     def orthant_step(self, g, p):
-        """Backtracking along p, projected onto the orthant of x (or of -g where x is 0)."""
+        """Backtracking along p, projected onto the orthant of x (or of -g where x is 0).
+
+        Where F was straight along the last step it sets out four times as far: on a face without
+        curvature p has no length of its own.
+        """
         side = np.where(self.x != 0.0, np.sign(self.x), -np.sign(g))
         n = self.problem.n_outputs
         z = np.empty_like(self.z)
-        t = 1.0
+        t = self.stride
         for _ in range(40):
             x = self.x + t * p
             crossed = x * side < 0.0
@@ -461,8 +468,11 @@ cdef class LBFGSMethod(Method):
                     value <= self.smooth_objective + 1e-4 * change
                     or (abs(change) <= self.rounding()
                         and value <= self.smooth_objective + self.rounding())):
+                curved = (x - self.x) @ (g_new - self.g) > -1e-10 * change
+                self.stride = 1.0 if curved else 4.0 * t
                 return self.move(x, value, g_new, z)
             t *= 0.5
+        self.stride = 1.0
         return False
 
     def move(self, x, value, g, z):
@@ -517,12 +527,18 @@ cdef class LBFGSMethod(Method):
         gap = self.gap()
         if np.isinf(self.remaining):  # the first step of the stage failed: it is solved
             self.remaining = gap
-        self.stages_in_vain = self.stages_in_vain + 1 if gap > 0.5 * self.last_gap else 0
-        if self.sharpness == 0.0 or self.remaining <= self.target() or self.stages_in_vain > 20:
+        self.store()
+        # near rounding the gaps go up and down: a stage is in vain unless it is the best by far
+        gained = self.best is None or self.remaining < 0.5 * self.best[3]
+        self.stages_in_vain = 0 if gained else self.stages_in_vain + 1
+        if self.best is None or self.remaining < self.best[3]:
+            self.best = (np.array(self.W), np.array(self.b), self.objective, self.remaining)
+        if self.sharpness == 0.0 or self.remaining <= self.target() or self.stages_in_vain > 10:
             self.finished = True
-            self.store()
+            np.asarray(self.W)[:], np.asarray(self.b)[:] = self.best[:2]
+            self.objective, self.remaining = self.best[2:]
             return
-        if gap > 0.25 * self.last_gap:
+        if gap > max(0.25 * self.last_gap, self.rounding()):
             self.sharpness *= 4.0
         self.last_gap = gap
         self.smooth = self.problem.smoothed(Smoothed(self.problem.loss, self.sharpness),

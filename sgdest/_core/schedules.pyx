@@ -136,6 +136,9 @@ cdef class PassiveAggressive1(Schedule):
         self.eta0 = eta0
         self.needs_row = True
 
+    cdef double at(self, double t) noexcept nogil:
+        return self.eta0  # for which scikit-learn shrinks: the penalty knows no row
+
     cdef double at_row(self, double loss, double square_norm) noexcept nogil:
         return fmin(self.eta0, loss / square_norm) if square_norm > 0.0 else 0.0
 
@@ -151,6 +154,9 @@ cdef class PassiveAggressive2(Schedule):
     def __init__(self, double eta0):
         self.eta0 = eta0
         self.needs_row = True
+
+    cdef double at(self, double t) noexcept nogil:
+        return self.eta0  # for which scikit-learn shrinks: the penalty knows no row
 
     cdef double at_row(self, double loss, double square_norm) noexcept nogil:
         return loss / (square_norm + 0.5 / self.eta0)
@@ -228,7 +234,7 @@ cdef class Function(Schedule):
                 try:
                     rate = self.checked(t)
                 except BaseException as error:  # it must not unwind through a loop without lock
-                    self.error = error
+                    self.error, self.failed = error, True
                     rate = 0.0
         return rate
 
