@@ -362,8 +362,8 @@ class GDBase(BaseEstimator):
         if outcome.diverged is not None:
             epoch, rate = outcome.diverged
             warnings.warn(
-                f"The objective exploded in epoch {epoch + 1} at learning rate {rate:.3g}; the "
-                "model keeps the last weights before that. Use a smaller learning rate, scale "
+                f"The objective exploded in epoch {epoch} at learning rate {rate:.3g}; the "
+                "model keeps the last sound weights. Use a smaller learning rate, scale "
                 "the columns of X, or leave learning_rate='auto'.",
                 ConvergenceWarning, stacklevel=6,
             )

@@ -378,7 +378,7 @@ def known_scale(estimator):
 
 
 def initial_weights(name, value, shape):
-    """A copy of the start given by the user, in the internal shape; ValueError if it does not fit."""
+    """A copy of the user's start, in the internal shape; ValueError if it does not fit."""
     array = np.array(_as_numbers(name, value))
     # one output needs no axis of its own
     flat = shape[0] == 1 and array.ndim < len(shape) and array.size == np.prod(shape)

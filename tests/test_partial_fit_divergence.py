@@ -143,7 +143,7 @@ BAD = {"raises": (RuntimeError("enough"), RuntimeError, "enough"),
        "negative": (-0.1, ValueError, "got -0.1 for t=130"),
        "infinite": (np.inf, ValueError, "got inf for t=130"),
        "no number": ("high", TypeError, "must return a number; got 'high' for t=130"),
-       "nothing": (None, TypeError, "must return a number; got None")}
+       "nothing": (None, TypeError, "must return a number; got None for t=130")}
 
 
 @each_layout

@@ -306,13 +306,38 @@ def test_after_a_divergence_the_weights_of_the_epoch_before_are_kept():
 
 def test_streaming_with_a_rate_too_large_warns():
     model = GDRegressor(learning_rate=1e200)
-    with pytest.warns(ConvergenceWarning, match="exploded at learning rate 1e\\+200 in partial_fit"):
+    with pytest.warns(ConvergenceWarning, match="loss exploded"):
         model.partial_fit(*NUMBERS)
 
 
 # -- signals and errors from outside ---------------------------------------------------
 
 
+def interrupting(t_stop, error=KeyboardInterrupt):
+    """A rate that fails at one update."""
+    def rate(t):
+        if t == t_stop:
+            raise error
+        return 0.01
+    return rate
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+@pytest.mark.parametrize("batch_size", [1, 7])
+@pytest.mark.parametrize("kind", [np.ascontiguousarray, sp.csr_array], ids=["dense", "csr"])
+def test_an_error_in_a_rate_leaves_partial_fit_where_it_was(kind, batch_size, error):
+    A, y = kind(X[:100]), Y[:100]
+    make = lambda rate: GDClassifier(learning_rate=rate, batch_size=batch_size, shuffle=False)
+    model, n = make(interrupting(6, error)), 3 * batch_size
+    model.partial_fit(A[:n], y[:n], classes=[0, 1])
+    with pytest.raises(error):
+        model.partial_fit(A, y)
+    expected = make(0.01).partial_fit(A[:n], y[:n], classes=[0, 1])
+    assert_allclose(model.intercept_, expected.intercept_, rtol=1e-12)
+    assert_allclose(model.coef_, expected.coef_, rtol=1e-12, atol=1e-15)
+    assert model.t_ == expected.t_
+    model.set_params(learning_rate=0.01).partial_fit(A, y)
+    assert np.isfinite(model.coef_).all()
 
 
 def test_an_error_in_a_rate_ends_fit_at_once():

@@ -247,6 +247,13 @@ cdef class SGDMethod(StepMethod):
     def settle(self):
         self.shrinkage.settle()
 
+    def restart_average(self):
+        """Forget the iterates averaged so far, after some of them have exploded."""
+        if self.n_averaged:
+            self.n_averaged = 0.0
+            self.b_total[:] = 0.0
+            np.asarray(self.shrinkage.average_sum())[:] = 0.0
+
     def averages(self):
         """(W, b) averaged over the updates so far, or None before the first that counts.
 

@@ -322,8 +322,8 @@ cdef class LBFGSMethod(Method):
         """Evaluate the problem under way at the current point and forget the curvature."""
         self.smooth_objective, self.g = self.evaluate(self.x, self.z)
         self.pairs.forget()
-        self.decrements, self.stalled = [], 0
-        self.stride, self.least_gradient = 1.0, np.inf
+        self.decrements, self.stride = [], 1.0
+        self.stalled, self.least_gradient = 0, np.inf
         self.store()
 
     def store(self):
