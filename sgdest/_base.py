@@ -5,6 +5,7 @@ a streak of ``partial_fit`` calls (``_Streak``), and is rebuilt from the arrays 
 never pickled, copied or cloned.
 """
 
+import functools
 import warnings
 
 import numpy as np
@@ -23,7 +24,7 @@ from sgdest._core.quasi_newton import best_constant, constant_margins
 from sgdest._core.rows import as_rows
 from sgdest._core.schedules import Harmonic
 from sgdest._core.stream import FitFacts, state_after_fit
-from sgdest._core.train import Limits, Outcome, run_pass, train
+from sgdest._core.train import EXPLODED, Limits, Outcome, run_pass, train
 from sgdest._early_stopping import Validation
 from sgdest._resolve import resolve
 from sgdest.losses import compile_loss
@@ -31,6 +32,27 @@ from sgdest.schedules import compile_schedule
 
 # One thread below this many stored values: waking a second one would cost more than it saves.
 ENTRIES_FOR_THREADS = 1 << 20
+# A mean loss below this many times the one before is not looked at as a possible explosion.
+SUSPICIOUS = 1e3
+MOST_RETREATS = 60
+
+
+def all_or_nothing(method):
+    """A method of an estimator that leaves it as it was if it raises an error."""
+
+    @functools.wraps(method)
+    def call(self, *args, **kwargs):
+        before = self.__dict__.copy()
+        try:
+            return method(self, *args, **kwargs)
+        except Warning:  # an error only by the user's filter, after the work was done
+            raise
+        except Exception:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+    return call
 
 
 class _Streak:
@@ -112,7 +134,7 @@ class GDBase(BaseEstimator):
     def intercept_(self, value):
         self._require("intercept_")
         W, b = self._settled()
-        self._b = validation.initial_weights("intercept_", value, b.shape).copy()
+        self._b = validation.initial_weights("intercept_", value, b.shape)
         self._forget_streak()
 
     @property
@@ -183,10 +205,11 @@ class GDBase(BaseEstimator):
         """Raw predictions, ndarray of shape (n_samples, n_outputs)."""
         check_is_fitted(self)
         X = validation.check_data(self, X, reset=False)
+        rows = as_rows(X)
         if self._sparse_coef is not None:
             return np.asarray((self._sparse_coef @ X.T).T + self._b)
         W, b = self._settled()
-        return as_rows(X).margins(W, b)
+        return rows.margins(W, b)
 
     # -- fit ---------------------------------------------------------------------------------
 
@@ -199,16 +222,22 @@ class GDBase(BaseEstimator):
         X, y = validation.check_data(
             self, X, y, reset=True, regression=self._is_regressor
         )
-        targets = self._learn_targets(y)
-        weights = self._weights(y, validation.check_sample_weight(sample_weight, X))
+        rows = as_rows(X)  # before anything else may index a malformed CSR array
+        targets, self._scale = self._learn_targets(y), None
+        sample_weight = validation.check_sample_weight(sample_weight, X)
+        self._count(y, sample_weight)
+        weights = self._weights(y, sample_weight)
         validation.check_not_all_zero(weights)
         rng = check_random_state(self.random_state)
         kept, watch = Validation.prepare(self, X, y, targets, weights, held_out, rng)
         if kept is not None:
-            X, targets = X[kept], targets[kept]
+            rows, targets = as_rows(X[kept]), targets[kept]
             weights = None if weights is None else weights[kept]
             validation.check_not_all_zero(weights)
-        problem = self._problem(as_rows(X), targets, weights, fitting=True)
+        if isinstance(self.penalty_weights, str):
+            plain = self._problem(rows, targets, weights, PENALTIES[None]())
+            self._scale = np.sqrt(plain.moments()[1])
+        problem = self._problem(rows, targets, weights, self._penalty(rows.n_features))
         W, b, given = self._start(problem, start, coef_init, intercept_init)
         method = self._method(plan, problem, W, b, {}, warm=given)
         constant = best_constant(problem)
@@ -219,26 +248,25 @@ class GDBase(BaseEstimator):
         self._keep(plan, problem, method, outcome, zero)
         return self
 
-    def _problem(self, rows, targets, weights, fitting):
+    def _problem(self, rows, targets, weights, penalty):
         """The ``Problem`` of data whose targets are encoded."""
         K = self._n_outputs()
         loss = compile_loss(self.loss, self.epsilon, joint=K > 1 and self._joint_if_many)
         threads = 1
         if rows.n_stored * K > ENTRIES_FOR_THREADS:
             threads = validation.usable_threads(self.n_jobs)
-        settings = dict(sample_weight=weights, fit_intercept=self.fit_intercept, n_outputs=K,
-                        n_threads=threads)
+        return Problem(rows, targets, loss, penalty, sample_weight=weights, n_outputs=K,
+                       fit_intercept=self.fit_intercept, n_threads=threads)
+
+    def _penalty(self, n_features):
+        """The compiled penalty; with "scale", by the deviations that ``fit`` has found."""
         factors = None
         if isinstance(self.penalty_weights, str):
-            if fitting:
-                plain = Problem(rows, targets, loss, PENALTIES[None](), **settings)
-                self._scale = np.sqrt(plain.moments()[1])
-            factors = self._scale
+            factors = validation.known_scale(self)
         elif self.penalty_weights is not None:
-            factors = validation.penalty_factors(self.penalty_weights, rows.n_features)
+            factors = validation.penalty_factors(self.penalty_weights, n_features)
         l1_ratio = 0.0 if self.l1_ratio is None else self.l1_ratio
-        penalty = PENALTIES[self.penalty](self.alpha, l1_ratio, self.positive, factors)
-        return Problem(rows, targets, loss, penalty, **settings)
+        return PENALTIES[self.penalty](self.alpha, l1_ratio, self.positive, factors)
 
     def _start(self, problem, start, coef_init, intercept_init):
         """(W, b) to start from, and whether the user gave them."""
@@ -250,7 +278,7 @@ class GDBase(BaseEstimator):
             given = validation.initial_weights("coef_init", coef_init, shape)
             W = np.ascontiguousarray(given.T)
         if intercept_init is not None:
-            b = validation.initial_weights("intercept_init", intercept_init, shape[:1]).copy()
+            b = validation.initial_weights("intercept_init", intercept_init, shape[:1])
         if not self.fit_intercept:
             b[:] = 0.0
         return W, b, start is not None or coef_init is not None or intercept_init is not None
@@ -296,10 +324,6 @@ class GDBase(BaseEstimator):
 
     def _keep(self, plan, problem, method, outcome, zero):
         """Set the attributes of a fitted model, and warn if it did not converge."""
-        schedule = getattr(method, "schedule", None)
-        error = getattr(schedule, "error", None)
-        if error is not None:
-            raise error
         self.__dict__.pop("_streak", None)
         self._sparse_coef, self._stale = None, False
         averaging = plan.average and method.averages() is not None
@@ -315,7 +339,7 @@ class GDBase(BaseEstimator):
         self.t_ = float(method.t) if plan.optimizer.kind != "solver" else float(
             max(1, len(outcome.history["epoch"])))
         self._set_history(outcome, problem, method, zero)
-        self._warn(plan, outcome)
+        self._warn(plan, outcome, _left_out(method))
 
     def _set_history(self, outcome, problem, method, zero):
         """The attributes about the course of the training."""
@@ -331,15 +355,17 @@ class GDBase(BaseEstimator):
         with np.errstate(invalid="ignore", divide="ignore"):
             self.suboptimality_ = float(np.divide(outcome.remaining, gained)) if gained else 0.0
 
-    def _warn(self, plan, outcome):
+    def _warn(self, plan, outcome, left_out):
         """ConvergenceWarning that says what happened and what to do."""
+        if left_out is not None:
+            warnings.warn(left_out, ConvergenceWarning, stacklevel=6)
         if outcome.diverged is not None:
             epoch, rate = outcome.diverged
             warnings.warn(
                 f"The objective exploded in epoch {epoch + 1} at learning rate {rate:.3g}; the "
                 "model keeps the last weights before that. Use a smaller learning rate, scale "
                 "the columns of X, or leave learning_rate='auto'.",
-                ConvergenceWarning, stacklevel=4,
+                ConvergenceWarning, stacklevel=6,
             )
         elif self.tol is not None and not outcome.converged:
             reached = (f"estimated relative suboptimality {self.suboptimality_:.1e}, "
@@ -348,41 +374,87 @@ class GDBase(BaseEstimator):
                 f"Maximum number of iteration reached before convergence: {outcome.n_iter} "
                 f"passes with {plan.optimizer!r}, {reached}tol={self.tol:g}. Consider increasing "
                 "max_iter or tol, or scaling the columns of X.",
-                ConvergenceWarning, stacklevel=4,
+                ConvergenceWarning, stacklevel=6,
             )
 
     # -- partial_fit -------------------------------------------------------------------------
 
-    def _learn_batch(self, X, targets, weights):
-        """One pass over validated rows with encoded targets."""
+    def _learn_batch(self, rows, targets, weights):
+        """One pass over validated ``Rows`` with encoded targets."""
         if weights is not None and not weights.any():
             return self
-        rows = as_rows(X)
         streak = self._open_streak(rows, targets, weights)
-        outcome = Outcome(self._seed)
-        order = np.arange(rows.n_rows, dtype=np.intp)
-        self._stale = True
-        t = streak.method.t
-        finite = run_pass(streak.method.problem, streak.method, order, self.shuffle, outcome)
-        self._seed = outcome.seed
-        error = getattr(getattr(streak.method, "schedule", None), "error", None)
-        if error is not None:
-            raise error
-        if not finite:
-            warnings.warn(
-                "The loss is no longer finite: the learning rate is too large for these rows. "
-                "Use a smaller one, scale the columns of X, or leave learning_rate='auto'.",
-                ConvergenceWarning, stacklevel=3,
-            )
-        self.t_ += streak.method.t - t
-        self.n_iter_ = 1
-        self._sparse_coef = None
-        self.loss_curve_ = np.append(self.loss_curve_, streak.method.mean_loss)
+        method = streak.method
+        if streak.plan.optimizer.kind == "step":
+            method.prepare()
+        t, skipped = method.t, getattr(method, "skipped", 0)
+        self._stale, self._sparse_coef, self.n_iter_ = True, None, 1
+        warning = None
+        try:
+            if streak.plan.optimizer.kind == "step":
+                warning = self._steps(streak)
+            else:
+                self._pass(method)
+        finally:
+            self.t_ += method.t - t
+        self.loss_curve_ = np.append(self.loss_curve_, method.mean_loss)
+        warning = warning or _left_out(method, skipped)
+        if warning is not None:
+            warnings.warn(warning, ConvergenceWarning, stacklevel=4)
         return self
+
+    def _pass(self, method):
+        """One pass over the rows that ``method`` is bound to; False if the loss overflowed."""
+        order = np.arange(method.problem.n_rows, dtype=np.intp)
+        outcome = Outcome(self._seed)
+        finite = run_pass(method.problem, method, order, self.shuffle, outcome)
+        self._seed = outcome.seed
+        return finite
+
+    def _steps(self, streak):
+        """A pass of a step method; after a divergence the weights are those before the pass.
+
+        Returns what to warn of, or None. A rate that was not given is halved until the pass
+        succeeds. Where a copy of the weights would cost more than the pass, after wide sparse
+        rows, they stay where the loss was last finite.
+        """
+        method, seed = streak.method, self._seed
+        mark = method.mark() if streak.W.size <= method.problem.rows.n_stored else None
+        can_retry = mark is not None and streak.plan.learning_rate == "auto"
+        try:
+            for _ in range(MOST_RETREATS):
+                sound = self._pass(method) and not self._has_exploded(method)
+                if sound and (mark is None or np.isfinite(streak.W).all()):
+                    return None
+                diverged_at = method.schedule.rate(max(method.t, 1.0))
+                if mark is not None:
+                    method.go_back(mark)
+                if not (can_retry and method.schedule.lower_rate()):
+                    break
+                self._seed = seed
+        finally:
+            method.drop_batch()
+        rate = "" if method.schedule.needs_row else f" at learning rate {diverged_at:.3g}"
+        kept = "those before this call" if mark is not None else "the last finite ones"
+        return (
+            f"The loss exploded{rate} in partial_fit; the model keeps its last sound weights, "
+            f"{kept}. Use a smaller learning rate, scale the columns of X, or leave "
+            "learning_rate='auto'."
+        )
+
+    def _has_exploded(self, method):
+        """Whether the mean loss of a pass is absurdly larger than that of the zero model."""
+        loss = method.mean_loss
+        before = self.loss_curve_[-1] if len(self.loss_curve_) else 0.0
+        if loss <= SUSPICIOUS * before < np.inf:
+            return False
+        zeros = np.zeros((method.problem.n_rows, method.problem.n_outputs))
+        zero = method.problem.line(zeros, zeros, 0.0)[0]
+        return zero > 0.0 and loss > EXPLODED * zero
 
     def _open_streak(self, rows, targets, weights):
         """The streak under way, bound to these rows; a new one if there is none that fits."""
-        problem = self._problem(rows, targets, weights, fitting=False)
+        problem = self._problem(rows, targets, weights, self._penalty(rows.n_features))
         problem.mean_weight = 1.0
         key = self._streak_key()
         streak = self.__dict__.get("_streak")
@@ -394,7 +466,9 @@ class GDBase(BaseEstimator):
         plan = resolve(self.loss, self.optimizer, self.learning_rate, self.batch_size,
                        self.average, streaming=True)
         W, b = self._W.copy(), self._b.copy()
-        state = self._state if self._same_method(plan) else {}
+        state = dict(self._state) if self._same_method(plan) else {}
+        if state and plan.learning_rate != self.optimizer_.learning_rate:
+            state.pop("rate", None)  # how far another schedule had come
         if "iterate_coef" in state:
             W, b = state["iterate_coef"].copy(), state["iterate_intercept"].copy()
         if plan.optimizer.kind == "stream" and not state and self._facts is not None:
@@ -422,11 +496,9 @@ class GDBase(BaseEstimator):
 
     def _begin_stream(self, n_features):
         """An empty model, before the first ``partial_fit``."""
+        self._scale = None
         if isinstance(self.penalty_weights, str):
-            raise ValueError(
-                "penalty_weights='scale' needs the standard deviations of the columns, which "
-                "partial_fit does not know; call fit first, or give the weights as an array."
-            )
+            validation.known_scale(self)
         K = self._n_outputs()
         self._W, self._b = np.zeros((n_features, K)), np.zeros(K)
         self._sparse_coef, self._state, self._facts, self._stale = None, {}, None, False
@@ -440,6 +512,17 @@ def _read_only(array):
     view = array.view()
     view.flags.writeable = False
     return view
+
+
+def _left_out(method, before=0):
+    """What to warn of if a streaming method skipped rows, or None."""
+    n_rows = int(getattr(method, "skipped", 0) - before)
+    if not n_rows:
+        return None
+    return (
+        f"{n_rows} rows were left out: their loss, or its slope, overflows. Check the targets "
+        "for values that are no measurements."
+    )
 
 
 def _print_epoch(record):

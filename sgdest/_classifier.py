@@ -6,7 +6,9 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.metaestimators import available_if
 
 from sgdest import _validation as validation
-from sgdest._base import GDBase
+from sgdest._base import GDBase, all_or_nothing
+from sgdest._core.rows import as_rows
+from sgdest._core.stream import state_with_outputs
 from sgdest.losses import LOSSES, name_of
 
 
@@ -229,7 +231,7 @@ class GDClassifier(ClassifierMixin, GDBase):
     def _learn_targets(self, y):
         validation.check_labels(y)
         self.classes_ = validation.check_classes(y)
-        self._class_totals = None
+        self._class_totals = np.zeros(len(self.classes_))
         return self._targets(y)
 
     def _targets(self, y):
@@ -242,17 +244,20 @@ class GDClassifier(ClassifierMixin, GDBase):
         if self.class_weight is None:
             return sample_weight
         codes = np.searchsorted(self.classes_, y)
-        totals = self._totals(codes, sample_weight)
-        weights = validation.class_weights(self.class_weight, self.classes_, totals)[codes]
+        weights = validation.class_weights(
+            self.class_weight, self.classes_, self._class_totals)[codes]
         return weights if sample_weight is None else weights * sample_weight
 
-    def _totals(self, codes, sample_weight):
-        """Summed sample weight of each class, of these rows and of those streamed before."""
-        totals = np.bincount(codes, weights=sample_weight, minlength=len(self.classes_))
-        return totals if self._class_totals is None else totals + self._class_totals
+    def _count(self, y, sample_weight):
+        if self.class_weight != "balanced":
+            return
+        totals = np.bincount(np.searchsorted(self.classes_, y), weights=sample_weight,
+                             minlength=len(self.classes_))
+        self._class_totals = totals + self._class_totals
 
     # -- learning ----------------------------------------------------------------------------
 
+    @all_or_nothing
     def fit(
         self,
         X,
@@ -296,6 +301,7 @@ class GDClassifier(ClassifierMixin, GDBase):
         held_out = (X_val, y_val, sample_weight_val)
         return self._fit(X, y, sample_weight, coef_init, intercept_init, held_out)
 
+    @all_or_nothing
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Go on learning with one pass over these rows.
 
@@ -325,20 +331,20 @@ class GDClassifier(ClassifierMixin, GDBase):
         if first and classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
         X, y = validation.check_data(self, X, y, reset=first)
+        rows = as_rows(X)
         validation.check_labels(y)
         sample_weight = validation.check_sample_weight(sample_weight, X)
         labels = self._stream_classes(first, classes)
         validation.check_known_labels(y, labels)
         if first:
-            self.classes_, self._class_totals = labels, None
+            self.classes_, self._class_totals = labels, np.zeros(len(labels))
             self._begin_stream(X.shape[1])
         elif len(labels) > len(self.classes_):
             self._grow(labels)
         targets = self._targets(y)
+        self._count(y, sample_weight)
         weights = self._weights(y, sample_weight)
-        if self.class_weight == "balanced":
-            self._class_totals = self._totals(np.searchsorted(labels, y), sample_weight)
-        return self._learn_batch(X, targets, weights)
+        return self._learn_batch(rows, targets, weights)
 
     def _stream_classes(self, first, classes):
         """The labels from this call on."""
@@ -358,20 +364,24 @@ class GDClassifier(ClassifierMixin, GDBase):
     def _grow(self, labels):
         """Add outputs for new labels, which start at zero (at two classes: as far as both)."""
         W, b = self._settled()
+        self._streak_to_state()
         old = np.searchsorted(labels, self.classes_)
-        joint = name_of(self.loss) == "log_loss"
+        change = np.zeros((len(b), len(labels)))
         if len(self.classes_) == 2:
             # sigma(z) is softmax(-z/2, z/2); for one versus the rest the margins are -z and z
-            half = 0.5 if joint else 1.0
-            W, b = np.hstack([-half * W, half * W]), np.concatenate([-half * b, half * b])
-        self._streak_to_state()
-        self._W, self._b = np.zeros((len(W), len(labels))), np.zeros(len(labels))
-        self._W[:, old], self._b[old] = W, b
-        self._state = {name: self._state[name] for name in ("t", "rate") if name in self._state}
-        if self._class_totals is not None:
-            totals = np.zeros(len(labels))
-            totals[old] = self._class_totals
-            self._class_totals = totals
+            half = 0.5 if name_of(self.loss) == "log_loss" else 1.0
+            change[0, old] = -half, half
+        else:
+            change[range(len(old)), old] = 1.0
+        self._W, self._b = W @ change, b @ change
+        if "experts" in self._state:
+            self._state = state_with_outputs(self._state, change)
+        else:
+            weights = [n for n in self._state if n.endswith(("_coef", "_intercept"))]
+            self._state = dict(self._state, **{n: self._state[n] @ change for n in weights})
+        totals = np.zeros(len(labels))
+        totals[old] = self._class_totals
+        self._class_totals = totals
         self.classes_ = labels
 
     # -- predicting --------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from sklearn.metrics import check_scoring
 from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
 
 from sgdest import _validation as validation
+from sgdest._core.penalties import PENALTIES
 from sgdest._core.rows import as_rows
 
 
@@ -27,7 +28,7 @@ class Validation:
         self.by_loss = estimator.scoring == "loss"
         if self.by_loss:
             rows = as_rows(X)
-            self.problem = estimator._problem(rows, targets, weights, fitting=False)
+            self.problem = estimator._problem(rows, targets, weights, PENALTIES[None]())
             self.z = np.empty((self.problem.n_rows, self.problem.n_outputs))
             return
         self.estimator = copy.copy(estimator)
@@ -73,12 +74,17 @@ class Validation:
         """Validation on the user's own rows."""
         if y_val is None:
             raise ValueError("X_val needs y_val; got y_val=None.")
-        X, y = validation.check_data(
-            estimator, X_val, y_val, reset=False, regression=not is_classifier(estimator)
-        )
-        weights = estimator._weights(y, validation.check_sample_weight(sample_weight_val, X))
-        validation.check_not_all_zero(weights)
-        return cls(estimator, X, y, estimator._targets(y), weights)
+        try:
+            validation.check_same_names(estimator, X_val)
+            X, y = validation.check_data(
+                estimator, X_val, y_val, reset=False, regression=not is_classifier(estimator)
+            )
+            weights = validation.check_sample_weight(sample_weight_val, X)
+            weights = estimator._weights(y, weights)
+            validation.check_not_all_zero(weights)
+            return cls(estimator, X, y, estimator._targets(y), weights)
+        except ValueError as error:
+            raise ValueError(f"X_val, y_val or sample_weight_val: {error}") from error
 
     @staticmethod
     def _split(estimator, y, rng):
@@ -88,5 +94,11 @@ class Validation:
         seed = int(rng.randint(np.iinfo(np.int32).max))
         split = kind(test_size=estimator.validation_fraction, random_state=seed)
         learned = np.zeros(len(y), dtype=bool)
-        learned[next(split.split(np.zeros((len(y), 1)), y))[0]] = True
+        try:
+            learned[next(split.split(np.zeros((len(y), 1)), y))[0]] = True
+        except ValueError as error:
+            raise ValueError(
+                f"early_stopping cannot hold out validation_fraction="
+                f"{estimator.validation_fraction!r} of each class: {error} Give X_val and y_val."
+            ) from error
         return learned

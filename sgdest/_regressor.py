@@ -5,7 +5,8 @@ from sklearn.base import RegressorMixin
 from sklearn.metrics import d2_tweedie_score
 
 from sgdest import _validation as validation
-from sgdest._base import GDBase
+from sgdest._base import GDBase, all_or_nothing
+from sgdest._core.rows import as_rows
 from sgdest.losses import LOSSES, name_of
 
 
@@ -213,14 +214,17 @@ class GDRegressor(RegressorMixin, GDBase):
         return self._targets(y)
 
     def _targets(self, y):
-        validation.check_targets(y, self.loss)
-        return np.ascontiguousarray(y, dtype=np.float64)
+        return validation.check_targets(y, self.loss, self._n_targets)
 
     def _weights(self, y, sample_weight):
         return sample_weight
 
+    def _count(self, y, sample_weight):
+        """Nothing of earlier targets is remembered."""
+
     # -- learning ----------------------------------------------------------------------------
 
+    @all_or_nothing
     def fit(
         self,
         X,
@@ -264,6 +268,7 @@ class GDRegressor(RegressorMixin, GDBase):
         held_out = (X_val, y_val, sample_weight_val)
         return self._fit(X, y, sample_weight, coef_init, intercept_init, held_out)
 
+    @all_or_nothing
     def partial_fit(self, X, y, sample_weight=None):
         """Go on learning with one pass over these rows.
 
@@ -288,17 +293,12 @@ class GDRegressor(RegressorMixin, GDBase):
         validation.check_parameters(self, streaming=True)
         first = not self.__sklearn_is_fitted__()
         X, y = validation.check_data(self, X, y, reset=first, regression=True)
+        rows = as_rows(X)
         sample_weight = validation.check_sample_weight(sample_weight, X)
-        validation.check_targets(y, self.loss)
         if first:
             self._learn_targets(y)
             self._begin_stream(X.shape[1])
-        elif (1 if y.ndim == 1 else y.shape[1]) != self._n_targets:
-            raise ValueError(
-                f"y has shape {y.shape}, but the model has {self._n_targets} target(s); give "
-                "as many as before."
-            )
-        return self._learn_batch(X, self._targets(y), sample_weight)
+        return self._learn_batch(rows, self._targets(y), sample_weight)
 
     # -- predicting --------------------------------------------------------------------------
 
@@ -344,4 +344,6 @@ class GDRegressor(RegressorMixin, GDBase):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.target_tags.multi_output = True
+        loss = LOSSES.get(name_of(self.loss))  # None if it is not a loss: tags never raise
+        tags.target_tags.positive_only = getattr(loss, "link", None) == "log"
         return tags

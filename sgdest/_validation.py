@@ -7,16 +7,21 @@ from numbers import Integral, Real
 import joblib
 import numpy as np
 import scipy.sparse as sp
-from sklearn.utils import compute_class_weight
+from sklearn.metrics import get_scorer_names
 from sklearn.utils._param_validation import (
     Interval,
     StrOptions,
     validate_parameter_constraints,
 )
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    _get_feature_names,
+    validate_data,
+)
 
 from sgdest._core.rows import DENSE_TYPES
+from sgdest._core.stream import checked_rates
 from sgdest.losses import LOSSES, Loss, name_of
 from sgdest.optimizers import NAMES, Optimizer
 from sgdest.schedules import SCHEDULES
@@ -41,7 +46,11 @@ _SHARED = {
     "shuffle": ["boolean"],
     "verbose": ["verbose"],
     "epsilon": [Interval(Real, 0, None, closed="left")],
-    "n_jobs": [Integral, None],
+    "n_jobs": [
+        Interval(Integral, 1, None, closed="left"),
+        Interval(Integral, None, -1, closed="right"),
+        None,
+    ],
     "random_state": ["random_state"],
     "learning_rate": [
         StrOptions({"auto", *SCHEDULES}),
@@ -63,7 +72,7 @@ _SHARED = {
     ],
     "positive": ["boolean"],
     "penalty_weights": ["array-like", StrOptions({"scale"}), None],
-    "scoring": [str, callable, None],
+    "scoring": [StrOptions({"loss", *get_scorer_names()}), callable, None],
 }
 REGRESSOR_PARAMETERS = {"loss": [StrOptions(set(REGRESSION_LOSSES)), Loss], **_SHARED}
 CLASSIFIER_PARAMETERS = {
@@ -75,6 +84,11 @@ _LOSS_PARAMETERS = {
     "epsilon": [Interval(Real, 0, None, closed="left")],
     "quantile": [Interval(Real, 0, 1, closed="neither")],
     "power": [Interval(Real, 1, 2, closed="both")],
+}
+_OPTIMIZER_PARAMETERS = {
+    "learning_rate": _SHARED["learning_rate"],
+    "memory": [Interval(Integral, 1, None, closed="left")],
+    "rates": ["array-like"],
 }
 
 
@@ -94,8 +108,18 @@ def check_parameters(estimator, *, streaming):
         validate_parameter_constraints(
             _LOSS_PARAMETERS, estimator.loss.get_params(), type(estimator.loss).__name__
         )
+    epsilon = getattr(estimator.loss, "epsilon", estimator.epsilon)
+    if loss == "huber" and epsilon == 0:
+        raise ValueError(
+            f"epsilon must be > 0 for loss='huber', which is zero otherwise; got {epsilon!r}. Use "
+            "loss='absolute_error' for its limit."
+        )
+    if isinstance(estimator.optimizer, Optimizer):
+        _check_optimizer(estimator.optimizer)
     if estimator.penalty == "elasticnet" and estimator.l1_ratio is None:
-        raise ValueError("l1_ratio must be set when penalty is 'elasticnet'; got None.")
+        raise ValueError(
+            "l1_ratio must be a float in [0, 1] when penalty is 'elasticnet'; got None."
+        )
     if streaming and estimator.early_stopping is True:
         raise ValueError(
             "early_stopping should be False or 'auto' with partial_fit; got True. Score "
@@ -104,16 +128,19 @@ def check_parameters(estimator, *, streaming):
     _check_rate(estimator, loss)
 
 
+def _check_optimizer(optimizer):
+    """The parameters of an optimizer object."""
+    params = optimizer.get_params(deep=False)
+    validate_parameter_constraints(_OPTIMIZER_PARAMETERS, params, type(optimizer).__name__)
+    if "rates" in params:
+        checked_rates(params["rates"])
+
+
 def _check_rate(estimator, loss):
     """Combinations of the learning rate with the loss and alpha."""
     rate = estimator.learning_rate
     if isinstance(estimator.optimizer, Optimizer) and rate == "auto":
         rate = getattr(estimator.optimizer, "learning_rate", "auto")
-        validate_parameter_constraints(
-            {"learning_rate": _SHARED["learning_rate"]},
-            {"learning_rate": rate},
-            type(estimator.optimizer).__name__,
-        )
     if not isinstance(rate, str):
         return
     if rate == "optimal" and not (estimator.penalty and estimator.alpha > 0):
@@ -122,7 +149,7 @@ def _check_rate(estimator, loss):
             f"got alpha={estimator.alpha!r}, penalty={estimator.penalty!r}. Use another "
             "learning_rate."
         )
-    needed = "epsilon_insensitive" if "epsilon_insensitive" in loss else "hinge"
+    needed = "epsilon_insensitive" if estimator._is_regressor else "hinge"
     if rate in ("pa1", "pa2") and loss not in ("hinge", "epsilon_insensitive"):
         raise ValueError(
             f"Learning rate {rate!r} only works with loss 'hinge' (classification) or "
@@ -167,6 +194,17 @@ def check_data(estimator, X, y="no_validation", *, reset, regression=False):
     return X, y
 
 
+def check_same_names(estimator, X_val):
+    """ValueError if only one of X and X_val has feature names; scikit-learn checks the rest."""
+    names = getattr(estimator, "feature_names_in_", None)
+    if (names is None) != (_get_feature_names(X_val) is None):
+        with_names, without = ("X_val", "X") if names is None else ("X", "X_val")
+        raise ValueError(
+            f"{with_names} has feature names and {without} has none; give both as data frames "
+            "with the same columns, or both as arrays."
+        )
+
+
 def _sound_sparse(X):
     """X, once a sparse array of another format than CSR has been found sound.
 
@@ -201,9 +239,12 @@ def check_sample_weight(sample_weight, X):
     weights = _check_sample_weight(sample_weight, X, dtype=np.float64, **_WEIGHT_OPTIONS)
     if weights.size and weights.min() < 0:
         raise ValueError(
-            f"sample_weight must be >= 0; got {weights.min()!r} at row {weights.argmin()}. "
+            f"sample_weight must be >= 0; got {float(weights.min())} at row {weights.argmin()}. "
             "Negative values in data passed to `sample_weight`."
         )
+    with np.errstate(over="ignore"):
+        if not np.isfinite(weights.sum()):
+            raise ValueError("sample_weight must have a finite sum; it overflows. Scale it down.")
     return weights
 
 
@@ -247,18 +288,26 @@ def check_known_labels(y, classes):
     return codes
 
 
-def check_targets(y, loss):
-    """ValueError if a target lies outside the loss's domain."""
+def check_targets(y, loss, n_targets):
+    """Targets as float64; ValueError if too few or many, or outside the loss's domain."""
+    y = _as_numbers("y", y)
+    if y.size != n_targets * len(y):
+        raise ValueError(
+            f"y has shape {y.shape}, but the model has {n_targets} target(s); give as many as "
+            "before."
+        )
+    # scikit-learn's check of objects comes before they become numbers, and None becomes NaN
+    if not np.isfinite(y).all():
+        raise ValueError("Input y contains NaN or infinity; targets must be finite numbers.")
     kind = LOSSES[name_of(loss)].targets
     strict = kind == "positive" or getattr(loss, "power", 1.5) == 2
-    if kind not in ("nonnegative", "positive") or y.size == 0:
-        return
-    if y.min() < 0 or (strict and y.min() == 0):
+    if kind in ("nonnegative", "positive") and (y.min() < 0 or (strict and y.min() == 0)):
         rule = "> 0" if strict else ">= 0"
         raise ValueError(
             f"Some value(s) of y are out of the valid range of loss={name_of(loss)!r}: y must be "
-            f"{rule}; got {y.min()!r}. Remove those rows or choose another loss."
+            f"{rule}; got {float(y.min())}. Remove those rows or choose another loss."
         )
+    return np.ascontiguousarray(y)
 
 
 def class_weights(class_weight, classes, totals):
@@ -271,26 +320,69 @@ def class_weights(class_weight, classes, totals):
         present = totals > 0
         safe = np.where(present, totals, 1.0)
         return np.where(present, totals.sum() / (np.count_nonzero(present) * safe), 1.0)
-    return compute_class_weight(class_weight, classes=classes, y=classes)
+    labels = classes.tolist()
+    missing = [label for label in labels if label not in class_weight]
+    unknown = [label for label in class_weight if label not in set(labels)]
+    # as in scikit-learn, labels that do not occur may be named if all that occur are
+    if missing and unknown:
+        raise ValueError(
+            f"class_weight must be a dict from labels to weights; got weights of {unknown!r}, "
+            f"which are not among the classes {labels!r}, and none of {missing!r}. Name the latter."
+        )
+    weights = [class_weight.get(label, 1.0) for label in labels]
+    for label, weight in zip(labels, weights):
+        if not (isinstance(weight, Real) and 0 <= weight < np.inf):
+            raise ValueError(
+                f"class_weight must hold finite weights >= 0; got {weight!r} for class {label!r}."
+            )
+    return np.array(weights, dtype=np.float64)
 
 
 def penalty_factors(penalty_weights, n_features):
     """c_j as float64 of shape (n_features,); ValueError if it has another shape or sign."""
-    factors = np.asarray(penalty_weights, dtype=np.float64)
+    factors = _as_numbers("penalty_weights", penalty_weights)
     if factors.shape != (n_features,):
         raise ValueError(
             f"penalty_weights must have shape (n_features,) = ({n_features},); got "
-            f"{factors.shape}."
+            f"{factors.shape}. Give one factor for each column of X."
         )
-    if not (np.isfinite(factors).all() and (factors >= 0).all()):
-        raise ValueError("penalty_weights must be finite and >= 0.")
+    wrong = ~((factors >= 0) & (factors < np.inf))
+    if wrong.any():
+        j = int(wrong.argmax())
+        raise ValueError(
+            f"penalty_weights must be finite and >= 0; got {float(factors[j])} for feature {j}. "
+            "Use 0 for a feature without penalty."
+        )
     return factors
 
 
+def _as_numbers(name, value):
+    """``value`` as float64; ValueError if it holds something else than real numbers."""
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind == "c":
+            raise TypeError("they are complex")
+        return array.astype(np.float64, copy=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be an array of real numbers: {error}.") from error
+
+
+def known_scale(estimator):
+    """The columns' standard deviations; ValueError if the last ``fit`` did not take them."""
+    if estimator._scale is None:
+        raise ValueError(
+            "penalty_weights='scale' needs the standard deviations of the columns, which "
+            "partial_fit does not know; call fit with it first, or give the weights as an array."
+        )
+    return estimator._scale
+
+
 def initial_weights(name, value, shape):
-    """A start given by the user, in the internal shape; ValueError if it does not fit."""
-    array = np.asarray(value, dtype=np.float64)
-    if array.size != np.prod(shape) or array.shape[-1:] not in (shape[-1:], (array.size,), ()):
+    """A copy of the start given by the user, in the internal shape; ValueError if it does not fit."""
+    array = np.array(_as_numbers(name, value))
+    # one output needs no axis of its own
+    flat = shape[0] == 1 and array.ndim < len(shape) and array.size == np.prod(shape)
+    if array.shape != shape and not flat:
         raise ValueError(
             f"Provided {name} does not match dataset: it must have shape {shape}; got "
             f"{array.shape}."

@@ -95,14 +95,11 @@ cdef class Loss:
         return NAN
 
     cdef double dual_step(self, double y, double u, double q) noexcept nogil:
-        # v + q derivative(v) rises in v, so v is bracketed; Newton inside the bracket. At a kink
-        # the bracket closes on v and a = (u - v) / q lies between the two slopes, as it should.
-        cdef double v = u, low, high, excess, slope, step
-        cdef int _
-        excess = q * self.derivative(y, v)
-        low = fmin(u, u - excess)
-        high = fmax(u, u - excess)
-        for _ in range(100):
+        # v + q derivative(v) rises in v, so v is bracketed; Newton inside the bracket, which is
+        # halved where Newton's steps do not halve. At a kink it closes on v = u - q a.
+        cdef double v = u, slope, step, excess = q * self.derivative(y, u)
+        cdef double low = fmin(u, u - excess), high = fmax(u, u - excess), before = high - low
+        for _ in range(200):
             excess = v + q * self.derivative(y, v) - u
             if excess > 0.0:
                 high = v
@@ -110,12 +107,14 @@ cdef class Loss:
                 low = v
             slope = 1.0 + q * self.curvature(y, v)
             step = v - excess / slope
-            if not low < step < high:
+            if not low < step < high or fabs(2.0 * excess) > fabs(before * slope):
                 step = 0.5 * (low + high)
-            if fabs(step - v) <= 1e-15 * (1.0 + fabs(v)):
+            before = step - v
+            if fabs(before) <= 1e-15 * (1.0 + fabs(v)):
                 break
             v = step
-        return (u - v) / q
+        # rounding of (u - v) / q must not leave the slopes that the bracket allows
+        return fmax(self.derivative(y, low), fmin(self.derivative(y, high), (u - v) / q))
 
     cdef double kink(self, double y, double* low, double* high, double* dead) noexcept nogil:
         low[0] = high[0] = dead[0] = 0.0

@@ -9,7 +9,7 @@ with ``s_mean`` the mean weight of a row (``Problem.mean_weight``).
 """
 
 cimport cython
-from libc.math cimport fabs
+from libc.math cimport INFINITY, fabs, isfinite
 
 import numpy as np
 
@@ -133,6 +133,8 @@ cdef class SGDMethod(Method):
         cdef Py_ssize_t ahead = self.problem.rows_ahead()
         cdef Py_ssize_t size = self.batch_size if self.batch_size > 0 else n
         for p in range(start, stop):
+            if not isfinite(self.loss_sum):
+                return  # see ``slope``
             if p + ahead < stop:
                 self.problem.prefetch(order[p + ahead], order[min(p + 2 * ahead, stop - 1)])
             if size == 1:
@@ -141,11 +143,16 @@ cdef class SGDMethod(Method):
                 self.add_row(order[p])
                 if self.in_batch == size:
                     self.learn_batch()
+            if self.schedule.failed:
+                return
 
     cdef inline void slope(self, Py_ssize_t i) noexcept nogil:
-        """d = s / s_mean * slope of the loss at row i; adds to the sums of the pass."""
+        """d = s / s_mean * slope of the loss at row i; adds to the sums of the pass.
+
+        Where the loss or a slope is not finite, d is 0 and the pass ends there.
+        """
         cdef Py_ssize_t k, K = self.problem.n_outputs
-        cdef double s = self.problem.weight(i), value
+        cdef double s = self.problem.weight(i), value, total = 0.0
         self.problem.target(i, &self.y[0])
         self.problem.raw_scaled(i, self.shrinkage.w, self.shrinkage.scale, &self.b[0], &self.z[0])
         if K == 1:
@@ -160,6 +167,11 @@ cdef class SGDMethod(Method):
         self.weight_sum += s
         for k in range(K):
             self.d[k] *= s / self.problem.mean_weight
+            total += fabs(self.d[k])
+        if not isfinite(value + total):
+            self.loss_sum = INFINITY
+            for k in range(K):
+                self.d[k] = 0.0
 
     cdef void scale_to_row_rate(self, Py_ssize_t i) noexcept nogil:
         # the formulas are for losses of slope 1; with several outputs each has its own loss
@@ -184,6 +196,8 @@ cdef class SGDMethod(Method):
             self.shrinkage.reach(n, &self.columns[0])
         self.slope(i)
         eta = self.rate()
+        if self.schedule.failed:
+            return
         for k in range(K):
             if self.problem.fit_intercept:
                 self.b[k] -= eta * self.d[k]
@@ -226,6 +240,8 @@ cdef class SGDMethod(Method):
         """The step of a complete batch."""
         cdef Py_ssize_t j, k, p, K = self.problem.n_outputs
         cdef double eta = self.rate(), step = eta / (self.in_batch * self.shrinkage.scale)
+        if self.schedule.failed:
+            return
         for k in range(K):
             if self.problem.fit_intercept:
                 self.b[k] -= eta / self.in_batch * self.g_b[k]
@@ -259,6 +275,34 @@ cdef class SGDMethod(Method):
         if self.in_batch > 0:
             self.learn_batch()
 
+    def prepare(self):
+        """Raise now what the schedule would raise at an update of the coming pass."""
+        n, size = self.problem.n_rows, self.batch_size or self.problem.n_rows
+        self.schedule.prepare(self.t, -(-n // max(size, 1)))
+
+    def drop_batch(self):
+        """Forget the rows of a batch that will not be completed."""
+        if self.in_batch > 0:
+            self.g[:] = 0.0
+            self.g_b[:] = 0.0
+            self.stamp[:] = -1
+            self.in_batch = self.n_touched = 0
+
+    def mark(self):
+        """Copies of everything that a pass changes, for ``go_back``; no bit is changed."""
+        return (self.shrinkage.mark(), np.array(self.b), self.t, self.n_averaged,
+                np.array(self.b_total))
+
+    def go_back(self, mark):
+        """Return to a mark."""
+        self.drop_batch()
+        self.shrinkage.go_back(mark[0])
+        np.copyto(np.asarray(self.b), mark[1])
+        self.t, self.n_averaged = mark[2:4]
+        np.copyto(np.asarray(self.b_total), mark[4])
+        if self.batch_size != 1:
+            self.stamp[:] = -1  # the numbers of the batches will come again
+
     def settle(self):
         self.shrinkage.settle()
 
@@ -271,7 +315,8 @@ cdef class SGDMethod(Method):
             return None
         self.settle()
         W = np.asarray(self.shrinkage.average_sum()) / self.n_averaged
-        return np.where(np.asarray(self.W) == 0.0, 0.0, W), np.asarray(self.b_total) / self.n_averaged
+        W = np.where(np.asarray(self.W) == 0.0, 0.0, W)
+        return W, np.asarray(self.b_total) / self.n_averaged
 
     def state(self):
         self.settle()
@@ -296,20 +341,20 @@ def automatic_schedule(Problem problem, Py_ssize_t batch_size):
     """The rate that "auto" means, from the data: constant for batch descent, else falling.
 
     The curvature of the loss along a row is at most c (|x|^2 + 1), c the bound of its second
-    derivative (1 where it has none): one over its mean is a rate that descends. Gradients
-    of single rows do not vanish at the minimum, so their rate falls as t^-3/4 from the first
-    epochs on, which still reaches any distance. A divergence halves it (``Harmonic.lower``).
+    derivative (1 where it has none): one over its weighted mean is a rate that descends.
+    Gradients of single rows do not vanish at the minimum, so their rate falls as t^-3/4 from the
+    first epochs on, which still reaches any distance. A divergence halves it
+    (``Harmonic.lower``).
     """
-    cdef Py_ssize_t i, step = max(1, problem.n_rows // 10_000), seen = 0
-    cdef double norm = 0.0, size
-    i = 0
-    while i < problem.n_rows:
-        norm += problem.rows.square_norm(i)
-        seen += 1
-        i += step
+    cdef Py_ssize_t i, step = max(1, problem.n_rows // 10_000)
+    cdef double norm = 0.0, weight = 0.0, size
+    for i from 0 <= i < problem.n_rows by step:
+        norm += problem.weight(i) * problem.rows.square_norm(i)
+        weight += problem.weight(i)
     bound = type(problem.loss).curvature_bound
     curvature = bound if np.isfinite(bound) else 1.0
-    eta0 = 1.0 / (curvature * (norm / max(seen, 1) + problem.fit_intercept) + problem.penalty.l2)
+    norm = norm / weight if weight > 0.0 else 0.0
+    eta0 = 1.0 / (curvature * (norm + problem.fit_intercept) + problem.penalty.l2)
     if batch_size == 0 or batch_size >= problem.n_rows:
         return Harmonic(eta0, 1.0, 0.0)
     size = <double> problem.n_rows / batch_size

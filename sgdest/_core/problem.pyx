@@ -72,7 +72,8 @@ cdef class Problem:
             view = self.sample_weight
             self.s_data = &view[0] if self.n_rows else NULL
         if offset is not None:
-            self.offset = np.ascontiguousarray(offset, dtype=np.float64).reshape(self.n_rows, n_outputs)
+            self.offset = np.ascontiguousarray(offset, dtype=np.float64).reshape(
+                self.n_rows, n_outputs)
             view = self.offset.ravel()
             self.o_data = &view[0] if self.n_rows else NULL
         self.mean_weight = self.total_weight / self.n_rows if self.n_rows else 1.0

@@ -252,24 +252,27 @@ cdef class LBFGSMethod(Method):
     cdef readonly bint finished
     cdef readonly Py_ssize_t passes
     cdef readonly object moments, z
-    cdef object coordinates, x, g, lam, decrements, exact, pairs_type
+    cdef object constant, coordinates, x, g, lam, decrements
+    cdef object best               # W, b, objective and remaining of the best stage
     cdef CurvaturePairs pairs
     cdef Problem smooth            # the problem with the loss under way (smoothed or its own)
-    cdef double sharpness, last_gap, tol, smooth_objective
+    cdef double sharpness, last_gap, tol, smooth_objective, least_gradient
+    cdef double stride             # where a step within an orthant sets out, in units of p
     cdef Py_ssize_t stages_in_vain
     cdef bint orthant
-    cdef Py_ssize_t stalled
+    cdef Py_ssize_t stalled, patience
 
     def __init__(self, Problem problem, double[:, ::1] W, double[::1] b, Py_ssize_t memory=20,
                  double tol=1e-4, bint warm=False):
         super().__init__(problem, W, b)
         self.tol, self.smooth = 0.0 if problem.is_small else tol, problem
+        self.patience = 30 if problem.is_small else 6
         W_, b_ = np.asarray(W), np.asarray(b)
-        constant = best_constant(problem)
-        self.z = constant_margins(problem, constant)
+        self.constant = best_constant(problem)
+        self.z = constant_margins(problem, self.constant)
         self.start_objective = problem.line(self.z, np.zeros_like(self.z), 0.0)[0]
         if not warm:
-            W_[:], b_[:] = 0.0, constant
+            W_[:], b_[:] = 0.0, self.constant
         self.orthant = problem.penalty.l1 > 0.0 or problem.penalty.positive
         if problem.penalty.positive:
             np.maximum(W_, 0.0, out=W_)
@@ -283,7 +286,7 @@ cdef class LBFGSMethod(Method):
         size = W_.size + b_.size
         self.coordinates = Coordinates(problem, self.moments[0], self.moments[1],
                                        h if np.isfinite(h) and h > 1e-8 else 1e-8)
-        self.pairs = CurvaturePairs(max(memory, min(size, 100)), size)
+        self.pairs = CurvaturePairs(max(memory, min(3 * size, 100)), size)
         c = 1.0 if problem.penalty.factors is None else problem.penalty.factors
         lam = problem.penalty.l1 * c / self.coordinates.sigma
         self.lam = np.concatenate([np.repeat(lam, problem.n_outputs), np.zeros(b_.size)])
@@ -319,6 +322,7 @@ cdef class LBFGSMethod(Method):
         self.smooth_objective, self.g = self.evaluate(self.x, self.z)
         self.pairs.forget()
         self.decrements, self.stalled = [], 0
+        self.stride, self.least_gradient = 1.0, np.inf
         self.store()
 
     def store(self):
@@ -346,8 +350,8 @@ cdef class LBFGSMethod(Method):
             return
         before = self.smooth_objective
         moved = self.orthant_step(g, p) if self.orthant else self.smooth_step(g, p)
-        self.judge(-0.5 * (g @ p), before - self.smooth_objective, moved)
         self.store()
+        self.judge(-0.5 * (g @ p), before - self.smooth_objective, moved)
 
     def free_gradient(self):
         """The gradient of steepest descent, and which coordinates may move.
@@ -444,11 +448,15 @@ cdef class LBFGSMethod(Method):
         return low
 
     def orthant_step(self, g, p):
-        """Backtracking along p, projected onto the orthant of x (or of -g where x is 0)."""
+        """Backtracking along p, projected onto the orthant of x (or of -g where x is 0).
+
+        Where F was straight along the last step it sets out four times as far: on a face without
+        curvature p has no length of its own.
+        """
         side = np.where(self.x != 0.0, np.sign(self.x), -np.sign(g))
         n = self.problem.n_outputs
         z = np.empty_like(self.z)
-        t = 1.0
+        t = self.stride
         for _ in range(40):
             x = self.x + t * p
             crossed = x * side < 0.0
@@ -460,8 +468,11 @@ cdef class LBFGSMethod(Method):
                     value <= self.smooth_objective + 1e-4 * change
                     or (abs(change) <= self.rounding()
                         and value <= self.smooth_objective + self.rounding())):
+                curved = (x - self.x) @ (g_new - self.g) > -1e-10 * change
+                self.stride = 1.0 if curved else 4.0 * t
                 return self.move(x, value, g_new, z)
             t *= 0.5
+        self.stride = 1.0
         return False
 
     def move(self, x, value, g, z):
@@ -485,11 +496,14 @@ cdef class LBFGSMethod(Method):
         inner = min(remaining, self.strong_convexity_bound())
         gap = self.gap()
         self.remaining = gap + inner
-        # Once F changes by rounding only, a few steps more still shrink the gradient.
-        self.stalled = self.stalled + 1 if decrease <= self.rounding() else 0
+        # Once F changes by rounding only, more steps still shrink the gradient.
+        if decrease > self.rounding() or self.gradient_norm < 0.5 * self.least_gradient:
+            self.stalled, self.least_gradient = 0, self.gradient_norm
+        else:
+            self.stalled += 1
         if not moved and self.pairs.n > 0:
             self.pairs.forget()
-        elif not moved or self.stalled >= 6 or self.gradient_norm == 0.0:
+        elif not moved or self.stalled >= self.patience or self.gradient_norm == 0.0:
             self.end_stage()
         elif self.sharpness > 0.0 and inner <= 0.05 * max(gap, self.target()):
             self.end_stage()
@@ -513,12 +527,18 @@ cdef class LBFGSMethod(Method):
         gap = self.gap()
         if np.isinf(self.remaining):  # the first step of the stage failed: it is solved
             self.remaining = gap
-        self.stages_in_vain = self.stages_in_vain + 1 if gap > 0.5 * self.last_gap else 0
-        if self.sharpness == 0.0 or self.remaining <= self.target() or self.stages_in_vain > 20:
+        self.store()
+        # near rounding the gaps go up and down: a stage is in vain unless it is the best by far
+        gained = self.best is None or self.remaining < 0.5 * self.best[3]
+        self.stages_in_vain = 0 if gained else self.stages_in_vain + 1
+        if self.best is None or self.remaining < self.best[3]:
+            self.best = (np.array(self.W), np.array(self.b), self.objective, self.remaining)
+        if self.sharpness == 0.0 or self.remaining <= self.target() or self.stages_in_vain > 10:
             self.finished = True
-            self.store()
+            np.asarray(self.W)[:], np.asarray(self.b)[:] = self.best[:2]
+            self.objective, self.remaining = self.best[2:]
             return
-        if gap > 0.25 * self.last_gap:
+        if gap > max(0.25 * self.last_gap, self.rounding()):
             self.sharpness *= 4.0
         self.last_gap = gap
         self.smooth = self.problem.smoothed(Smoothed(self.problem.loss, self.sharpness),
@@ -537,14 +557,21 @@ cdef class LBFGSMethod(Method):
 
     def facts(self):
         """What ``partial_fit`` needs to know of the data seen: ``stream.FitFacts``, as a dict."""
-        mean, variance, largest = self.moments
-        y = self.problem.y.reshape(self.problem.n_rows, -1)
+        problem, (mean, variance, largest) = self.problem, self.moments
+        s = np.ones(problem.n_rows) if problem.sample_weight is None else problem.sample_weight
+        n_rows = np.count_nonzero(s)
+        start = constant_margins(problem, self.constant)
+        y = problem.y.reshape(problem.n_rows, -1)
+        y_mean = np.average(y, axis=0, weights=s)
         return {
-            "n_rows": self.problem.total_weight / self.problem.mean_weight,
+            "n_rows": n_rows, "weight": problem.total_weight,
             "mean": mean, "variance": variance, "largest": largest,
-            "square_derivative": np.mean(self.problem.slopes(self.z) ** 2),
-            "mean_loss": self.problem.line(self.z, np.zeros_like(self.z), 0.0)[0],
-            "y": np.array([y.min(axis=0), y.max(axis=0), y.mean(axis=0), y.var(axis=0)]),
+            "square_derivative": (np.square(s[:, None] * problem.slopes(start)).sum()
+                                  / (n_rows * problem.n_outputs)),
+            "curvature": np.mean(problem.mean_curvature(start)),
+            "mean_loss": problem.line(self.z, np.zeros_like(self.z), 0.0)[0],
+            "y": np.array([y[s > 0].min(axis=0), y[s > 0].max(axis=0), y_mean,
+                           np.average((y - y_mean) ** 2, axis=0, weights=s)]),
         }
 
 

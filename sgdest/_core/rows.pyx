@@ -83,6 +83,14 @@ cdef class Rows:
                         z[i, k] += b[k]
         return np.asarray(z)
 
+    def square_norms(self):
+        """|x_i|^2 of every row: ndarray of shape (n_rows,)."""
+        cdef Py_ssize_t i
+        cdef double[::1] out = np.empty(self.n_rows)
+        for i in range(self.n_rows):
+            out[i] = self.square_norm(i)
+        return np.asarray(out)
+
     def row(self, Py_ssize_t i):
         """Row ``i`` as (columns, values), for tests and for loops written in Python."""
         if not 0 <= i < self.n_rows:
@@ -390,6 +398,22 @@ cdef class CSRRows(Rows):
             prefetch(self.f64 + a, 8 * n)
 
 
+def check_arrays(X):
+    """Raise ValueError if the three arrays of a CSR array are not what indices can be read from."""
+    for name in ("indptr", "indices", "data"):
+        array = getattr(X, name)
+        if array.ndim != 1:
+            raise ValueError(
+                f"X is a malformed CSR array: {name} must be 1-D; got shape {array.shape}. "
+                "Rebuild X from its rows, columns and values."
+            )
+        if name != "data" and array.dtype.kind not in "iu":
+            raise ValueError(
+                f"X is a malformed CSR array: {name} must hold integers; got {array.dtype}. "
+                "Rebuild X from its rows, columns and values."
+            )
+
+
 def check_csr(const index[::1] starts, const index[::1] columns, Py_ssize_t n_stored,
               Py_ssize_t n_rows, Py_ssize_t n_features):
     """Raise ValueError if a CSR structure is malformed; else tell whether columns increase.
@@ -456,9 +480,10 @@ def as_rows(X):
         dtype = X.dtype if X.dtype in DENSE_TYPES else np.float64
         return DenseRows(np.require(X, dtype=dtype, requirements=["C", "A"]))
     n_rows, n_features = X.shape
-    dtype = X.dtype if X.dtype in SPARSE_TYPES else np.float64
-    wide = X.indices.dtype == np.int64 or X.indptr.dtype == np.int64
-    index_type = np.int64 if wide else np.int32
+    check_arrays(X)
+    dtype = X.data.dtype if X.data.dtype in SPARSE_TYPES else np.float64
+    narrow = np.can_cast(X.indices.dtype, np.int32) and np.can_cast(X.indptr.dtype, np.int32)
+    index_type = np.int32 if narrow else np.int64
     indptr = np.require(X.indptr, dtype=index_type, requirements=["C", "A"])
     indices = np.require(X.indices, dtype=index_type, requirements=["C", "A"])
     data = np.require(X.data, dtype=dtype, requirements=["C", "A"])

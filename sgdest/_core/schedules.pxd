@@ -2,7 +2,9 @@
 
 
 cdef class Schedule:
-    cdef readonly bint needs_row   # the rate depends on the row: ask `at_row`, not `at`
+    # the rate depends on the row: ask `at_row`; `at` is the length for the penalty
+    cdef readonly bint needs_row
+    cdef readonly bint failed      # asking for a rate raised an error: make no more steps
 
     # the rate of update t = 1, 2, ..
     cdef double at(self, double t) noexcept nogil

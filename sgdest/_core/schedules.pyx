@@ -7,6 +7,8 @@ take ``eta0``, ``power_t`` and ``alpha``, by those names, as far as their formul
 cimport cython
 from libc.math cimport fmin, pow, sqrt
 
+import numpy as np
+
 
 cdef class Schedule:
     """Abstract: a learning rate. See ``schedules.pxd`` for what each method promises."""
@@ -30,6 +32,9 @@ cdef class Schedule:
     def rate_of_row(self, double loss, double square_norm):
         """The rate of a row, for the schedules that depend on it."""
         return self.at_row(loss, square_norm)
+
+    def prepare(self, double t, Py_ssize_t n):
+        """The ``n`` updates after update ``t`` will come: raise now what would raise then."""
 
     def state(self):
         """Numbers that ``restore`` takes, for the schedules that change as they go; else None."""
@@ -131,6 +136,9 @@ cdef class PassiveAggressive1(Schedule):
         self.eta0 = eta0
         self.needs_row = True
 
+    cdef double at(self, double t) noexcept nogil:
+        return self.eta0  # for which scikit-learn shrinks: the penalty knows no row
+
     cdef double at_row(self, double loss, double square_norm) noexcept nogil:
         return fmin(self.eta0, loss / square_norm) if square_norm > 0.0 else 0.0
 
@@ -146,6 +154,9 @@ cdef class PassiveAggressive2(Schedule):
     def __init__(self, double eta0):
         self.eta0 = eta0
         self.needs_row = True
+
+    cdef double at(self, double t) noexcept nogil:
+        return self.eta0  # for which scikit-learn shrinks: the penalty knows no row
 
     cdef double at_row(self, double loss, double square_norm) noexcept nogil:
         return loss / (square_norm + 0.5 / self.eta0)
@@ -179,6 +190,9 @@ cdef class Harmonic(Schedule):
     def state(self):
         return [self.eta0, self.delay, self.power]
 
+    def restore(self, state):
+        self.eta0, self.delay, self.power = state
+
 
 @cython.final
 cdef class Function(Schedule):
@@ -186,23 +200,41 @@ cdef class Function(Schedule):
 
     cdef object function
     cdef readonly object error   # what the function raised, for the caller to raise
+    cdef double before           # the update before the first of ``prepared``
+    cdef double[::1] prepared
 
     def __init__(self, function):
         self.function = function
+        self.prepared = np.empty(0)
+
+    def prepare(self, double t, Py_ssize_t n):
+        self.prepared = np.array([self.checked(t + 1 + i) for i in range(n)])
+        self.before = t
+
+    def checked(self, double t):
+        """The rate of update ``t``; ValueError if it is none."""
+        rate = self.function(int(t))
+        try:
+            rate = float(rate)
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"learning_rate must return a number; got {rate!r} for t={int(t)}") from error
+        if not rate >= 0.0 or rate == float("inf"):
+            raise ValueError(
+                f"learning_rate must return a finite rate >= 0; got {rate} for t={int(t)}"
+            )
+        return rate
 
     cdef double at(self, double t) noexcept nogil:
-        cdef double rate = 0.0
+        cdef double rate = 0.0, ahead = t - self.before - 1.0
+        if 0.0 <= ahead < self.prepared.shape[0]:
+            return self.prepared[<Py_ssize_t> ahead]
         with gil:
             if self.error is None:
                 try:
-                    rate = float(self.function(int(t)))
-                    if not rate >= 0.0 or rate == float("inf"):
-                        raise ValueError(
-                            f"learning_rate must return a finite rate >= 0; got {rate} for "
-                            f"t={int(t)}"
-                        )
+                    rate = self.checked(t)
                 except BaseException as error:  # it must not unwind through a loop without lock
-                    self.error = error
+                    self.error, self.failed = error, True
                     rate = 0.0
         return rate
 

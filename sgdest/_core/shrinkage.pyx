@@ -47,6 +47,15 @@ cdef class Shrinkage:
         """Sum of the iterates since ``start_average``, or None."""
         return None
 
+    def mark(self):
+        """Copies of ``W`` and of what goes with it, for ``go_back``; no bit is changed."""
+        return np.array(self.W), self.scale
+
+    def go_back(self, mark):
+        """Return to a mark, unsettled as it was."""
+        np.copyto(np.asarray(self.W), mark[0])
+        self.scale = mark[1]
+
 
 @cython.final
 cdef class Eager(Shrinkage):
@@ -124,6 +133,14 @@ cdef class Lazy(Shrinkage):
             self.last[j] = 0.0
         self.length = 0.0
 
+    def mark(self):
+        return super().mark(), self.length, np.array(self.last)
+
+    def go_back(self, mark):
+        super().go_back(mark[0])
+        self.length = mark[1]
+        np.copyto(np.asarray(self.last), mark[2])
+
 
 @cython.final
 cdef class EagerAveraged(Shrinkage):
@@ -150,6 +167,14 @@ cdef class EagerAveraged(Shrinkage):
 
     def average_sum(self):
         return np.asarray(self.total)
+
+    def mark(self):
+        return super().mark(), self.averaging, np.array(self.total)
+
+    def go_back(self, mark):
+        super().go_back(mark[0])
+        self.averaging = mark[1]
+        np.copyto(np.asarray(self.total), mark[2])
 
 
 @cython.final
@@ -246,6 +271,19 @@ cdef class LazyAveraged(Shrinkage):
 
     def average_sum(self):
         return np.asarray(self.total)
+
+    def mark(self):
+        history = np.array((self.length, self.length_sum, self.decay_sum))[:, :self.now + 1]
+        return super().mark(), self.averaging, np.array(self.total), np.array(self.seen), history
+
+    def go_back(self, mark):
+        super().go_back(mark[0])
+        self.averaging = mark[1]
+        np.copyto(np.asarray(self.total), mark[2])
+        np.copyto(np.asarray(self.seen), mark[3])
+        self.now = mark[4].shape[1] - 1
+        for column, past in zip((self.length, self.length_sum, self.decay_sum), mark[4]):
+            np.asarray(column)[:self.now + 1] = past
 
 
 def shrinkage(Penalty penalty, double[:, ::1] W, bint sparse, Py_ssize_t most_columns,

@@ -7,206 +7,47 @@ Design:
   and cost 1.3-5 times as much (docs/design, "streaming").
 - What a step needs of a feature lies in one record, a cache line for four rates and one output::
 
-      experts[j] = [w of rate 0, outputs 0 .. | w of rate 1, .. | .. | A, s, C, v, padding]
+      experts[j] = [u of rate 0, outputs 0 .. | u of rate 1, .. | .. | A, s, C, v, padding]
 
-  with A the sum of squared gradients, s the largest value seen, C the length of the common path
-  up to which the penalty has been paid, and v = 1 / (s sqrt(A)). The record after that of the
-  last feature is the intercept's: a feature that is always 1 and never penalised.
+  with s the largest value seen, u = s w the weights of x / s, A the sum of squared gradients in
+  u, C the length of the common path up to which the penalty has been paid, and v = 1 / sqrt(A).
+  A larger s thus changes no u, as [1]_ wants it, and no column overflows, whatever its scale.
+  Before a feature is first seen, s is 0 and u is w. The record after that of the last feature is
+  the intercept's: a feature that is always 1 and never penalised.
 - Penalties are paid late: A changes only when its feature is not zero, so what was missed
   meanwhile is one flow of a known length. Reading the weights pays on copies and leaves the
   records alone, so that neither looking nor the cut of the rows into calls changes a bit.
 """
 
 cimport cython
-from libc.math cimport INFINITY, exp, expm1, fabs, fmax, fmin, log, log1p, sqrt
+from libc.math cimport INFINITY, exp, fabs, fmin, isfinite, sqrt
+from sgdest._core.kernels cimport prefetch
 from sgdest._core.method cimport Method
-from sgdest._core.penalties cimport Penalty
+from sgdest._core.penalties cimport Penalty, one_minus_exp
 from sgdest._core.problem cimport Problem
+from sgdest._core.stream_rules cimport StepRule, Targets
 
 from typing import NamedTuple
 
 import numpy as np
 
-from sgdest._core.losses import LogLoss, SquaredError
+from sgdest._core.losses import SquaredError
 from sgdest._core.method import Optimizer
+from sgdest._core.stream_rules import Measurements, step_rule, targets_class
 
 # Offsets behind the weights of a record.
 cdef enum:
-    SQUARES, LARGEST, PAID, SCALE, TAIL
+    SQUARES, LARGEST, PAID, ROOT, TAIL
 
-# Raw predictions of classifiers are kept within +-50, where every probability has long been 0 or
-# 1; a loss above 1000 says no more about an expert than 1000 does.
-cdef double FARTHEST = 50.0
+# A loss of a label or a count above this says no more about an expert than this does.
 cdef double WORST_LOSS = 1e3
-# ln of the mean that a count with zeros among its targets may fall to
-cdef double RAREST = -20.0
-
-
-# -- how far one row moves an expert -----------------------------------------------------------
-
-
-cdef class StepRule:
-    """Abstract: the D in ``w_j += c D v_j x_j``, so that the raw prediction moves by ``D P``."""
-
-    cdef double gain     # derivatives of this loss count so many times, in steps and in A
-    cdef bint curved     # whether `step` reads the curvature
-
-    def __init__(self, gain=1.0, curved=False):
-        self.gain, self.curved = gain, curved
-
-    # y, z: target and raw prediction; d, h: derivative and curvature there; eta: rate times
-    # weight times gain; unit: of the predictions
-    cdef double step(self, double y, double z, double d, double h, double eta, double P,
-                     double unit) noexcept nogil:
-        return 0.0
-
-
-@cython.final
-cdef class SquaredStep(StepRule):
-    """The limit of many infinitely small steps: never beyond y, whatever the rate and weight."""
-
-    cdef double step(self, double y, double z, double d, double h, double eta, double P,
-                     double unit) noexcept nogil:
-        return d * expm1(-eta * P) / P
-
-
-@cython.final
-cdef class LogisticStep(StepRule):
-    """The same limit for the log loss: u with ``exp(m)(exp(u) - 1) + u = eta P``, m the margin."""
-
-    cdef double step(self, double y, double z, double d, double h, double eta, double P,
-                     double unit) noexcept nogil:
-        cdef double sign = 1.0 if y > 0.5 else -1.0
-        cdef double q = eta * P, grown = exp(sign * z), change, e
-        # both bounds lie above the root of a convex increasing function: Newton falls onto it
-        cdef double u = fmin(q, log1p(q / grown))
-        cdef int _
-        for _ in range(20):
-            e = expm1(u)
-            change = (grown * e + u - q) / (grown * (e + 1.0) + 1.0)
-            u -= change
-            if fabs(change) <= 1e-8 * u:
-                break
-        return sign * u / P
-
-
-@cython.final
-cdef class SlopeStep(StepRule):
-    """A plain step, for losses without curvature.
-
-    Cut at the kink, all rates of the hinge coincide: 0.19 instead of 0.13 on newsgroups20; cut
-    at one unit: 0.147 instead of 0.133.
-    """
-
-    cdef double step(self, double y, double z, double d, double h, double eta, double P,
-                     double unit) noexcept nogil:
-        return -eta * d
-
-
-@cython.final
-cdef class CurvedStep(StepRule):
-    """A step against slope and curvature at z, over at most one unit of the prediction."""
-
-    cdef double step(self, double y, double z, double d, double h, double eta, double P,
-                     double unit) noexcept nogil:
-        cdef double D = -eta * d / (1.0 + eta * P * h)
-        return fmax(-unit, fmin(unit, D * P)) / P
-
-
-cdef StepRule step_rule(loss):
-    """The rule that the facts about a loss call for."""
-    if isinstance(loss, SquaredError):
-        # the family states its rates for the loss (y - z)^2
-        return SquaredStep(gain=2.0)
-    if isinstance(loss, LogLoss):
-        return LogisticStep()
-    if type(loss).smoothness == "kinked":
-        return SlopeStep()
-    return CurvedStep(curved=True)
-
-
-# -- what the targets say ----------------------------------------------------------------------
-
-
-cdef class Targets:
-    """Abstract: bounds of the raw predictions and their unit, from the targets seen so far.
-
-    Bounded predictions keep one outlier from filling the sums of squared gradients for ever.
-    ``range`` has the rows low, high, mean, one column per output; low > high means no bounds.
-    """
-
-    cdef double[:, ::1] range
-    cdef double weight           # of the rows seen
-    cdef double spread           # sum of squared deviations
-    cdef double unit
-
-    def __init__(self, bounds, weight, spread):
-        self.range = bounds
-        self.weight, self.spread = weight, spread
-        self.unit = 1.0
-
-    cdef void see(self, double s, const double* y) noexcept nogil:
-        return
-
-    cdef double bounded(self, Py_ssize_t k, double z) noexcept nogil:
-        cdef double low = self.range[0, k], high = self.range[1, k]
-        return fmax(low, fmin(high, z)) if low <= high else z
-
-
-@cython.final
-cdef class Labels(Targets):
-    """Labels: bounds and unit are fixed."""
-
-    start = (-FARTHEST, FARTHEST)
-
-
-@cython.final
-cdef class Measurements(Targets):
-    """Real targets: predictions stay in their range and are measured in their deviation.
-
-    The unit makes the method indifferent to the unit of y. (Without it, house prices in dollars
-    are not learned at all: 2.5e10 instead of 3.0e9 on california.) One further target of 0, where
-    the model starts, keeps it large until the intercept has found the targets.
-    """
-
-    start = (INFINITY, -INFINITY)
-
-    cdef void see(self, double s, const double* y) noexcept nogil:
-        cdef Py_ssize_t k, K = self.range.shape[1]
-        cdef double deviation
-        self.weight += s
-        for k in range(K):
-            self.range[0, k] = fmin(self.range[0, k], y[k])
-            self.range[1, k] = fmax(self.range[1, k], y[k])
-            deviation = y[k] - self.range[2, k]
-            self.range[2, k] += s * deviation / (1.0 + self.weight)
-            self.spread += s * deviation * (y[k] - self.range[2, k])
-        self.unit = sqrt(self.spread / (K * (1.0 + self.weight)))
-
-
-@cython.final
-cdef class Counts(Targets):
-    """Targets with a log link: predictions stay within e times the targets, or of 1, their start.
-
-    Beyond the farthest target the slope points back, so no expert is held outside.
-    """
-
-    start = (-1.0, 1.0)
-
-    cdef void see(self, double s, const double* y) noexcept nogil:
-        cdef Py_ssize_t k
-        cdef double z
-        for k in range(self.range.shape[1]):
-            z = fmax(RAREST, log(y[k])) if y[k] > 0.0 else RAREST
-            self.range[0, k] = fmin(self.range[0, k], z - 1.0)
-            self.range[1, k] = fmax(self.range[1, k], z + 1.0)
-
-
-def targets_class(loss):
-    """The kind of targets that a loss has."""
-    if type(loss).targets in ("binary", "sign", "class"):
-        return Labels
-    return Counts if type(loss).link == "log" else Measurements
+# What each row deals out evenly of the mixture, so that it can follow a change. Margin losses
+# know no bound of z that a wild expert would keep to: on newsgroups20 a share of 1e-3 costs 0.25
+# instead of 0.13; theirs only keeps an expert from being lost for ever.
+cdef double SHARE = 1e-4
+cdef double SHARE_OF_MARGINS = 1e-10
+# Values below this count as zero: their inverses would overflow.
+cdef double NEGLIGIBLE = 1e-300
 
 
 # -- state -------------------------------------------------------------------------------------
@@ -235,9 +76,27 @@ def fresh_state(problem, W, b, rates):
     experts[-1, :n_rates * n_outputs] = np.tile(b, n_rates)
     bounds = np.zeros((3, n_outputs))
     bounds[:2] = np.reshape(targets_class(problem.loss).start, (2, 1))
-    return {"t": 0.0, "experts": experts, "mixture": np.full(n_rates, 1.0 / n_rates),
+    return {"t": 0.0, "rates": np.array(rates), "experts": experts,
+            "mixture": np.full(n_rates, 1.0 / n_rates),
             "losses": np.zeros(n_rates), "range": bounds, "norm": 0.0, "path": 0.0,
             "weight": 0.0, "spread": 0.0}
+
+
+def state_with_outputs(state, outputs):
+    """The state of a classifier whose raw predictions are those of ``state`` times ``outputs``.
+
+    Parameters
+    ----------
+    state : dict
+    outputs : ndarray of shape (old outputs, new outputs)
+    """
+    n_rates, (old, new) = len(state["rates"]), outputs.shape
+    n_rows, n_lanes = len(state["experts"]), n_rates * old
+    experts = empty_records(n_rows - 1, n_rates, new)
+    lanes = state["experts"][:, :n_lanes].reshape(n_rows, n_rates, old) @ outputs
+    experts[:, :n_rates * new] = lanes.reshape(n_rows, -1)
+    experts[:, n_rates * new:n_rates * new + TAIL] = state["experts"][:, n_lanes:n_lanes + TAIL]
+    return {**state, "experts": experts, "range": np.repeat(state["range"][:, :1], new, axis=1)}
 
 
 class FitFacts(NamedTuple):
@@ -245,12 +104,15 @@ class FitFacts(NamedTuple):
 
     Parameters
     ----------
-    n_rows : float
-        Rows with a weight, or the sum of the weights over their mean.
+    n_rows, weight : float
+        Rows with a weight, and the sum of their weights.
     mean, variance, largest : ndarray of shape (n_features,)
         Of the columns; ``largest`` of the absolute values.
     square_derivative : float
-        Mean over rows and outputs of the squared derivative of the loss at the solution.
+        Mean over rows and outputs of the squared derivative of weight times loss, at the best
+        constant model: at the solution they may be far smaller than what new rows bring.
+    curvature : float
+        Mean over rows and outputs of the second derivative of the loss there.
     mean_loss : float
         Mean over rows of the loss at the solution, summed over outputs.
     y : ndarray of shape (4, n_outputs)
@@ -258,18 +120,23 @@ class FitFacts(NamedTuple):
     """
 
     n_rows: float
+    weight: float
     mean: object
     variance: object
     largest: object
     square_derivative: float
+    curvature: float
     mean_loss: float
     y: object
 
 
 def state_after_fit(problem, W, b, rates, facts):
-    """State as if ``facts.n_rows`` rows had been learned and had led to ``W`` and ``b``.
+    """State as if the rows of ``facts`` had been learned and had led to ``W`` and ``b``.
 
-    From it m more rows move the model as m of n + m rows do, not as the first m.
+    From it m more rows move the model about as m of n + m rows do, not as the first m: for one
+    more row a batch fit moves by a Newton step. The mixture begins near the rate whose steps
+    have that size. Where even the smallest is too large, an expert of rate 0 shares the mixture,
+    which keeps ``W`` and ``b`` until losses show that the rows have changed.
 
     Parameters
     ----------
@@ -284,28 +151,64 @@ def state_after_fit(problem, W, b, rates, facts):
     dict
         For ``NormalizedAdaptiveMethod(..., state=...)``.
     """
-    n, n_lanes = float(facts.n_rows), len(rates) * problem.n_outputs
+    n, rates = float(facts.n_rows), np.append(0.0, checked_rates(rates))
+    n_lanes = len(rates) * problem.n_outputs
     cdef StepRule rule = step_rule(problem.loss)
     state = fresh_state(problem, W, b, rates)
-    square = np.append(np.square(facts.mean) + facts.variance, 1.0)
-    largest = np.append(facts.largest, 1.0)
+    mean, deviation, largest = (np.append(column, one) for column, one in (
+        (facts.mean, 1.0), (np.sqrt(facts.variance), 0.0), (facts.largest, 1.0)))
+    unit = np.where(largest > 0, largest, 1.0)
+    square = np.square(mean / unit) + np.square(deviation / unit)
     squares = n * rule.gain**2 * facts.square_derivative * square
-    root = largest * np.sqrt(squares)
-    tail = state["experts"][:, n_lanes:]
+    experts = state["experts"]
+    experts[:, :n_lanes] *= unit[:, None]
+    tail = experts[:, n_lanes:]
     tail[:, SQUARES], tail[:, LARGEST] = squares, largest
-    np.divide(1.0, root, out=tail[:, SCALE], where=root > 0)
-    used = slice(None) if problem.fit_intercept else slice(None, -1)
-    ratio = np.divide(square, largest**2, out=np.zeros_like(square), where=largest > 0)
-    state.update(t=n, weight=n, norm=n * ratio[used].sum())
-    state["losses"][:] = n * facts.mean_loss
-    low, high, mean, variance = np.reshape(facts.y, (4, -1))
-    if targets_class(problem.loss) is Counts:
-        low, high = np.log(np.clip([low, high], np.exp(RAREST), None)) + [[-1.0], [1.0]]
-        state["range"][:2] = np.minimum(low, -1.0), np.maximum(high, 1.0)
-    elif targets_class(problem.loss) is Measurements:
-        state["range"][:] = low, high, mean
-        state["spread"] = n * np.sum(variance)
+    np.divide(1.0, np.sqrt(squares), out=tail[:, ROOT], where=squares > 0)
+    used = slice(problem.n_features + problem.fit_intercept)
+    state.update(t=n, weight=facts.weight, norm=n * square[used].sum())
+    state["losses"][:] = facts.weight * facts.mean_loss
+    y = np.reshape(facts.y, (4, -1))
+    kind = targets_class(problem.loss)
+    state["range"][:] = kind.range_of(y)
+    y_unit = 1.0
+    if kind is Measurements:
+        state["spread"] = facts.weight * np.sum(y[3])
+        y_unit = np.sqrt(np.mean(y[3]))
+    best = newton_rate(square[used], np.square(mean / unit)[used], y_unit, facts)
+    state["mixture"][:] = prior(rates, best)
     return state
+
+
+def newton_rate(square, square_mean, y_unit, facts):
+    """The rate whose steps move the raw predictions about as Newton steps do.
+
+    A Newton step moves the prediction of its row by p / (weight curvature), and those of the
+    other rows, by way of what all rows have in common, by 1 / (weight curvature). Steps that
+    know no correlations cannot do both; theirs lie between, at the geometric mean. ``square``
+    and ``square_mean`` are the means of (x / s)^2 and the squared means of x / s.
+    """
+    length = np.sqrt(square)
+    moved = y_unit * length.sum() / np.sqrt(
+        square.sum() * facts.n_rows * facts.square_derivative + 1e-300)
+    common = np.divide(square_mean, length, out=np.zeros_like(length), where=length > 0).sum()
+    p = np.count_nonzero(length)
+    p = np.sqrt(p * min(p, length.sum() / max(common, 1e-300)))
+    # a kinked loss bends by its slope over the width of the targets
+    curvature = facts.curvature or np.sqrt(facts.square_derivative) / max(y_unit, 1e-300)
+    return p / max(facts.weight * curvature * moved, 1e-300)
+
+
+def prior(rates, best):
+    """The mixture with which experts start, the first of rate 0, if ``best`` is a good rate.
+
+    The weight of an expert falls with the square of the ratio of its rate to the best.
+    """
+    moving = rates[1:]
+    nearest = np.clip(best, np.min(moving), np.max(moving))
+    mixture = np.minimum(moving / nearest, nearest / moving) ** 2
+    still = max(0.0, 1.0 - best / nearest)
+    return np.append(still, (1.0 - still) * mixture / mixture.sum())
 
 
 # -- the method --------------------------------------------------------------------------------
@@ -323,7 +226,7 @@ cdef class NormalizedAdaptiveMethod(Method):
     rates : sequence of float
         One per expert.
     state : dict, default=None
-        From ``state()`` or ``state_after_fit``. Its arrays are used, not copied.
+        From ``state()`` or ``state_after_fit``; it is copied.
     """
 
     cdef double[:, ::1] experts
@@ -334,41 +237,46 @@ cdef class NormalizedAdaptiveMethod(Method):
     cdef Targets targets
     cdef StepRule rule
     cdef Py_ssize_t n_rates, n_outputs, n_lanes
+    cdef readonly double skipped # rows whose loss or slope is not finite: nothing is learned
     cdef double share            # of the mixture, dealt out evenly after each row
     cdef double temper           # 0, or: losses count in units of their mean over this
-    cdef bint penalised
+    cdef bint penalised          # there is a penalty; it does more than scale
+    cdef bint shifted
     # room for one row, and for its lanes
     cdef Py_ssize_t[::1] columns
     cdef double[::1] values
-    cdef double[::1] y, z, d, h, lengths, factors
+    cdef double[::1] y, z, d, h, lengths, factors, squares
 
     def __init__(self, Problem problem, double[:, ::1] W, double[::1] b, rates, state=None):
         self.rates = checked_rates(rates)
+        if state is not None:
+            self.rates = np.array(state["rates"])
         self.n_rates, self.n_outputs = self.rates.shape[0], problem.n_outputs
         self.n_lanes = self.n_rates * self.n_outputs
         self.columns, self.values = np.empty(1, dtype=np.intp), np.empty(1)
         self.y = np.empty(self.n_rates * problem.target_width)
         # behind the lanes of z: the mixture's prediction
         self.z, self.d, self.h = np.empty((3, self.n_lanes + self.n_outputs))
-        self.lengths, self.factors = np.empty((2, self.n_rates))
+        self.lengths, self.factors, self.squares = np.empty((3, self.n_rates))
         super().__init__(problem, W, b)
         self._resume(fresh_state(problem, W, b, self.rates) if state is None else state)
 
     def _resume(self, state):
-        """Go on from ``state``, whose arrays are used in place."""
+        """Go on from a copy of ``state``: estimators that share it may each go on."""
         kind = targets_class(self.problem.loss)
         shape = (self.problem.n_features + 1, record_width(self.n_rates, self.n_outputs))
         if state["experts"].shape != shape:
             raise ValueError(f"experts must have shape {shape}; got {state['experts'].shape}")
-        self.experts, self.mixture, self.losses = (
-            state[name] for name in ("experts", "mixture", "losses"))
+        experts = empty_records(self.problem.n_features, self.n_rates, self.n_outputs)
+        np.copyto(experts, state["experts"])
+        self.experts = experts
+        self.mixture, self.losses = np.array(state["mixture"]), np.array(state["losses"])
         self.t, self.norm, self.path, self.weight = (
             state[name] for name in ("t", "norm", "path", "weight"))
-        self.targets = kind(state["range"], state["weight"], state["spread"])
+        self.targets = kind(np.array(state["range"]), state["weight"], state["spread"])
         self.rule = step_rule(self.problem.loss)
-        # Margin losses know no bound of z that a wild expert would keep to: on newsgroups20 a
-        # share of 1e-3 costs 0.25 instead of 0.13.
-        self.share = 0.0 if type(self.problem.loss).targets == "sign" else 1e-4
+        margins = type(self.problem.loss).targets == "sign"
+        self.share = SHARE_OF_MARGINS if margins else SHARE
         self.temper = 0.0
         if kind is Measurements:
             self.temper = 2.0 if isinstance(self.problem.loss, SquaredError) else 1.0
@@ -376,14 +284,15 @@ cdef class NormalizedAdaptiveMethod(Method):
     def bind(self, Problem problem):
         super().bind(problem)
         cdef Penalty penalty = problem.penalty
-        self.penalised = penalty.l1 > 0.0 or penalty.l2 > 0.0 or penalty.positive
+        self.shifted = penalty.l1 > 0.0 or penalty.positive
+        self.penalised = self.shifted or penalty.l2 > 0.0
         if problem.rows.largest_count() >= self.values.shape[0]:
             self.columns = np.empty(problem.rows.largest_count() + 1, dtype=np.intp)
             self.values = np.empty(problem.rows.largest_count() + 1)
 
     def state(self):
         """Arrays and numbers to go on from; the arrays are live."""
-        return {"t": self.t, "experts": np.asarray(self.experts),
+        return {"t": self.t, "rates": np.asarray(self.rates), "experts": np.asarray(self.experts),
                 "mixture": np.asarray(self.mixture), "losses": np.asarray(self.losses),
                 "range": np.asarray(self.targets.range), "norm": self.norm, "path": self.path,
                 "weight": self.weight, "spread": self.targets.spread}
@@ -392,16 +301,19 @@ cdef class NormalizedAdaptiveMethod(Method):
         """Write the mixture of the experts, penalties paid, into ``W`` and ``b``."""
         cdef Py_ssize_t j, k, o, K = self.n_outputs
         cdef double[::1] record = np.empty(self.experts.shape[1])
-        cdef double total
+        cdef double total, s
         with nogil:
             for j in range(self.experts.shape[0]):
                 record[:] = self.experts[j]
+                s = record[self.n_lanes + LARGEST]
                 if self.penalised and j < self.problem.n_features:
                     self.pay(j, &record[0])
                 for o in range(K):
                     total = 0.0
                     for k in range(self.n_rates):
                         total += self.mixture[k] * record[k * K + o]
+                    if s > 0.0:
+                        total /= s
                     if j < self.problem.n_features:
                         self.W[j, o] = total
                     else:
@@ -419,19 +331,28 @@ cdef class NormalizedAdaptiveMethod(Method):
 
     cdef void learn(self, Py_ssize_t i) noexcept nogil:
         cdef double s = self.problem.weight(i) / self.problem.mean_weight
-        cdef double c, P, eta
-        cdef Py_ssize_t n
+        cdef double c, P, eta, norm, loss, G = 0.0
+        cdef Py_ssize_t k, n
         if s <= 0.0:
             return
         n = self.gather(i)
-        self.predict(i, n)
+        norm = self.predict(i, n)
+        loss = self.measure()
+        if not isfinite(s * (loss + s * self.find_slopes())):
+            self.skipped += 1.0
+            return
+        self.loss_sum += s * loss
+        self.weight_sum += s
         self.t += 1.0
         self.weight += s
+        self.norm += norm
         self.compare(s)
         self.targets.see(s, &self.y[0])
+        for k in range(self.n_rates):
+            G += s * s * self.mixture[k] * self.squares[k]
         c = sqrt(self.t / self.norm) if self.norm > 0.0 else 0.0
         eta = s * self.rule.gain * self.targets.unit
-        P = c * self.add_squares(n, s * s * self.square_slope())
+        P = c * self.add_squares(n, G)
         if P > 0.0:
             self.choose_steps(eta, P, c)
             self.move(n)
@@ -439,7 +360,7 @@ cdef class NormalizedAdaptiveMethod(Method):
         self.path += c * eta
 
     cdef Py_ssize_t gather(self, Py_ssize_t i) noexcept nogil:
-        """Columns and values of the entries of row i that are not zero, the intercept's last."""
+        """Columns and values of the entries of row i that count, the intercept's last."""
         cdef bint is_sparse = self.problem.rows.is_sparse
         cdef Py_ssize_t p, n = 0, count = self.problem.rows.count(i)
         cdef Py_ssize_t* columns = &self.columns[0]
@@ -450,7 +371,9 @@ cdef class NormalizedAdaptiveMethod(Method):
         for p in range(count):
             columns[n] = columns[p] if is_sparse else p
             values[n] = values[p]
-            n += values[p] != 0.0
+            if fabs(values[p]) >= NEGLIGIBLE:
+                prefetch(&self.experts[columns[n], 0], 8 * self.experts.shape[1])
+                n += 1
         if self.problem.fit_intercept:
             columns[n] = self.problem.n_features
             values[n] = 1.0
@@ -458,36 +381,64 @@ cdef class NormalizedAdaptiveMethod(Method):
         return n
 
     cdef void pay(self, Py_ssize_t j, double* record) noexcept nogil:
-        """Shrink the weights of feature j by the penalty of the path since it was last paid."""
+        """Shrink the weights of feature j by the penalty of the path since it was last paid.
+
+        In u = s w the penalty has the factor c / s.
+        """
         cdef double* tail = record + self.n_lanes
-        cdef double c, length = (self.path - tail[PAID]) * tail[SCALE]
+        cdef double length = (self.path - tail[PAID]) * tail[ROOT]
+        cdef double factor = 1.0 / tail[LARGEST]
         cdef Py_ssize_t k
-        cdef const double* factors = self.problem.penalty.c
         tail[PAID] = self.path
+        if length <= 0.0:
+            return
+        if not self.shifted:
+            self.decay(j, length * factor * factor, record)
+            return
+        if self.problem.penalty.c != NULL:
+            factor *= self.problem.penalty.c[j]
         for k in range(self.n_rates):
             self.lengths[k] = self.rates[k] * length
-        if factors != NULL:
-            c = factors[j]
-            for k in range(self.n_rates):
-                self.factors[k] = c
-            factors = &self.factors[0]
+            self.factors[k] = factor
         self.problem.penalty.shrink_each(self.n_rates, self.n_outputs, record,
-                                         &self.lengths[0], factors)
+                                         &self.lengths[0], &self.factors[0])
 
-    cdef void predict(self, Py_ssize_t i, Py_ssize_t n) noexcept nogil:
-        """Bring the records of a row up to date; raw predictions of every expert, and targets."""
+    cdef void decay(self, Py_ssize_t j, double length, double* record) noexcept nogil:
+        """``pay`` where the penalty is L2 alone."""
+        cdef Py_ssize_t k, o, K = self.n_outputs
+        cdef double lost, x, rate = self.problem.penalty.l2 * length
+        if self.problem.penalty.c != NULL:
+            rate *= self.problem.penalty.c[j] * self.problem.penalty.c[j]
+        for k in range(self.n_rates):
+            x = rate * self.rates[k]
+            # two terms are exact to rounding for most rows
+            lost = x * (1.0 - 0.5 * x) if x < 1e-5 else one_minus_exp(x)
+            for o in range(K):
+                record[k * K + o] -= lost * record[k * K + o]
+
+    cdef double predict(self, Py_ssize_t i, Py_ssize_t n) noexcept nogil:
+        """Raw predictions of every expert, and targets; the squared length of x / s.
+
+        Brings the records of the row up to date; ``values`` become x / s.
+        """
         cdef Py_ssize_t p, k, o, K = self.n_outputs, width = self.experts.shape[1]
         cdef Py_ssize_t T = self.problem.target_width
+        cdef Py_ssize_t lanes = self.n_lanes, n_features = self.problem.n_features
+        cdef double r, norm = 0.0
         cdef double* z = &self.z[0]
+        cdef double* values = &self.values[0]
+        cdef double* experts = &self.experts[0, 0]
+        cdef const Py_ssize_t* columns = &self.columns[0]
         cdef double* record
-        for k in range(self.n_lanes):
+        for k in range(lanes):
             z[k] = 0.0
         for p in range(n):
-            record = &self.experts[0, 0] + self.columns[p] * width
-            if self.penalised and self.columns[p] < self.problem.n_features:
-                self.pay(self.columns[p], record)
-            self.norm += self.scale(record, fabs(self.values[p]))
-            add_scaled(self.n_lanes, self.values[p], record, z)
+            record = experts + columns[p] * width
+            if self.penalised and columns[p] < n_features:
+                self.pay(columns[p], record)
+            values[p] = r = self.scale(record, values[p])
+            norm += r * r
+            add_scaled(lanes, r, record, z)
         self.problem.target(i, &self.y[0])
         for k in range(self.n_rates):
             for o in range(T):
@@ -496,44 +447,49 @@ cdef class NormalizedAdaptiveMethod(Method):
                 if self.problem.o_data != NULL:
                     z[k * K + o] += self.problem.o_data[i * K + o]
                 z[k * K + o] = self.targets.bounded(o, z[k * K + o])
+        return norm
 
-    cdef double scale(self, double* record, double size) noexcept nogil:
-        """Keep the largest value of a feature; the square of this one in units of it."""
+    cdef inline double scale(self, double* record, double x) noexcept nogil:
+        """Keep the largest value of a feature; this one in units of it."""
         cdef double* tail = record + self.n_lanes
-        cdef double ratio
+        cdef double ratio, size = fabs(x)
         cdef Py_ssize_t k
-        if size <= tail[LARGEST]:
-            ratio = size / tail[LARGEST]
-            return ratio * ratio
-        if tail[LARGEST] > 0.0:
-            ratio = tail[LARGEST] / size
-            for k in range(self.n_lanes):
-                record[k] *= ratio
-        tail[LARGEST] = size
-        return 1.0
+        if size > tail[LARGEST]:
+            if tail[LARGEST] > 0.0:
+                ratio = tail[LARGEST] / size
+                tail[SQUARES] *= ratio * ratio
+            else:
+                for k in range(self.n_lanes):
+                    record[k] *= size
+            tail[LARGEST] = size
+        return x / tail[LARGEST]
 
-    cdef void compare(self, double s) noexcept nogil:
-        """Add the losses of the mixture and of the experts; weigh the experts by theirs."""
+    cdef double measure(self) noexcept nogil:
+        """The loss of the mixture, ``lengths`` those of the experts."""
         cdef Py_ssize_t k, K = self.n_outputs
-        cdef double one = 1.0, mass = 0.0, least = INFINITY, best = INFINITY, loss, sharpness = 1.0
+        cdef double one = 1.0
         cdef double* z = &self.z[0]
         for k in range(K):
             z[self.n_lanes + k] = 0.0
         for k in range(self.n_rates):
+            self.lengths[k] = self.problem.loss.values(1, K, &self.y[0], z + k * K, &one)
             add_scaled(K, self.mixture[k], z + k * K, z + self.n_lanes)
-        self.loss_sum += s * self.problem.loss.values(1, K, &self.y[0], z + self.n_lanes, &one)
-        self.weight_sum += s
+        return self.problem.loss.values(1, K, &self.y[0], z + self.n_lanes, &one)
+
+    cdef void compare(self, double s) noexcept nogil:
+        """Add up the losses of the experts and weigh the experts by them."""
+        cdef Py_ssize_t k
+        cdef double mass = 0.0, least = INFINITY, best = INFINITY, sharpness = 1.0
         for k in range(self.n_rates):
-            loss = self.problem.loss.values(1, K, &self.y[0], z + k * K, &one)
-            if self.temper == 0.0 and not loss < WORST_LOSS:
-                loss = WORST_LOSS
-            self.lengths[k] = s * loss
-            self.losses[k] += s * loss
-            least = fmin(least, s * loss)
+            if self.temper == 0.0:
+                self.lengths[k] = fmin(self.lengths[k], WORST_LOSS)
+            self.lengths[k] *= s
+            self.losses[k] += self.lengths[k]
+            least = fmin(least, self.lengths[k])
             best = fmin(best, self.losses[k])
         if self.temper > 0.0:
             # the scale of a Gaussian, or of another density, that fits the best expert's losses
-            sharpness = self.weight * K / (self.temper * fmax(best, 1e-300))
+            sharpness = fmin(1e300, self.weight * self.n_outputs / (self.temper * best))
         for k in range(self.n_rates):
             self.mixture[k] *= exp(-sharpness * (self.lengths[k] - least))
             mass += self.mixture[k]
@@ -541,8 +497,8 @@ cdef class NormalizedAdaptiveMethod(Method):
             self.mixture[k] = ((1.0 - self.share) * self.mixture[k] / mass
                                + self.share / self.n_rates)
 
-    cdef double square_slope(self) noexcept nogil:
-        """Squared derivative, mean over the mixture and the outputs; ``d`` receives them all."""
+    cdef double find_slopes(self) noexcept nogil:
+        """``d`` receives the derivatives, ``squares`` their mean squares; the sum of these."""
         cdef Py_ssize_t k, o, K = self.n_outputs
         cdef double row, total = 0.0
         self.problem.loss.derivatives(self.n_rates, K, &self.y[0], &self.z[0], &self.d[0])
@@ -550,22 +506,26 @@ cdef class NormalizedAdaptiveMethod(Method):
             row = 0.0
             for o in range(K):
                 row += self.d[k * K + o] * self.d[k * K + o]
-            total += self.mixture[k] * row
-        return self.rule.gain * self.rule.gain * total / K
+            self.squares[k] = self.rule.gain * self.rule.gain * row / K
+            total += self.squares[k]
+        return total
 
     cdef double add_squares(self, Py_ssize_t n, double G) noexcept nogil:
-        """Add ``G x^2`` to each A; the sum of x^2 v."""
+        """Add ``G (x/s)^2`` to each A; the sum of (x/s)^2 v. ``values`` become v x / s."""
         cdef Py_ssize_t p, width = self.experts.shape[1]
-        cdef double x, v, P = 0.0
+        cdef double r, A, v, P = 0.0
+        cdef double* values = &self.values[0]
+        cdef double* tails = &self.experts[0, self.n_lanes]
+        cdef const Py_ssize_t* columns = &self.columns[0]
         cdef double* tail
         for p in range(n):
-            tail = &self.experts[0, self.n_lanes] + self.columns[p] * width
-            x = self.values[p]
-            tail[SQUARES] += G * x * x
-            v = tail[LARGEST] * sqrt(tail[SQUARES])
-            tail[SCALE] = 1.0 / v if v > 0.0 else 0.0
-            self.values[p] = x * tail[SCALE]
-            P += x * self.values[p]
+            tail = tails + columns[p] * width
+            r = values[p]
+            A = tail[SQUARES] + G * r * r
+            v = 1.0 / sqrt(A) if A > 0.0 else 0.0
+            tail[SQUARES], tail[ROOT] = A, v
+            values[p] = r * v
+            P += r * r * v
         return P
 
     cdef void choose_steps(self, double eta, double P, double c) noexcept nogil:
@@ -583,16 +543,24 @@ cdef class NormalizedAdaptiveMethod(Method):
                                                self.targets.unit)
 
     cdef void move(self, Py_ssize_t n) noexcept nogil:
-        """``w += c D x v`` of every expert; ``values`` hold ``x v``."""
-        cdef Py_ssize_t p, width = self.experts.shape[1]
+        """``u += c D v x / s`` of every expert; ``values`` hold ``v x / s``."""
+        cdef Py_ssize_t p, width = self.experts.shape[1], lanes = self.n_lanes
+        cdef double* d = &self.d[0]
+        cdef double* values = &self.values[0]
+        cdef double* experts = &self.experts[0, 0]
+        cdef const Py_ssize_t* columns = &self.columns[0]
         for p in range(n):
-            add_scaled(self.n_lanes, self.values[p], &self.d[0],
-                       &self.experts[0, 0] + self.columns[p] * width)
+            add_scaled(lanes, values[p], d, experts + columns[p] * width)
 
 
 cdef inline void add_scaled(Py_ssize_t n, double a, const double* x, double* out) noexcept nogil:
     """out += a x."""
     cdef Py_ssize_t k
+    cdef double p, q, r, s
+    if n == 4:  # the default rates and one output, in registers: out and x may overlap otherwise
+        p, q, r, s = out[0] + a * x[0], out[1] + a * x[1], out[2] + a * x[2], out[3] + a * x[3]
+        out[0], out[1], out[2], out[3] = p, q, r, s
+        return
     for k in range(n):
         out[k] += a * x[k]
 

@@ -99,8 +99,11 @@ def train(Problem problem, Method method, limits, W, b, double start_objective):
 
 
 def _run_solver(problem, method, limits, watch, outcome):
-    """Iterations of a solver, until its own estimate of what remains is small enough."""
-    while not method.finished and method.passes < limits.max_iter:
+    """Iterations of a solver, until its own estimate of what remains is small enough.
+
+    One is made in any case: what precedes it, the moments of the columns, teaches nothing.
+    """
+    while not method.finished and (method.passes < limits.max_iter or outcome.n_iter == 0):
         PyErr_CheckSignals()
         method.iterate()
         outcome.n_iter = min(method.passes, limits.max_iter)
@@ -155,13 +158,22 @@ def run_pass(Problem problem, Method method, Py_ssize_t[::1] order, bint shuffle
         stop = min(n, start + size)
         began = perf_counter()
         method.advance(order, start, stop)
+        raise_error_of(method)
         if perf_counter() - began < 0.5 * SLICE_SECONDS:
             size *= 2
         if not np.isfinite(method.loss_sum):
             return False
         start = stop
     method.finish_pass()
+    raise_error_of(method)
     return True
+
+
+def raise_error_of(method):
+    """What a rate written in Python raised, which could not unwind through the loops."""
+    error = getattr(getattr(method, "schedule", None), "error", None)
+    if error is not None:
+        raise error
 
 
 class _Watch:
@@ -173,7 +185,9 @@ class _Watch:
         self.began = perf_counter()
         self.best_score, self.waited = -np.inf, 0
         self.kept = None             # best weights by validation
-        self.sound = (W.copy(), b.copy(), 0)   # last weights known to be finite
+        self.last = (W.copy(), b.copy())   # finite weights at the start of this pass
+        # the objective of a pass is measured before its updates: it speaks for their start
+        self.best_objective, self.best = np.inf, self.last
         self.is_solver = hasattr(method, "iterate")
         self.retreats = 0
         self.scale = abs(start_objective)
@@ -204,10 +218,13 @@ class _Watch:
         return not finite or objective > EXPLODED * self.scale
 
     def retreat(self, objective):
-        """Go back to the last sound weights; True if learning can go on with a lower rate."""
+        """Go back to the best weights so far; True if learning can go on with a lower rate."""
         rate = self.rate()
         self.method.settle()
-        self.W[:], self.b[:] = self.sound[0], self.sound[1]
+        with np.errstate(all="ignore"):
+            values = [self.problem.objective(*weights) for weights in (self.last, self.best)]
+        self.last = self.last if values[0] <= values[1] else self.best  # also if not finite
+        self.W[:], self.b[:] = self.last
         self.retreats += 1
         if self.limits.backs_off and self.retreats <= 60 and self.lower_rate():
             return True
@@ -227,7 +244,9 @@ class _Watch:
             score = self.limits.validation(W, b)
             stop = self._judge(score, W, b)
         if not self.is_solver:
-            self.sound = (self.W.copy(), self.b.copy(), self.outcome.n_iter)
+            if objective < self.best_objective:
+                self.best_objective, self.best = objective, self.last
+            self.last = (self.W.copy(), self.b.copy())
         self._record(objective, score, rate, gradient_norm)
         return stop
 
