@@ -527,6 +527,8 @@ cdef class LBFGSMethod(Method):
     def end_stage(self):
         """Finish, or go on with centres at the slopes that have been found."""
         gap = self.gap()
+        if self.sharpness > 0.0 and self.problem.is_small and self.found_exactly():
+            return
         if np.isinf(self.remaining):  # the first step of the stage failed: it is solved
             self.remaining = gap
         self.store()
@@ -539,8 +541,6 @@ cdef class LBFGSMethod(Method):
             self.finished = True
             np.asarray(self.W)[:], np.asarray(self.b)[:] = self.best[:2]
             self.objective, self.remaining = self.best[2:]
-            if self.sharpness > 0.0 and self.problem.is_small:
-                self.go_to_face()
             return
         if gap > max(0.25 * self.last_gap, self.rounding()):
             self.sharpness *= 4.0
@@ -550,16 +550,19 @@ cdef class LBFGSMethod(Method):
         self.begin_stage()
         self.remaining = np.inf
 
-    def go_to_face(self):
-        """The exact minimum on the face found, where that is no worse."""
+    def found_exactly(self):
+        """Whether the slopes found so far lead to the minimum itself, which is then stored."""
         found = on_active_set(self.problem, np.asarray(self.W), np.asarray(self.b),
                               self.smooth.slopes(self.z))
-        if found is None or (self.problem.penalty.positive and np.any(found[0] < 0.0)):
-            return
+        if found is None:
+            return False
         objective = self.problem.objective(*found)
-        if objective <= self.objective + self.rounding():
-            np.asarray(self.W)[:], np.asarray(self.b)[:] = found
-            self.objective = objective
+        if objective > self.objective + self.rounding():
+            return False
+        np.asarray(self.W)[:], np.asarray(self.b)[:] = found
+        self.objective, self.remaining = objective, self.rounding()
+        self.finished = True
+        return True
 
     def settle(self):
         """For softmax, take out the constant that adds nothing: intercepts sum to zero."""
