@@ -31,6 +31,7 @@ class BuildExtensions(build_ext):
         flags += [flag for flag in WANTED_FLAGS if self._accepts(flag)]
         for extension in self.extensions:
             extension.extra_compile_args = flags
+        self.parallel = self.parallel or os.cpu_count()
         super().build_extensions()
 
     def _accepts(self, flag):
@@ -51,7 +52,7 @@ def extensions():
     macros = [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")]
     if not DEBUG:
         macros.append(("CYTHON_WITHOUT_ASSERTIONS", "1"))
-    headers = ["sgdest/_core/kernels.h"]
+    headers = [h.as_posix() for h in Path("sgdest/_core").glob("*.h")]
     return [
         Extension(
             f"sgdest._core.{source.stem}",
@@ -69,7 +70,6 @@ directives = {
     "boundscheck": DEBUG,
     "wraparound": False,
     "initializedcheck": DEBUG,
-    "nonecheck": DEBUG,
     "cdivision": True,
     "embedsignature": True,
     "freethreading_compatible": True,

@@ -57,7 +57,7 @@ _SHARED = {
         Interval(Real, 0, None, closed="neither"),
         callable,
     ],
-    "eta0": [Interval(Real, 0, None, closed="neither"), None],
+    "eta0": [Interval(Real, 0, None, closed="left"), None],
     "power_t": [Interval(Real, None, None, closed="neither"), None],
     "early_stopping": ["boolean", StrOptions({"auto"})],
     "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
@@ -148,6 +148,12 @@ def _check_rate(estimator, loss):
             "alpha must be > 0 since learning_rate is 'optimal', whose formula divides by it; "
             f"got alpha={estimator.alpha!r}, penalty={estimator.penalty!r}. Use another "
             "learning_rate."
+        )
+    # older SGDClassifiers have the default eta0=0.0, for rates that do not use it
+    if estimator.eta0 == 0 and rate in SCHEDULES and "eta0" in SCHEDULES[rate].parameters:
+        raise ValueError(
+            f"eta0 must be > 0 since the learning_rate {rate!r} is a multiple of it; got "
+            f"eta0={estimator.eta0!r}. Use eta0=None for the default, 0.01."
         )
     needed = "epsilon_insensitive" if estimator._is_regressor else "hinge"
     if rate in ("pa1", "pa2") and loss not in ("hinge", "epsilon_insensitive"):

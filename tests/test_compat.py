@@ -98,10 +98,11 @@ def test_the_test_suite_of_scikit_learn_passes():
     command = [sys.executable, "-m", "pytest", "-q", "-p", "sklearn_sgd_replaced"]
     command += ["-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", suite.parent]
     command += ["-k", " and ".join(f"not {name}" for name in deselected), suite]
-    paths = [here, here.parent, os.environ.get("PYTHONPATH", "")]
+    package = Path(compat.__file__).parents[1]
+    paths = [here, package, os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
     run = subprocess.run(
-        list(map(str, command)), env=environment, capture_output=True, text=True
+        list(map(str, command)), env=environment, cwd=here, capture_output=True, text=True
     )
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-1000:]
     assert "skipped" not in run.stdout.splitlines()[-1]

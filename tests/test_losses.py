@@ -1,4 +1,4 @@
-"""Every loss is what it says: slope, curvature, conjugate, dual step, smoothing and block form."""
+"""Every loss is what it says: slope, curvature, conjugate, dual step and smoothing."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,8 @@ from sklearn._loss.loss import (
 from sklearn.linear_model import _sgd_fast
 
 from sgdest import losses
-from sgdest._core.losses import LOSSES, Multinomial, Smoothed
+from sgdest._core.losses import LOSSES, Multinomial
+from sgdest._core.smoothing import Smoothed
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.problem import Problem
 
@@ -40,11 +41,16 @@ CASES = {name: (cls(), TARGETS[cls.targets]) for name, cls in LOSSES.items()}
 for _name, _many in OTHER_PARAMETERS.items():
     for _parameters in _many:
         CASES[f"{_name} {_parameters}"] = (
-            LOSSES[_name](**_parameters), TARGETS[LOSSES[_name].targets])
+            LOSSES[_name](**_parameters),
+            TARGETS[LOSSES[_name].targets],
+        )
 CASES["tweedie {'power': 2.0}"] = (LOSSES["tweedie"](power=2.0), TARGETS["positive"])
 KINKED = {name: case for name, case in CASES.items() if case[0].smoothness == "kinked"}
-CONJUGATES = [name for name, (loss, ys) in CASES.items()
-              if not np.isnan(loss.evaluate_conjugate(ys[-1], 0.0))]
+CONJUGATES = [
+    name
+    for name, (loss, ys) in CASES.items()
+    if not np.isnan(loss.evaluate_conjugate(ys[-1], 0.0))
+]
 
 GRID = np.linspace(-6.0, 6.0, 241)
 STEP = 1e-3
@@ -80,7 +86,7 @@ def difference(f, z):
     return (8 * (f(z + h) - f(z - h)) - (f(z + 2 * h) - f(z - 2 * h))) / (12 * h)
 
 
-# -- value, slope, curvature -----------------------------------------------------------------
+# -- value, slope, curvature -----------------------------------------------------------
 
 
 def test_derivative_is_the_slope_of_the_value(case):
@@ -88,7 +94,7 @@ def test_derivative_is_the_slope_of_the_value(case):
     for y in ys:
         z = smooth_points(loss, y)
         slope = difference(lambda z: at(loss, y, z)[0], z)
-        # the error is h^4 / 30 times a fifth derivative, plus rounding of the value over h
+        # h^4 / 30 times a fifth derivative, plus rounding of the value over h
         scale = np.abs(at(loss, y, z)[0]) + np.exp(np.abs(z))
         assert (np.abs(at(loss, y, z)[1] - slope) <= 2e-12 * (1 + scale)).all()
 
@@ -154,7 +160,7 @@ def test_block_form_is_the_pointwise_form(case):
     assert_allclose(h, points[:, 2], rtol=1e-14, atol=1e-300)
 
 
-# -- duals -----------------------------------------------------------------------------------
+# -- duals -----------------------------------------------------------------------------
 
 
 def test_the_conjugates_are_those_that_are_written():
@@ -182,7 +188,7 @@ def test_the_conjugate_is_infinite_beyond_the_slopes(name):
     for y in ys:
         low, high = at(loss, y, [-1e4, 1e4])[1]
         for a in (low - 1e-6, high + 1e-6):
-            # a loss with unbounded slopes on that side has them beyond those of z = 1e4 too
+            # slopes that are unbounded on that side go on beyond z = 1e4
             steeper = at(loss, y, [-1e5, 1e5])[1]
             bounded = steeper[0] == low if a < low else steeper[1] == high
             assert loss.evaluate_conjugate(y, a) == np.inf or not bounded
@@ -207,16 +213,20 @@ def test_the_dual_step_maximises_the_dual_coordinate(name, q):
     loss, ys = CASES[name]
     for y in ys:
         for u in np.linspace(-5, 5, 11):
+
             def dual(a):
                 return a * u - 0.5 * q * a * a - loss.evaluate_conjugate(y, a)
 
             low, high = at(loss, y, [-1e4, 1e4])[1]
             best = dual(loss.evaluate_dual_step(y, u, q))
-            others = [dual(a) for a in np.linspace(low if low > -10 else -10, min(high, 10), 81)]
+            others = [
+                dual(a)
+                for a in np.linspace(low if low > -10 else -10, min(high, 10), 81)
+            ]
             assert best >= max(others) - 1e-12 * (1 + abs(best))
 
 
-# -- smoothing -------------------------------------------------------------------------------
+# -- smoothing -------------------------------------------------------------------------
 
 
 def half_range(loss, y):
@@ -233,7 +243,7 @@ def test_a_smoothed_loss_lies_below_by_at_most_its_bound(name, sharpness):
     for y in ys:
         gap = at(loss, y, GRID)[0] - at(smooth, y, GRID)[0]
         assert (gap >= -1e-12).all()
-        assert (gap <= half_range(loss, y)**2 / (2 * sharpness) + 1e-12).all()
+        assert (gap <= half_range(loss, y) ** 2 / (2 * sharpness) + 1e-12).all()
 
 
 @pytest.mark.parametrize("sharpness", [0.5, 4.0])
@@ -269,7 +279,9 @@ def test_blocks_of_a_smoothed_loss_about_the_middle_are_its_pointwise_form(name)
     problem, smooth, y, z = smoothing_problem(*KINKED[name], 3.0)
     blocks = problem.smoothed(smooth, smooth.middles(problem.targets()))
     points = np.array([smooth.evaluate_point(*pair) for pair in zip(y, z[:, 0])])
-    assert_allclose(blocks.line(z, np.zeros_like(z), 0.0)[0], points[:, 0].mean(), rtol=1e-13)
+    assert_allclose(
+        blocks.line(z, np.zeros_like(z), 0.0)[0], points[:, 0].mean(), rtol=1e-13
+    )
     assert_allclose(blocks.slopes(z)[:, 0], points[:, 1], rtol=1e-14, atol=1e-15)
     assert_allclose(blocks.mean_curvature(z), points[:, 2].mean(), rtol=1e-14)
 
@@ -278,14 +290,18 @@ def test_blocks_of_a_smoothed_loss_about_the_middle_are_its_pointwise_form(name)
 def test_a_smoothed_loss_touches_the_loss_where_the_centre_is_its_slope(name):
     problem, smooth, y, z = smoothing_problem(*KINKED[name], 3.0)
     flat = np.zeros_like(z)
-    away = np.abs(z[:, 0][:, None] - np.array([breaks(problem.loss, t) for t in y])).min(axis=1)
+    away = np.abs(
+        z[:, 0][:, None] - np.array([breaks(problem.loss, t) for t in y])
+    ).min(axis=1)
     z = z + 0.01 * (away < 1e-9)[:, None]
     touching = problem.smoothed(smooth, problem.slopes(z))
-    assert_allclose(touching.line(z, flat, 0.0)[0], problem.line(z, flat, 0.0)[0], rtol=1e-13)
+    assert_allclose(
+        touching.line(z, flat, 0.0)[0], problem.line(z, flat, 0.0)[0], rtol=1e-13
+    )
     assert_allclose(touching.slopes(z), problem.slopes(z), rtol=1e-13, atol=1e-13)
 
 
-# -- softmax ---------------------------------------------------------------------------------
+# -- softmax ---------------------------------------------------------------------------
 
 
 def softmax_data(n_classes):
@@ -303,10 +319,12 @@ def test_softmax_gradient_sums_to_zero_and_is_the_slope_of_the_value(n_classes):
     for k in range(n_classes):
         along = np.eye(n_classes)[k]
         for i in range(5):
-            point = lambda t: loss.evaluate(y[i:i + 1], z[i:i + 1] + t * along)
+            point = lambda t: loss.evaluate(y[i : i + 1], z[i : i + 1] + t * along)
             slope = difference(lambda t: point(t)[0], 0.0)
             assert_allclose(d[i, k], slope, atol=1e-11)
-            assert_allclose(h[i, k], difference(lambda t: point(t)[1][0, k], 0.0), atol=1e-11)
+            assert_allclose(
+                h[i, k], difference(lambda t: point(t)[1][0, k], 0.0), atol=1e-11
+            )
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 7])
@@ -330,8 +348,11 @@ def test_softmax_of_two_classes_is_the_logistic_loss_of_the_difference():
 def test_softmax_depends_on_differences_only_and_stays_finite_far_out():
     y, z = softmax_data(3)
     for shift in (-1e4, 1e4):
-        assert_allclose(Multinomial().evaluate(y, z + shift)[1], Multinomial().evaluate(y, z)[1],
-                        atol=1e-11)
+        assert_allclose(
+            Multinomial().evaluate(y, z + shift)[1],
+            Multinomial().evaluate(y, z)[1],
+            atol=1e-11,
+        )
     total, d, h = Multinomial().evaluate(y, np.sign(z) * 1e4)
     assert np.isfinite(total) and np.isfinite(d).all() and np.isfinite(h).all()
 
@@ -345,7 +366,7 @@ def test_the_softmax_curvature_bound_holds_in_every_direction():
         assert largest <= Multinomial.curvature_bound
 
 
-# -- scikit-learn's losses -------------------------------------------------------------------
+# -- scikit-learn's losses -------------------------------------------------------------
 
 # the same function, up to a term in y alone
 SAME_SLOPES = {
@@ -364,7 +385,10 @@ SAME_SGD = {
     "squared_hinge": (_sgd_fast.SquaredHinge(), {}),
     "modified_huber": (_sgd_fast.ModifiedHuber(), {}),
     "epsilon_insensitive": (_sgd_fast.EpsilonInsensitive(0.1), {"epsilon": 0.1}),
-    "squared_epsilon_insensitive": (_sgd_fast.SquaredEpsilonInsensitive(0.1), {"epsilon": 0.1}),
+    "squared_epsilon_insensitive": (
+        _sgd_fast.SquaredEpsilonInsensitive(0.1),
+        {"epsilon": 0.1},
+    ),
 }
 
 
@@ -372,7 +396,9 @@ SAME_SGD = {
 def test_values_and_slopes_are_those_of_scikit_learns_losses(name):
     theirs, parameters = SAME_SLOPES[name]
     ours = LOSSES[name](**parameters)
-    theirs.delta = 0.6  # scikit-learn's Huber loss takes it anew in every boosting round
+    theirs.delta = (
+        0.6  # scikit-learn's Huber loss takes it anew in every boosting round
+    )
     z = GRID + 0.011
     for y in TARGETS[ours.targets]:
         value, slope = theirs.loss_gradient(np.full(z.size, y), z)
@@ -390,25 +416,46 @@ def test_values_and_slopes_are_those_of_scikit_learns_sgd(name):
         values, slopes, _ = at(ours, y, z)
         assert_allclose(values, [theirs.py_loss(p, y) for p in z], rtol=1e-14)
         if name in ("epsilon_insensitive", "squared_epsilon_insensitive"):
-            z, slopes = GRID + 0.011, at(ours, y, GRID + 0.011)[1]  # rounding at the border
+            z, slopes = (
+                GRID + 0.011,
+                at(ours, y, GRID + 0.011)[1],
+            )  # rounding at the border
         assert_allclose(slopes, [theirs.py_dloss(p, y) for p in z], rtol=1e-14)
 
 
 def test_smooth_hinge_and_log_cosh_have_their_published_values():
-    assert_allclose(at(LOSSES["smooth_hinge"](), 1.0, [-1.0, 0.0, 0.5, 1.0, 2.0])[0],
-                    [1.5, 0.5, 0.125, 0.0, 0.0])
-    assert_allclose(at(LOSSES["log_cosh"](), 0.0, [-2.0, 0.0, 1e-3, 30.0])[0],
-                    [np.log(np.cosh(2)), 0.0, 5e-7 - 1e-12 / 12, 30 - np.log(2)], rtol=1e-9)
+    assert_allclose(
+        at(LOSSES["smooth_hinge"](), 1.0, [-1.0, 0.0, 0.5, 1.0, 2.0])[0],
+        [1.5, 0.5, 0.125, 0.0, 0.0],
+    )
+    assert_allclose(
+        at(LOSSES["log_cosh"](), 0.0, [-2.0, 0.0, 1e-3, 30.0])[0],
+        [np.log(np.cosh(2)), 0.0, 5e-7 - 1e-12 / 12, 30 - np.log(2)],
+        rtol=1e-9,
+    )
 
 
-# -- the registry and the public objects -----------------------------------------------------
+# -- the registry and the public objects -----------------------------------------------
 
 
 def test_the_registry_has_every_loss_under_its_own_name():
     assert set(LOSSES) == {
-        "squared_error", "huber", "epsilon_insensitive", "squared_epsilon_insensitive",
-        "absolute_error", "quantile", "log_cosh", "poisson", "gamma", "tweedie", "log_loss",
-        "hinge", "squared_hinge", "smooth_hinge", "modified_huber", "perceptron",
+        "squared_error",
+        "huber",
+        "epsilon_insensitive",
+        "squared_epsilon_insensitive",
+        "absolute_error",
+        "quantile",
+        "log_cosh",
+        "poisson",
+        "gamma",
+        "tweedie",
+        "log_loss",
+        "hinge",
+        "squared_hinge",
+        "smooth_hinge",
+        "modified_huber",
+        "perceptron",
     }
     for name, cls in LOSSES.items():
         assert cls.name == name and cls.targets in TARGETS

@@ -1,4 +1,4 @@
-"""Step methods make the steps of their formulas, on sparse rows too, and reach the minimum."""
+"""Step methods make the steps of their formulas, on sparse rows too."""
 
 import itertools
 import pickle
@@ -34,10 +34,19 @@ SCHEDULES_UNDER_TEST = {
 
 
 class Case:
-    """Rows in which most features are rare, so that lazy updates have much to make up for."""
+    """Rows whose features are mostly rare: lazy updates have much to make up for."""
 
-    def __init__(self, loss="squared_error", n_outputs=1, penalty="elasticnet", positive=False,
-                 factors=None, weights=True, intercept=True, alpha=ALPHA):
+    def __init__(
+        self,
+        loss="squared_error",
+        n_outputs=1,
+        penalty="elasticnet",
+        positive=False,
+        factors=None,
+        weights=True,
+        intercept=True,
+        alpha=ALPHA,
+    ):
         rng = np.random.RandomState(0)
         often = np.linspace(0.02, 0.9, N_FEATURES)
         self.X = rng.randn(N_ROWS, N_FEATURES) * (rng.rand(N_ROWS, N_FEATURES) < often)
@@ -55,11 +64,19 @@ class Case:
         self.W0, self.b0 = rng.randn(N_FEATURES, n_outputs), rng.randn(n_outputs)
 
     def problem(self, kind=np.ascontiguousarray, rows=slice(None)):
-        return Problem(kind(self.X[rows]), self.y[rows], self.loss, self.penalty,
-                       sample_weight=None if self.s is None else self.s[rows],
-                       fit_intercept=self.intercept, n_outputs=self.K)
+        return Problem(
+            kind(self.X[rows]),
+            self.y[rows],
+            self.loss,
+            self.penalty,
+            sample_weight=None if self.s is None else self.s[rows],
+            fit_intercept=self.intercept,
+            n_outputs=self.K,
+        )
 
-    def run(self, schedule, batch_size, average=0, n_passes=3, kind=np.ascontiguousarray):
+    def run(
+        self, schedule, batch_size, average=0, n_passes=3, kind=np.ascontiguousarray
+    ):
         """The compiled method: (W, b, averages)."""
         W, b = self.W0.copy(), self.b0.copy()
         method = SGDMethod(self.problem(kind), W, b, schedule, batch_size, average)
@@ -70,12 +87,14 @@ class Case:
         return W, b, method.averages(), method
 
     def transcribe(self, schedule, batch_size, average=0, n_passes=3):
-        """The same by NumPy: a step along the mean gradient, then the penalty as long."""
+        """By NumPy: a step along the mean gradient, then the penalty as long."""
         W, b, t = self.W0.copy(), self.b0.copy(), 0
         s = np.ones(N_ROWS) if self.s is None else self.s / self.s.mean()
         totals = []
         for order in orders(n_passes):
-            for rows in np.split(order, range(batch_size or N_ROWS, N_ROWS, batch_size or N_ROWS)):
+            for rows in np.split(
+                order, range(batch_size or N_ROWS, N_ROWS, batch_size or N_ROWS)
+            ):
                 t += 1
                 d = s[rows, None] * self.slopes(rows, self.X[rows] @ W + b)
                 eta = length = schedule.rate(t)
@@ -123,7 +142,7 @@ def test_the_registry_has_the_step_methods():
     assert set(STEP_OPTIMIZERS) == {"sgd"}
 
 
-# -- steps -----------------------------------------------------------------------------------
+# -- steps -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("average", [0, 1, 30])
@@ -136,23 +155,32 @@ def test_steps_are_those_of_a_transcription(penalty, schedule, batch_size, avera
         batch_size = 1
     case = Case("epsilon_insensitive" if by_row else "squared_error", penalty=penalty)
     make = SCHEDULES_UNDER_TEST[schedule]
-    assert_same(case.run(make(), batch_size, average),
-                case.transcribe(make(), batch_size, average), 1e-12)
+    assert_same(
+        case.run(make(), batch_size, average),
+        case.transcribe(make(), batch_size, average),
+        1e-12,
+    )
 
 
 @pytest.mark.parametrize("intercept", [True, False])
 @pytest.mark.parametrize("weights", [True, False])
 @pytest.mark.parametrize("positive", [True, False])
 @pytest.mark.parametrize("factors", [None, FACTORS], ids=["alike", "factors"])
-@pytest.mark.parametrize("loss, n_outputs", [
-    ("squared_error", 3), ("hinge", 1), ("multinomial", 3), ("log_cosh", 2)])
-def test_steps_hold_for_every_setting_of_the_problem(loss, n_outputs, factors, positive, weights,
-                                                     intercept):
+@pytest.mark.parametrize(
+    "loss, n_outputs",
+    [("squared_error", 3), ("hinge", 1), ("multinomial", 3), ("log_cosh", 2)],
+)
+def test_steps_hold_for_every_setting_of_the_problem(
+    loss, n_outputs, factors, positive, weights, intercept
+):
     case = Case(loss, n_outputs, "elasticnet", positive, factors, weights, intercept)
     make = SCHEDULES_UNDER_TEST["invscaling"]
     for batch_size in (1, 7):
-        assert_same(case.run(make(), batch_size, 10), case.transcribe(make(), batch_size, 10),
-                    1e-12)
+        assert_same(
+            case.run(make(), batch_size, 10),
+            case.transcribe(make(), batch_size, 10),
+            1e-12,
+        )
 
 
 @pytest.mark.parametrize("name", ["pa1", "pa2"])
@@ -162,7 +190,9 @@ def test_passive_aggressive_rates_hold_for_each_output(name):
     assert_same(case.run(make(), 1), case.transcribe(make(), 1), 1e-12)
 
 
-@pytest.mark.parametrize("batch_size, n_updates", [(1, 135), (7, 21), (45, 3), (100, 3), (0, 3)])
+@pytest.mark.parametrize(
+    "batch_size, n_updates", [(1, 135), (7, 21), (45, 3), (100, 3), (0, 3)]
+)
 def test_updates_are_one_per_batch_and_no_batch_spans_two_passes(batch_size, n_updates):
     method = Case().run(SCHEDULES["constant"](0.01), batch_size)[3]
     assert method.t == n_updates
@@ -187,7 +217,7 @@ def test_slices_must_lie_within_the_order():
             method.advance(np.arange(N_ROWS, dtype=np.intp), start, stop)
 
 
-# -- sparse rows -----------------------------------------------------------------------------
+# -- sparse rows -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n_outputs", [1, 3])
@@ -196,10 +226,14 @@ def test_slices_must_lie_within_the_order():
 @pytest.mark.parametrize("positive", [False, True], ids=["signed", "positive"])
 @pytest.mark.parametrize("factors", [None, FACTORS], ids=["alike", "factors"])
 @pytest.mark.parametrize("penalty", PENALTIES)
-def test_storage_does_not_change_the_model(penalty, factors, positive, batch_size, average,
-                                           n_outputs):
+def test_storage_does_not_change_the_model(
+    penalty, factors, positive, batch_size, average, n_outputs
+):
     case = Case("squared_error", n_outputs, penalty, positive, factors)
-    for make in (SCHEDULES_UNDER_TEST["invscaling"], lambda: SCHEDULES["constant"](0.05)):
+    for make in (
+        SCHEDULES_UNDER_TEST["invscaling"],
+        lambda: SCHEDULES["constant"](0.05),
+    ):
         dense = case.run(make(), batch_size, average, n_passes=4)
         sparse = case.run(make(), batch_size, average, n_passes=4, kind=sp.csr_array)
         assert_same(sparse, dense, 1e-10)
@@ -208,8 +242,12 @@ def test_storage_does_not_change_the_model(penalty, factors, positive, batch_siz
 
 @pytest.mark.parametrize("penalty", ["l2", "l1", "elasticnet"])
 @pytest.mark.parametrize("average", [0, 1])
-def test_storage_does_not_change_the_model_over_long_gaps_and_strong_decay(penalty, average):
-    case = Case(penalty=penalty, alpha=2.0)  # decays by 1e-300 and settles within the passes
+def test_storage_does_not_change_the_model_over_long_gaps_and_strong_decay(
+    penalty, average
+):
+    case = Case(
+        penalty=penalty, alpha=2.0
+    )  # decays by 1e-300 and settles within the passes
     make = lambda: SCHEDULES["constant"](0.1)
     dense = case.run(make(), 1, average, n_passes=120)
     sparse = case.run(make(), 1, average, n_passes=120, kind=sp.csr_array)
@@ -227,16 +265,28 @@ def test_l1_makes_coefficients_exactly_zero_and_averaging_keeps_them_so():
 @pytest.mark.parametrize("average", [0, 1])
 @pytest.mark.parametrize("batch_size", [1, 16])
 @pytest.mark.parametrize("penalty", PENALTIES)
-def test_a_step_on_sparse_rows_costs_what_its_entries_cost(penalty, batch_size, average):
+def test_a_step_on_sparse_rows_costs_what_its_entries_cost(
+    penalty, batch_size, average
+):
     def seconds(n_features):
         rng = np.random.RandomState(0)
         n, per_row = 2000, 5
         columns = rng.randint(n_features, size=n * per_row).astype(np.int32)
-        X = sp.csr_array((rng.randn(n * per_row), columns, np.arange(0, n * per_row + 1, per_row)),
-                         shape=(n, n_features))
-        problem = Problem(X, rng.randn(n), LOSSES["squared_error"](), PENALTIES[penalty](1e-3, 0.5))
-        method = SGDMethod(problem, np.zeros((n_features, 1)), np.zeros(1),
-                           SCHEDULES["constant"](1e-3), batch_size, average)
+        X = sp.csr_array(
+            (rng.randn(n * per_row), columns, np.arange(0, n * per_row + 1, per_row)),
+            shape=(n, n_features),
+        )
+        problem = Problem(
+            X, rng.randn(n), LOSSES["squared_error"](), PENALTIES[penalty](1e-3, 0.5)
+        )
+        method = SGDMethod(
+            problem,
+            np.zeros((n_features, 1)),
+            np.zeros(1),
+            SCHEDULES["constant"](1e-3),
+            batch_size,
+            average,
+        )
         order = np.arange(n, dtype=np.intp)
         times = []
         for start in range(0, n, 400):
@@ -245,12 +295,12 @@ def test_a_step_on_sparse_rows_costs_what_its_entries_cost(penalty, batch_size, 
             times.append(perf_counter() - began)
         return min(times)
 
-    # 400 times the features: far below what a pass over them would cost, far above what a
-    # cache that holds them no longer does
+    # 400 times the features: far below what a pass over them would cost, far above
+    # what the misses of a cache do
     assert seconds(800_000) < 40 * seconds(2_000)
 
 
-# -- minima ----------------------------------------------------------------------------------
+# -- minima ----------------------------------------------------------------------------
 
 
 def minimiser(case):
@@ -258,42 +308,60 @@ def minimiser(case):
     problem, n = case.problem(), N_FEATURES * case.K
 
     def parts(x):
-        W = (x[:n] - x[n:2 * n]).reshape(N_FEATURES, case.K)
-        return W, x[2 * n:]
+        W = (x[:n] - x[n : 2 * n]).reshape(N_FEATURES, case.K)
+        return W, x[2 * n :]
 
     def smooth(x):
         W, b = parts(x)
         value, g, g_b = problem.evaluate(W, b, np.empty((N_ROWS, case.K)))
         l1, l2 = case.penalty.l1, case.penalty.l2
         g = (g + l2 * W).ravel()
-        return (value + 0.5 * l2 * (W**2).sum() + l1 * x[:2 * n].sum(),
-                np.concatenate([g + l1, -g + l1, g_b]))
+        return (
+            value + 0.5 * l2 * (W**2).sum() + l1 * x[: 2 * n].sum(),
+            np.concatenate([g + l1, -g + l1, g_b]),
+        )
 
     bounds = [(0, None)] * (2 * n) + [(None, None)] * case.K
-    found = minimize(smooth, np.zeros(2 * n + case.K), jac=True, bounds=bounds, method="L-BFGS-B",
-                     options={"maxiter": 10_000, "maxfun": 100_000, "ftol": 1e-16, "gtol": 1e-11})
+    found = minimize(
+        smooth,
+        np.zeros(2 * n + case.K),
+        jac=True,
+        bounds=bounds,
+        method="L-BFGS-B",
+        options={"maxiter": 10_000, "maxfun": 100_000, "ftol": 1e-16, "gtol": 1e-11},
+    )
     return problem.objective(*parts(found.x))
 
 
-@pytest.mark.parametrize("kind", [np.ascontiguousarray, sp.csr_array], ids=["dense", "csr"])
+@pytest.mark.parametrize(
+    "kind", [np.ascontiguousarray, sp.csr_array], ids=["dense", "csr"]
+)
 @pytest.mark.parametrize("penalty", PENALTIES)
-@pytest.mark.parametrize("loss, n_outputs", [("squared_error", 1), ("squared_error", 2),
-                                             ("smooth_hinge", 1), ("log_cosh", 1)])
+@pytest.mark.parametrize(
+    "loss, n_outputs",
+    [("squared_error", 1), ("squared_error", 2), ("smooth_hinge", 1), ("log_cosh", 1)],
+)
 def test_batch_descent_reaches_the_minimum(loss, n_outputs, penalty, kind):
     check_descent(Case(loss, n_outputs, penalty, alpha=0.02), kind)
 
 
-@pytest.mark.parametrize("kind", [np.ascontiguousarray, sp.csr_array], ids=["dense", "csr"])
-@pytest.mark.parametrize("penalty", ["l2", "l1", "elasticnet"])  # without one there is no minimum
+@pytest.mark.parametrize(
+    "kind", [np.ascontiguousarray, sp.csr_array], ids=["dense", "csr"]
+)
+@pytest.mark.parametrize(
+    "penalty", ["l2", "l1", "elasticnet"]
+)  # without one there is no minimum
 def test_batch_descent_reaches_the_minimum_of_softmax(penalty, kind):
     check_descent(Case("multinomial", 3, penalty, alpha=0.02), kind)
 
 
 def check_descent(case, kind):
     eta, l2 = 0.3, case.penalty.l2
-    W, b, _, method = case.run(SCHEDULES["constant"](eta), 0, n_passes=12_000, kind=kind)
+    W, b, _, method = case.run(
+        SCHEDULES["constant"](eta), 0, n_passes=12_000, kind=kind
+    )
     best, reached = minimiser(case), case.problem().objective(W, b)
-    # at the fixed point the gradient is eta l2^2 W / 2, and F - F* <= |gradient|^2 / (2 l2)
+    # the gradient ends at eta l2^2 W / 2, and F - F* <= |gradient|^2 / (2 l2)
     allowed = eta**2 * l2**3 * (W**2).sum() / 8
     assert -1e-9 <= reached - best <= 1.01 * allowed + 1e-8 * best
 
@@ -310,11 +378,13 @@ def test_stochastic_descent_approaches_the_minimum(penalty, batch_size, average)
     assert -1e-9 <= gap <= 1e-2 * (start - best)  # the noise of the last rates
 
 
-# -- state -----------------------------------------------------------------------------------
+# -- state -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("average", [0, 1, 60])
-@pytest.mark.parametrize("kind", [np.ascontiguousarray, sp.csr_array], ids=["dense", "csr"])
+@pytest.mark.parametrize(
+    "kind", [np.ascontiguousarray, sp.csr_array], ids=["dense", "csr"]
+)
 @pytest.mark.parametrize("penalty", PENALTIES)
 def test_a_method_goes_on_from_its_pickled_state(penalty, kind, average):
     case = Case(penalty=penalty)
@@ -327,38 +397,64 @@ def test_a_method_goes_on_from_its_pickled_state(penalty, kind, average):
         method.advance(order, 0, 20)
         method.advance(order, 20, N_ROWS)
         method.finish_pass()
-        state = pickle.loads(pickle.dumps({k: np.array(v) for k, v in method.state().items()}))
+        state = pickle.loads(
+            pickle.dumps({k: np.array(v) for k, v in method.state().items()})
+        )
         W, b = W.copy(), b.copy()
     assert_same((W, b, method.averages()), whole, 1e-12)
 
 
-@pytest.mark.parametrize("settings", [
-    dict(), dict(batch_size=7), dict(batch_size=None), dict(average=5), dict(penalty="l1"),
-    dict(penalty="elasticnet", batch_size=7, average=True), dict(learning_rate="adaptive"),
-    dict(positive=True, learning_rate=0.01),
-])
-@pytest.mark.parametrize("kind", [np.ascontiguousarray, sp.csr_array], ids=["dense", "csr"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        dict(),
+        dict(batch_size=7),
+        dict(batch_size=None),
+        dict(average=5),
+        dict(penalty="l1"),
+        dict(penalty="elasticnet", batch_size=7, average=True),
+        dict(learning_rate="adaptive"),
+        dict(positive=True, learning_rate=0.01),
+    ],
+)
+@pytest.mark.parametrize(
+    "kind", [np.ascontiguousarray, sp.csr_array], ids=["dense", "csr"]
+)
 def test_fitting_twice_gives_the_same_bits(settings, kind):
     case = Case()
     settings = {"learning_rate": "invscaling", "max_iter": 5, "tol": None, **settings}
-    first, second = (GDRegressor(random_state=3, **settings).fit(kind(case.X), case.y)
-                     for _ in range(2))
+    first, second = (
+        GDRegressor(random_state=3, **settings).fit(kind(case.X), case.y)
+        for _ in range(2)
+    )
     assert_array_equal(first.coef_, second.coef_)
     assert_array_equal(first.intercept_, second.intercept_)
     assert_array_equal(first.loss_curve_, second.loss_curve_)
 
 
-@pytest.mark.parametrize("batch_size, cuts", [(1, [0, 1, 13, 45]), (1, list(range(46))),
-                                              (7, [0, 7, 28, 45]), (5, [0, 40, 45])])
+@pytest.mark.parametrize(
+    "batch_size, cuts",
+    [(1, [0, 1, 13, 45]), (1, list(range(46))), (7, [0, 7, 28, 45]), (5, [0, 40, 45])],
+)
 @pytest.mark.parametrize("average", [False, True, 4])
 @pytest.mark.parametrize("penalty", PENALTIES)
-@pytest.mark.parametrize("kind", [np.ascontiguousarray, sp.csr_array], ids=["dense", "csr"])
-def test_cutting_the_stream_at_batch_borders_gives_the_same_bits(kind, penalty, average,
-                                                                 batch_size, cuts):
+@pytest.mark.parametrize(
+    "kind", [np.ascontiguousarray, sp.csr_array], ids=["dense", "csr"]
+)
+def test_cutting_the_stream_at_batch_borders_gives_the_same_bits(
+    kind, penalty, average, batch_size, cuts
+):
     case = Case()
     X, y = kind(case.X), case.y > 0
-    make = lambda: GDClassifier(learning_rate="invscaling", eta0=0.1, penalty=penalty, alpha=ALPHA,
-                                batch_size=batch_size, average=average, shuffle=False)
+    make = lambda: GDClassifier(
+        learning_rate="invscaling",
+        eta0=0.1,
+        penalty=penalty,
+        alpha=ALPHA,
+        batch_size=batch_size,
+        average=average,
+        shuffle=False,
+    )
     whole = make().partial_fit(X, y, [False, True])
     parts = make()
     for start, stop in itertools.pairwise(cuts):
@@ -368,28 +464,41 @@ def test_cutting_the_stream_at_batch_borders_gives_the_same_bits(kind, penalty, 
     assert parts.t_ == whole.t_
 
 
-@pytest.mark.parametrize("kind", [np.ascontiguousarray, sp.csr_array], ids=["dense", "csr"])
+@pytest.mark.parametrize(
+    "kind", [np.ascontiguousarray, sp.csr_array], ids=["dense", "csr"]
+)
 def test_a_pickle_between_two_calls_changes_nothing(kind):
     case = Case()
     X, y = kind(case.X), case.y
-    make = lambda: GDRegressor(learning_rate="invscaling", penalty="l1", alpha=ALPHA, average=True,
-                               shuffle=False)
+    make = lambda: GDRegressor(
+        learning_rate="invscaling",
+        penalty="l1",
+        alpha=ALPHA,
+        average=True,
+        shuffle=False,
+    )
     whole, parts = make().partial_fit(X, y), make().partial_fit(X[:20], y[:20])
     parts = pickle.loads(pickle.dumps(parts)).partial_fit(X[20:], y[20:])
     assert_allclose(parts.coef_, whole.coef_, rtol=1e-12, atol=1e-14)
     assert parts.t_ == whole.t_
 
 
-# -- the rate of "auto" ----------------------------------------------------------------------
+# -- the rate of "auto" ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("loss", [n for n, c in LOSSES.items() if c.curvature_bound < np.inf])
+@pytest.mark.parametrize(
+    "loss", [n for n, c in LOSSES.items() if c.curvature_bound < np.inf]
+)
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
 def test_the_automatic_rate_of_batch_descent_never_lets_the_objective_rise(loss, scale):
     case = Case(penalty="l2")
     case.X = case.X * scale
     rng = np.random.RandomState(0)
-    y = rng.randn(N_ROWS) if LOSSES[loss].targets == "real" else rng.randint(2, size=N_ROWS)
+    y = (
+        rng.randn(N_ROWS)
+        if LOSSES[loss].targets == "real"
+        else rng.randint(2, size=N_ROWS)
+    )
     if LOSSES[loss].targets == "sign":
         y = 2 * y - 1
     problem = Problem(case.X, y, LOSSES[loss](), case.penalty)
@@ -418,8 +527,15 @@ def test_a_start_given_by_the_user_is_not_written_to(learning_rate):
 
 def test_estimators_steps_are_those_of_the_method():
     case = Case(weights=False, penalty="l2")
-    model = GDRegressor(learning_rate=0.05, penalty="l2", alpha=ALPHA, shuffle=False, max_iter=1,
-                        batch_size=7, tol=None)
+    model = GDRegressor(
+        learning_rate=0.05,
+        penalty="l2",
+        alpha=ALPHA,
+        shuffle=False,
+        max_iter=1,
+        batch_size=7,
+        tol=None,
+    )
     model.fit(case.X, case.y, coef_init=case.W0[:, 0], intercept_init=case.b0)
     W, b = case.W0.copy(), case.b0.copy()
     method = SGDMethod(case.problem(), W, b, SCHEDULES["constant"](0.05), 7)

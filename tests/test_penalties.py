@@ -1,4 +1,4 @@
-"""Every penalty has its value, its proximal point, and a shrinking that is its exact flow."""
+"""Every penalty has its value, its proximal point and its exact flow."""
 
 import itertools
 
@@ -14,8 +14,10 @@ EPS = np.finfo(float).eps
 LENGTHS = [0.0, 1e-9, 1e-4, 2e-3, 0.1, 1.0, 7.0, 100.0]
 
 
-@pytest.fixture(params=list(itertools.product(PENALTIES, [False, True], FACTORS)),
-                ids=lambda p: f"{p[0]}-{'positive' if p[1] else 'signed'}-{p[2]}")
+@pytest.fixture(
+    params=list(itertools.product(PENALTIES, [False, True], FACTORS)),
+    ids=lambda p: f"{p[0]}-{'positive' if p[1] else 'signed'}-{p[2]}",
+)
 def penalty(request):
     name, positive, factors = request.param
     return PENALTIES[name](ALPHA, L1_RATIO, positive, FACTORS[factors])
@@ -24,7 +26,11 @@ def penalty(request):
 def parameters(n_outputs=2, scale=1.0):
     """Numbers of many sizes, and exact zeros."""
     rng = np.random.RandomState(n_outputs)
-    W = scale * rng.randn(6, n_outputs) * 10.0 ** rng.randint(-6, 3, size=(6, n_outputs))
+    W = (
+        scale
+        * rng.randn(6, n_outputs)
+        * 10.0 ** rng.randint(-6, 3, size=(6, n_outputs))
+    )
     W[2, 0], W[0, -1] = 0.0, 0.0
     return W
 
@@ -35,8 +41,12 @@ def factors_of(penalty):
 
 def strengths(penalty):
     """What l1 and l2 should be, by the definition of the penalty."""
-    l1 = {None: 0.0, "l2": 0.0, "l1": ALPHA, "elasticnet": ALPHA * L1_RATIO}[penalty.name]
-    l2 = {None: 0.0, "l2": ALPHA, "l1": 0.0, "elasticnet": ALPHA * (1 - L1_RATIO)}[penalty.name]
+    l1 = {None: 0.0, "l2": 0.0, "l1": ALPHA, "elasticnet": ALPHA * L1_RATIO}[
+        penalty.name
+    ]
+    l2 = {None: 0.0, "l2": ALPHA, "l1": 0.0, "elasticnet": ALPHA * (1 - L1_RATIO)}[
+        penalty.name
+    ]
     return l1, l2
 
 
@@ -67,10 +77,14 @@ def test_shrinking_twice_is_shrinking_for_both_lengths(penalty, s, t):
     W = parameters()
     if penalty.positive:
         W = np.abs(W)
-    twice, once = penalty.shrink_of(penalty.shrink_of(W, s), t), penalty.shrink_of(W, s + t)
+    twice, once = penalty.shrink_of(penalty.shrink_of(W, s), t), penalty.shrink_of(
+        W, s + t
+    )
     # three roundings of each size, and of what l1 takes off in all
     taken = penalty.l1 * factors_of(penalty) * (s + t)
-    assert (np.abs(twice - once) <= 4 * EPS * (np.abs(W) + np.minimum(taken, np.abs(W)))).all()
+    assert (
+        np.abs(twice - once) <= 4 * EPS * (np.abs(W) + np.minimum(taken, np.abs(W)))
+    ).all()
 
 
 @pytest.mark.parametrize("length", LENGTHS)
@@ -78,12 +92,16 @@ def test_shrinking_is_the_flow_in_closed_form(penalty, length):
     W, c = parameters(), factors_of(penalty)
     l1, l2 = strengths(penalty)
     rate = l2 * c**2
-    taken = np.where(rate > 0, -np.expm1(-rate * length) / np.where(rate > 0, rate, 1.0), length)
+    taken = np.where(
+        rate > 0, -np.expm1(-rate * length) / np.where(rate > 0, rate, 1.0), length
+    )
     size = np.maximum(0.0, np.abs(W) * np.exp(-rate * length) - l1 * c * taken)
     expected = np.sign(W) * size
     if penalty.positive:
         expected = np.maximum(expected, 0.0)
-    assert (np.abs(penalty.shrink_of(W, length) - expected) <= 4 * EPS * np.abs(W)).all()
+    assert (
+        np.abs(penalty.shrink_of(W, length) - expected) <= 4 * EPS * np.abs(W)
+    ).all()
 
 
 @pytest.mark.parametrize("length", [0.05, 2.0])
@@ -105,7 +123,7 @@ def test_shrinking_starts_along_minus_the_gradient(penalty):
     h = 1e-7
     slope = (penalty.shrink_of(W, h) - W) / h
     gradient = l1 * c + l2 * c**2 * W
-    # the difference is off by h/2 times the second derivative, and by the rounding of W over h
+    # off by h/2 times the second derivative, and by the rounding of W over h
     allowed = h * l2 * c**2 * gradient + 2 * EPS * W / h
     assert (np.abs(slope + gradient) <= allowed).all()
 
@@ -114,7 +132,9 @@ def test_a_length_per_feature_is_as_good_as_one_for_all(penalty):
     W = parameters(3)
     for length in LENGTHS:
         each = penalty.shrink_of(W, np.full(6, length))
-        assert (np.abs(each - penalty.shrink_of(W, length)) <= 4 * EPS * np.abs(W)).all()
+        assert (
+            np.abs(each - penalty.shrink_of(W, length)) <= 4 * EPS * np.abs(W)
+        ).all()
     lengths = np.array([0.0, 0.1, 1e-5, 2.0, 0.3, 50.0])
     apart = penalty.shrink_of(W, lengths)
     for j, length in enumerate(lengths):
@@ -202,7 +222,9 @@ def test_the_decay_of_l2_is_the_exponential_on_both_sides_of_its_series(x):
 def test_no_penalty_does_nothing_but_keep_signs():
     W = parameters()
     assert_array_equal(PENALTIES[None](ALPHA, L1_RATIO).shrink_of(W, 5.0), W)
-    assert_array_equal(PENALTIES[None](positive=True).shrink_of(W, 5.0), np.maximum(W, 0.0))
+    assert_array_equal(
+        PENALTIES[None](positive=True).shrink_of(W, 5.0), np.maximum(W, 0.0)
+    )
     assert PENALTIES[None](ALPHA).value_of(W) == 0.0
 
 

@@ -1,4 +1,4 @@
-"""Rows read X as SciPy does, for every layout and type, and let no malformed array through."""
+"""Rows read X as SciPy does, in every layout, and let no malformed array through."""
 
 import tracemalloc
 
@@ -19,7 +19,9 @@ N_ROWS, N_FEATURES = 23, 19  # odd, so that every kernel runs its remainder loop
 def numbers():
     """Small integers, exact in every type, with empty rows and an empty column."""
     rng = np.random.RandomState(0)
-    X = rng.randint(0, 100, size=(N_ROWS, N_FEATURES)) * (rng.rand(N_ROWS, N_FEATURES) < 0.4)
+    X = rng.randint(0, 100, size=(N_ROWS, N_FEATURES)) * (
+        rng.rand(N_ROWS, N_FEATURES) < 0.4
+    )
     X[[0, 7, N_ROWS - 1]] = 0
     X[:, 5] = 0
     return X.astype(np.float64)
@@ -35,7 +37,10 @@ def with_unsorted_columns(X):
     A = csr(X)
     for i in range(N_ROWS):
         part = slice(A.indptr[i], A.indptr[i + 1])
-        A.indices[part], A.data[part] = A.indices[part][::-1].copy(), A.data[part][::-1].copy()
+        A.indices[part], A.data[part] = (
+            A.indices[part][::-1].copy(),
+            A.data[part][::-1].copy(),
+        )
     A.has_sorted_indices = False
     return A
 
@@ -73,8 +78,10 @@ def read_only_csr(X):
 
 IN_PLACE = {np.dtype(t).name: lambda X, t=t: X.astype(t) for t in DENSE_TYPES}
 IN_PLACE["read-only"] = read_only
-IN_PLACE["rows of a slice"] = lambda X: np.vstack([X, X])[5:5 + N_ROWS]
-IN_PLACE["rows of a float32 slice"] = lambda X: np.vstack([X, X]).astype(np.float32)[3:3 + N_ROWS]
+IN_PLACE["rows of a slice"] = lambda X: np.vstack([X, X])[5 : 5 + N_ROWS]
+IN_PLACE["rows of a float32 slice"] = lambda X: np.vstack([X, X]).astype(np.float32)[
+    3 : 3 + N_ROWS
+]
 for _dtype in SPARSE_TYPES:
     for _index in (np.int32, np.int64):
         for _kind in (sp.csr_array, sp.csr_matrix):
@@ -92,7 +99,9 @@ CONVERTED = {
     "byte-swapped": lambda X: X.astype(">f8"),
     "misaligned": lambda X: misaligned(X),
     "duplicate columns": with_duplicate_columns,
-    "duplicate columns, int64": lambda X: csr_with_wide_indices(with_duplicate_columns(X)),
+    "duplicate columns, int64": lambda X: csr_with_wide_indices(
+        with_duplicate_columns(X)
+    ),
     "csr int64 values": lambda X: csr(X, np.int64),
     "csr bool indices of two types": lambda X: csr_with_two_index_types(X),
 }
@@ -139,24 +148,38 @@ def _made(request):
 
 def scaled_like_the_sum(X, other):
     """Rounding of a sum of ``X.shape[1]`` products in float64, entry by entry."""
-    return 4 * np.finfo(float).eps * np.sqrt(X.shape[1]) * (np.abs(X) @ np.abs(other)).max()
+    return (
+        4
+        * np.finfo(float).eps
+        * np.sqrt(X.shape[1])
+        * (np.abs(X) @ np.abs(other)).max()
+    )
 
 
-@pytest.mark.parametrize("n_outputs", [1, 2, 3, 4, 5, 8, 17])
+@pytest.mark.parametrize("n_outputs", [1, 2, 3, 4, 5, 8, 17, 35])
 def test_margins_are_the_product_plus_the_intercepts(made, n_outputs):
     rng = np.random.RandomState(n_outputs)
     X, W, b = dense_form(made), rng.randn(N_FEATURES, n_outputs), rng.randn(n_outputs)
-    assert_allclose(as_rows(made).margins(W, b), X @ W + b,
-                    rtol=1e-13, atol=scaled_like_the_sum(X, W))
+    assert_allclose(
+        as_rows(made).margins(W, b),
+        X @ W + b,
+        rtol=1e-13,
+        atol=scaled_like_the_sum(X, W),
+    )
 
 
-@pytest.mark.parametrize("n_outputs", [1, 2, 3, 4, 5, 8, 17])
+@pytest.mark.parametrize("n_outputs", [1, 2, 3, 4, 5, 8, 17, 35])
 def test_sums_of_rows_are_the_transposed_product(made, n_outputs):
     rng = np.random.RandomState(n_outputs)
     X, D = dense_form(made), rng.randn(N_ROWS, n_outputs)
     # the slope of (y - z)^2 / 2 at z = 0 is -y
-    problem = Problem(as_rows(made), -D, LOSSES["squared_error"](), PENALTIES[None](),
-                      n_outputs=n_outputs)
+    problem = Problem(
+        as_rows(made),
+        -D,
+        LOSSES["squared_error"](),
+        PENALTIES[None](),
+        n_outputs=n_outputs,
+    )
     zeros = np.zeros((N_FEATURES, n_outputs))
     _, g, g_b = problem.evaluate(zeros, np.zeros(n_outputs), np.empty_like(D))
     assert_allclose(g * N_ROWS, X.T @ D, rtol=1e-13, atol=scaled_like_the_sum(X.T, D))
@@ -164,7 +187,9 @@ def test_sums_of_rows_are_the_transposed_product(made, n_outputs):
 
 
 def test_square_norms_are_those_of_the_rows(made):
-    assert_allclose(as_rows(made).square_norms(), (dense_form(made)**2).sum(axis=1), rtol=1e-14)
+    assert_allclose(
+        as_rows(made).square_norms(), (dense_form(made) ** 2).sum(axis=1), rtol=1e-14
+    )
 
 
 def test_a_row_reads_as_distinct_columns_and_their_values(made):
@@ -183,19 +208,26 @@ def test_rows_know_their_shape_and_how_much_they_hold(made):
     rows = as_rows(made)
     assert (rows.n_rows, rows.n_features) == (N_ROWS, N_FEATURES)
     assert rows.is_sparse == sp.issparse(made)
-    stored = np.count_nonzero(dense_form(made)) if rows.is_sparse else N_ROWS * N_FEATURES
+    stored = (
+        np.count_nonzero(dense_form(made)) if rows.is_sparse else N_ROWS * N_FEATURES
+    )
     assert rows.n_stored == stored
 
 
 def test_moments_are_the_weighted_mean_variance_and_largest_value(made):
     rng = np.random.RandomState(1)
     X, s = dense_form(made), rng.rand(N_ROWS) * (rng.rand(N_ROWS) < 0.8)
-    problem = Problem(as_rows(made), np.zeros(N_ROWS), LOSSES["squared_error"](),
-                      PENALTIES[None](), sample_weight=s)
+    problem = Problem(
+        as_rows(made),
+        np.zeros(N_ROWS),
+        LOSSES["squared_error"](),
+        PENALTIES[None](),
+        sample_weight=s,
+    )
     mean, variance, largest = problem.moments()
     expected = s @ X / s.sum()
     assert_allclose(mean, expected, rtol=1e-13)
-    assert_allclose(variance, s @ (X - expected)**2 / s.sum(), rtol=1e-11)
+    assert_allclose(variance, s @ (X - expected) ** 2 / s.sum(), rtol=1e-11)
     assert_array_equal(largest, np.abs(X[s > 0]).max(axis=0))
 
 
@@ -210,10 +242,16 @@ def test_what_can_be_used_in_place_is_not_copied(name):
         assert np.shares_memory(getattr(X, part), getattr(made, part))
 
 
-@pytest.mark.parametrize("make", [
-    lambda X: X, lambda X: X.astype(np.uint8), sp.csr_array,
-    lambda X: csr(X, np.float32, np.int64),
-], ids=["float64", "uint8", "csr", "csr float32 int64"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda X: X,
+        lambda X: X.astype(np.uint8),
+        sp.csr_array,
+        lambda X: csr(X, np.float32, np.int64),
+    ],
+    ids=["float64", "uint8", "csr", "csr float32 int64"],
+)
 def test_learning_in_place_takes_no_memory_of_the_size_of_x(make):
     X = make(np.random.RandomState(0).randint(1, 100, size=(2000, 500)).astype(float))
     y = np.arange(2000) % 2
@@ -223,7 +261,9 @@ def test_learning_in_place_takes_no_memory_of_the_size_of_x(make):
     model.fit(X, y)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 0.25 * size  # 72 bytes a row and the finiteness check, by blocks, fit in
+    assert (
+        peak < 0.25 * size
+    )  # 72 bytes a row and the finiteness check, by blocks, fit in
 
 
 def test_the_input_is_never_written_to(made):
@@ -231,7 +271,8 @@ def test_the_input_is_never_written_to(made):
     stored = made.data.copy() if sp.issparse(made) else made.copy()
     y = np.arange(N_ROWS) % 2
     GDClassifier(learning_rate=1e-3, max_iter=2, tol=None).fit(
-        sp.csr_array(before) if sp.issparse(made) else made, y)
+        sp.csr_array(before) if sp.issparse(made) else made, y
+    )
     as_rows(made).margins(np.ones((N_FEATURES, 1)), np.zeros(1))
     assert_array_equal(made.data if sp.issparse(made) else made, stored)
 
@@ -247,7 +288,9 @@ def test_memory_maps_are_read_where_they_are(tmp_path, dtype, mode):
     assert_allclose(rows.margins(W, np.zeros(1)), numbers() @ W, rtol=1e-12, atol=1e-11)
     y = np.arange(N_ROWS) % 2
     model = GDClassifier(alpha=0.1).fit(X, y)
-    assert_array_equal(model.coef_, GDClassifier(alpha=0.1).fit(numbers().astype(dtype), y).coef_)
+    assert_array_equal(
+        model.coef_, GDClassifier(alpha=0.1).fit(numbers().astype(dtype), y).coef_
+    )
 
 
 def test_memory_mapped_csr_is_read_where_it_is(tmp_path):
@@ -259,7 +302,9 @@ def test_memory_mapped_csr_is_read_where_it_is(tmp_path):
     B = sp.csr_array((parts["data"], parts["indices"], parts["indptr"]), shape=A.shape)
     assert np.shares_memory(as_rows(B).X.data, parts["data"])
     W = np.random.RandomState(0).randn(N_FEATURES, 1)
-    assert_array_equal(as_rows(B).margins(W, np.zeros(1)), as_rows(A).margins(W, np.zeros(1)))
+    assert_array_equal(
+        as_rows(B).margins(W, np.zeros(1)), as_rows(A).margins(W, np.zeros(1))
+    )
 
 
 OTHER_INPUTS = {
@@ -291,8 +336,12 @@ def test_every_layout_a_user_may_give_makes_the_same_model(name):
     model = fit(made)
     # as far as the solutions of two summation orders agree
     assert_allclose(model.coef_, expected.coef_, rtol=1e-6, atol=1e-9)
-    assert_allclose(model.decision_function(made), expected.decision_function(X),
-                    rtol=1e-6, atol=1e-7)
+    assert_allclose(
+        model.decision_function(made),
+        expected.decision_function(X),
+        rtol=1e-6,
+        atol=1e-7,
+    )
 
 
 @pytest.mark.parametrize("shape", [(4, 0), (0, 4), (0, 0)])
@@ -306,7 +355,10 @@ def test_no_rows_and_no_columns_are_rows_too(kind, shape):
 
 def test_parameters_of_another_shape_are_refused():
     rows = as_rows(numbers())
-    for W, b in ((np.ones((N_FEATURES - 1, 1)), np.ones(1)), (np.ones((N_FEATURES, 1)), np.ones(2))):
+    for W, b in (
+        (np.ones((N_FEATURES - 1, 1)), np.ones(1)),
+        (np.ones((N_FEATURES, 1)), np.ones(2)),
+    ):
         with pytest.raises(ValueError, match="n_features, n_outputs"):
             rows.margins(W, b)
 
@@ -317,7 +369,7 @@ def test_dense_rows_refuse_a_type_that_they_cannot_read(dtype):
         DenseRows(np.zeros((2, 2), dtype=dtype))
 
 
-# -- malformed CSR ---------------------------------------------------------------------------
+# -- malformed CSR ---------------------------------------------------------------------
 
 
 def broken(**parts):
@@ -331,8 +383,9 @@ def broken(**parts):
 BROKEN = {
     "index too high": dict(indices=np.array([0, 2, 1, 0, 3, 1], np.int32)),
     "index huge": dict(indices=np.array([0, 2, 1, 0, 2**31 - 1, 1], np.int32)),
-    "index huge, int64": dict(indices=np.array([0, 2, 1, 0, 2**40, 1]),
-                              indptr=np.array([0, 2, 3, 5, 6])),
+    "index huge, int64": dict(
+        indices=np.array([0, 2, 1, 0, 2**40, 1]), indptr=np.array([0, 2, 3, 5, 6])
+    ),
     "index negative": dict(indices=np.array([0, -1, 1, 0, 2, 1], np.int32)),
     "indptr not from 0": dict(indptr=np.array([1, 2, 3, 5, 6], np.int32)),
     "indptr from below 0": dict(indptr=np.array([-1, 2, 3, 5, 6], np.int32)),
@@ -350,9 +403,15 @@ BROKEN = {
     "2-D indices": dict(indices=np.array([[0, 2, 1], [0, 2, 1]], np.int32)),
     "2-D indptr": dict(indptr=np.array([[0, 2, 3, 5, 6]], np.int32)),
     "2-D data": dict(data=np.ones((6, 1))),
-    "uint64 indices that wrap": dict(indices=np.array([0, 2, 1, 0, 2**64 - 1, 1], np.uint64)),
-    "uint64 indptr that wraps": dict(indptr=np.array([0, 2, 2**64 - 1, 5, 6], np.uint64)),
-    "int64 indices that wrap in 32 bits": dict(indices=np.array([0, 2, 1, 0, 2**32 + 1, 1])),
+    "uint64 indices that wrap": dict(
+        indices=np.array([0, 2, 1, 0, 2**64 - 1, 1], np.uint64)
+    ),
+    "uint64 indptr that wraps": dict(
+        indptr=np.array([0, 2, 2**64 - 1, 5, 6], np.uint64)
+    ),
+    "int64 indices that wrap in 32 bits": dict(
+        indices=np.array([0, 2, 1, 0, 2**32 + 1, 1])
+    ),
     "complex indices": dict(indices=np.array([0, 2, 1, 0, 2, 1], complex)),
     "object indices": dict(indices=np.array([0, 2, 1, 0, 2, 1], object)),
 }
@@ -370,7 +429,9 @@ def test_malformed_csr_is_refused_with_a_reason(name, kind):
         as_rows(A)
 
 
-@pytest.mark.parametrize("method", ["fit", "early stopping", "partial_fit", "predict", "X_val"])
+@pytest.mark.parametrize(
+    "method", ["fit", "early stopping", "partial_fit", "predict", "X_val"]
+)
 @pytest.mark.parametrize("name", BROKEN)
 def test_malformed_csr_never_reaches_an_estimators_loops(name, method):
     A, y, sound = broken(**BROKEN[name]), np.array([0, 1, 0, 1]), broken()

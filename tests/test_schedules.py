@@ -1,4 +1,4 @@
-"""Every schedule gives positive finite rates: those of scikit-learn, at every update."""
+"""Every schedule gives positive finite rates: those that scikit-learn publishes."""
 
 import numpy as np
 import pytest
@@ -47,13 +47,15 @@ def test_rates_of_rows_are_finite_and_never_negative(name, loss, square_norm):
 
 @pytest.mark.parametrize("t", TIMES)
 def test_rates_are_those_that_scikit_learn_publishes(t):
-    # User guide, "Stochastic Gradient Descent", and Bottou's t0 as _sgd_fast.pyx computes it
+    # User guide, "Stochastic Gradient Descent"; Bottou's t0 as in _sgd_fast.pyx
     typical = np.sqrt(1.0 / np.sqrt(ALPHA))
     optimal_init = 1.0 / (typical * ALPHA)
     assert_allclose(made("constant").rate(t), ETA0, rtol=0)
     assert_allclose(made("adaptive").rate(t), ETA0, rtol=0)
     assert_allclose(made("invscaling").rate(t), ETA0 / t**POWER_T, rtol=1e-14)
-    assert_allclose(made("optimal").rate(t), 1.0 / (ALPHA * (optimal_init + t - 1)), rtol=1e-14)
+    assert_allclose(
+        made("optimal").rate(t), 1.0 / (ALPHA * (optimal_init + t - 1)), rtol=1e-14
+    )
 
 
 def test_rates_at_chosen_updates_worked_out_by_hand():
@@ -93,8 +95,11 @@ def test_harmonic_answers_a_divergence_by_halves():
 
 
 @pytest.mark.parametrize("lowered", [0, 1, 4])
-@pytest.mark.parametrize("make", [lambda: made("adaptive"), lambda: Harmonic(1.0, 10.0, 0.75)],
-                         ids=["adaptive", "harmonic"])
+@pytest.mark.parametrize(
+    "make",
+    [lambda: made("adaptive"), lambda: Harmonic(1.0, 10.0, 0.75)],
+    ids=["adaptive", "harmonic"],
+)
 def test_a_restored_schedule_goes_on_where_the_state_was_taken(make, lowered):
     first, second = make(), make()
     for _ in range(lowered):
@@ -148,17 +153,27 @@ def test_a_number_and_a_function_compile_to_schedules():
     assert compile_schedule(lambda t: t / 8, **known).rate(2) == 0.25
 
 
-@pytest.mark.parametrize("before, after", [("auto", "adaptive"), ("adaptive", "auto"),
-                                           ("adaptive", "constant")])
+@pytest.mark.parametrize(
+    "before, after",
+    [("auto", "adaptive"), ("adaptive", "auto"), ("adaptive", "constant")],
+)
 def test_a_change_of_schedule_between_calls_starts_the_other_one_anew(before, after):
     X, y = np.array([[1.0], [2.0], [4.0]]), np.array([1.0, 0.0, 1.0])
-    model = GDRegressor(optimizer="sgd", learning_rate=before, eta0=0.01, shuffle=False,
-                        max_iter=2, tol=None).fit(X, y)
+    model = GDRegressor(
+        optimizer="sgd",
+        learning_rate=before,
+        eta0=0.01,
+        shuffle=False,
+        max_iter=2,
+        tol=None,
+    ).fit(X, y)
     other = GDRegressor(optimizer="sgd", learning_rate=after, eta0=0.01, shuffle=False)
     other.partial_fit(X, y)
     other.coef_, other.intercept_ = model.coef_, model.intercept_
     model.set_params(learning_rate=after).partial_fit(X, y)
     other.partial_fit(X, y)
-    if after != "auto":  # whose rate goes on falling with the updates, of which there were more
+    if (
+        after != "auto"
+    ):  # whose rate goes on falling with the updates, of which there were more
         assert_allclose(model.coef_, other.coef_, rtol=1e-14)
     assert np.isfinite(model.coef_).all()

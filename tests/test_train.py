@@ -1,4 +1,4 @@
-"""The epoch loop stops as it says, keeps the best weights, and survives divergence and signals."""
+"""The epoch loop stops as it says, keeps the best weights, survives interrupts."""
 
 import signal
 import threading
@@ -23,8 +23,17 @@ from sgdest._core.train import Limits, train
 
 X, Y = load_breast_cancer(return_X_y=True)
 X = scale(X)
-NUMBERS = scale(load_diabetes(return_X_y=True)[0]), scale(load_diabetes(return_X_y=True)[1])
-COLUMNS = ["epoch", "objective", "validation", "learning_rate", "gradient_norm", "seconds"]
+NUMBERS = scale(load_diabetes(return_X_y=True)[0]), scale(
+    load_diabetes(return_X_y=True)[1]
+)
+COLUMNS = [
+    "epoch",
+    "objective",
+    "validation",
+    "learning_rate",
+    "gradient_norm",
+    "seconds",
+]
 OPTIMIZERS = ["sgd", "gd", "lbfgs", "normalized_adaptive"]
 
 
@@ -34,7 +43,7 @@ def best_constant_objective(y):
     return -(p * np.log(p) + (1 - p) * np.log(1 - p))
 
 
-# -- when it stops ---------------------------------------------------------------------------
+# -- when it stops ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "gd", "normalized_adaptive"])
@@ -42,14 +51,18 @@ def best_constant_objective(y):
 def test_without_a_tolerance_exactly_max_iter_passes_are_made(optimizer, max_iter):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        model = GDClassifier(optimizer=optimizer, max_iter=max_iter, tol=None, random_state=0)
+        model = GDClassifier(
+            optimizer=optimizer, max_iter=max_iter, tol=None, random_state=0
+        )
         model.fit(X, Y)
     assert model.n_iter_ == len(model.loss_curve_) == max_iter
     assert model.t_ == max_iter * (1 if optimizer == "gd" else len(X))
 
 
 @pytest.mark.parametrize("max_iter", [1, 3, 10])
-def test_a_solver_makes_at_most_max_iter_passes_and_says_that_it_was_cut_short(max_iter):
+def test_a_solver_makes_at_most_max_iter_passes_and_says_that_it_was_cut_short(
+    max_iter,
+):
     with pytest.warns(ConvergenceWarning, match="Maximum number of iteration"):
         model = GDClassifier(optimizer="lbfgs", max_iter=max_iter).fit(X, Y)
     assert 1 <= model.n_iter_ <= max_iter and not model.converged_
@@ -58,12 +71,26 @@ def test_a_solver_makes_at_most_max_iter_passes_and_says_that_it_was_cut_short(m
 
 @pytest.mark.parametrize("n_iter_no_change", [1, 2, 5])
 @pytest.mark.parametrize("tol", [0.0, 1e-4, 1e-2])
-@pytest.mark.parametrize("settings", [dict(learning_rate=0.01), dict(learning_rate="auto"),
-                                      dict(learning_rate="invscaling", batch_size=32)])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        dict(learning_rate=0.01),
+        dict(learning_rate="auto"),
+        dict(learning_rate="invscaling", batch_size=32),
+    ],
+)
 def test_step_methods_stop_when_passes_in_a_row_bring_less_than_the_tolerance(
-        settings, tol, n_iter_no_change):
-    model = GDClassifier(optimizer="sgd", tol=tol, n_iter_no_change=n_iter_no_change,
-                         random_state=0, max_iter=200, alpha=0.01, **settings)
+    settings, tol, n_iter_no_change
+):
+    model = GDClassifier(
+        optimizer="sgd",
+        tol=tol,
+        n_iter_no_change=n_iter_no_change,
+        random_state=0,
+        max_iter=200,
+        alpha=0.01,
+        **settings,
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(X, Y)
@@ -83,8 +110,14 @@ def test_step_methods_stop_when_passes_in_a_row_bring_less_than_the_tolerance(
 
 
 def test_the_adaptive_rate_falls_by_five_at_each_stall_and_ends_at_the_smallest():
-    model = GDRegressor(learning_rate="adaptive", eta0=0.01, n_iter_no_change=2, tol=1e-3,
-                        random_state=0, max_iter=500).fit(*NUMBERS)
+    model = GDRegressor(
+        learning_rate="adaptive",
+        eta0=0.01,
+        n_iter_no_change=2,
+        tol=1e-3,
+        random_state=0,
+        max_iter=500,
+    ).fit(*NUMBERS)
     rates = model.history_["learning_rate"]
     levels = rates[np.append(True, np.diff(rates) != 0)]
     assert_allclose(levels, 0.01 / 5.0 ** np.arange(len(levels)), rtol=1e-12)
@@ -94,28 +127,41 @@ def test_the_adaptive_rate_falls_by_five_at_each_stall_and_ends_at_the_smallest(
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_history_has_columns_of_equal_length_in_order(optimizer, early_stopping):
-    model = GDClassifier(optimizer=optimizer, early_stopping=early_stopping, max_iter=6, tol=None,
-                         random_state=0).fit(X, Y)
+    model = GDClassifier(
+        optimizer=optimizer,
+        early_stopping=early_stopping,
+        max_iter=6,
+        tol=None,
+        random_state=0,
+    ).fit(X, Y)
     assert list(model.history_) == COLUMNS
-    assert {len(column) for column in model.history_.values()} == {len(model.loss_curve_)}
+    assert {len(column) for column in model.history_.values()} == {
+        len(model.loss_curve_)
+    }
     assert_array_equal(model.history_["epoch"], 1 + np.arange(len(model.loss_curve_)))
     assert (np.diff(model.history_["seconds"]) >= 0).all()
     assert np.isfinite(model.history_["validation"]).all() == early_stopping
-    assert np.isfinite(model.history_["learning_rate"]).all() == (optimizer in ("sgd", "gd"))
+    assert np.isfinite(model.history_["learning_rate"]).all() == (
+        optimizer in ("sgd", "gd")
+    )
 
 
 def test_the_objective_of_a_solver_falls_and_ends_at_that_of_the_model():
     model = GDClassifier(alpha=1e-2).fit(X, Y)
     assert (np.diff(model.loss_curve_) <= 1e-12).all()
     problem = Problem(X, Y, LOSSES["log_loss"](), PENALTIES["l2"](1e-2))
-    objective = problem.objective(np.ascontiguousarray(model.coef_.T), model.intercept_.copy())
+    objective = problem.objective(
+        np.ascontiguousarray(model.coef_.T), model.intercept_.copy()
+    )
     assert_allclose(model.loss_curve_[-1], objective, rtol=1e-12)
 
 
 def test_batch_descent_reports_the_objective_before_its_step():
-    model = GDRegressor(optimizer="gd", learning_rate=1e-9, penalty=None, max_iter=1, tol=None)
+    model = GDRegressor(
+        optimizer="gd", learning_rate=1e-9, penalty=None, max_iter=1, tol=None
+    )
     model.fit(*NUMBERS)
-    assert_allclose(model.loss_curve_, [0.5 * np.mean(NUMBERS[1]**2)], rtol=1e-12)
+    assert_allclose(model.loss_curve_, [0.5 * np.mean(NUMBERS[1] ** 2)], rtol=1e-12)
 
 
 def test_one_record_per_epoch_is_reported():
@@ -127,7 +173,7 @@ def test_one_record_per_epoch_is_reported():
     assert [record["objective"] for record in records] == outcome.history["objective"]
 
 
-# -- what it keeps ---------------------------------------------------------------------------
+# -- what it keeps ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scoring", ["loss", None, "roc_auc"])
@@ -136,13 +182,17 @@ def test_the_weights_with_the_best_validation_score_are_kept(optimizer, scoring)
     rng = np.random.RandomState(0)
     noise = rng.rand(200) < 0.3  # so that it overfits
     y = np.where(noise, 1 - Y[:200], Y[:200])
-    settings = dict(optimizer=optimizer, max_iter=40, tol=None, alpha=0.0, random_state=0)
+    settings = dict(
+        optimizer=optimizer, max_iter=40, tol=None, alpha=0.0, random_state=0
+    )
     model = GDClassifier(scoring=scoring, **settings)
     model.fit(X[:200], y, X_val=X[200:], y_val=Y[200:])
     scores = model.validation_scores_
     best = scores.max()
     assert model.best_validation_score_ == best
-    assert model.best_epoch_ == np.flatnonzero(scores == best)[-1] + 1  # ties to the later
+    assert (
+        model.best_epoch_ == np.flatnonzero(scores == best)[-1] + 1
+    )  # ties to the later
     if scoring is None:
         assert model.score(X[200:], Y[200:]) == best
     if scoring == "loss":
@@ -151,16 +201,26 @@ def test_the_weights_with_the_best_validation_score_are_kept(optimizer, scoring)
 
 
 def test_scores_are_those_of_the_averages_where_there_are_some():
-    settings = dict(learning_rate=0.1, average=True, max_iter=3, tol=None, random_state=0)
-    model = GDClassifier(scoring=None, **settings).fit(X[:300], Y[:300], X_val=X[300:],
-                                                       y_val=Y[300:])
-    assert model.validation_scores_[model.best_epoch_ - 1] == model.score(X[300:], Y[300:])
+    settings = dict(
+        learning_rate=0.1, average=True, max_iter=3, tol=None, random_state=0
+    )
+    model = GDClassifier(scoring=None, **settings).fit(
+        X[:300], Y[:300], X_val=X[300:], y_val=Y[300:]
+    )
+    assert model.validation_scores_[model.best_epoch_ - 1] == model.score(
+        X[300:], Y[300:]
+    )
 
 
 @pytest.mark.parametrize("patience", [1, 3])
 def test_validation_stops_after_so_many_epochs_without_gain(patience):
-    model = GDClassifier(learning_rate=0.5, tol=1e-3, n_iter_no_change=patience, max_iter=300,
-                         random_state=0).fit(X[:300], Y[:300], X_val=X[300:], y_val=Y[300:])
+    model = GDClassifier(
+        learning_rate=0.5,
+        tol=1e-3,
+        n_iter_no_change=patience,
+        max_iter=300,
+        random_state=0,
+    ).fit(X[:300], Y[:300], X_val=X[300:], y_val=Y[300:])
     tolerance = 1e-3 * best_constant_objective(Y[:300])
     best, waited = -np.inf, 0
     for epoch, score in enumerate(model.validation_scores_, 1):
@@ -173,42 +233,72 @@ def test_validation_stops_after_so_many_epochs_without_gain(patience):
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_early_stopping_works_with_scaled_penalty_weights(optimizer):
-    model = GDRegressor(optimizer=optimizer, penalty_weights="scale", early_stopping=True,
-                        max_iter=20, tol=None, random_state=0).fit(*NUMBERS)
+    model = GDRegressor(
+        optimizer=optimizer,
+        penalty_weights="scale",
+        early_stopping=True,
+        max_iter=20,
+        tol=None,
+        random_state=0,
+    ).fit(*NUMBERS)
     assert np.isfinite(model.validation_scores_).all()
 
 
-# -- divergence ------------------------------------------------------------------------------
+# -- divergence ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [np.ascontiguousarray, sp.csr_array], ids=["dense", "csr"])
+@pytest.mark.parametrize(
+    "kind", [np.ascontiguousarray, sp.csr_array], ids=["dense", "csr"]
+)
 @pytest.mark.parametrize("batch_size", [1, 32, None])
 @pytest.mark.parametrize("loss", ["squared_error", "squared_hinge"])
-def test_a_rate_too_large_stops_at_finite_weights_with_a_warning(loss, batch_size, kind):
-    with pytest.warns(ConvergenceWarning, match="exploded in epoch .* learning rate 1e\\+03"):
-        model = GDClassifier(loss=loss, learning_rate=1e3, batch_size=batch_size, max_iter=60,
-                             tol=None, random_state=0).fit(kind(X), Y)
+def test_a_rate_too_large_stops_at_finite_weights_with_a_warning(
+    loss, batch_size, kind
+):
+    with pytest.warns(
+        ConvergenceWarning, match="exploded in epoch .* learning rate 1e\\+03"
+    ):
+        model = GDClassifier(
+            loss=loss,
+            learning_rate=1e3,
+            batch_size=batch_size,
+            max_iter=60,
+            tol=None,
+            random_state=0,
+        ).fit(kind(X), Y)
     assert np.isfinite(model.coef_).all() and np.isfinite(model.intercept_).all()
     assert np.isfinite(model.loss_curve_).all()
     assert not model.converged_ and model.n_iter_ < 60
-    assert {len(column) for column in model.history_.values()} == {len(model.loss_curve_)}
+    assert {len(column) for column in model.history_.values()} == {
+        len(model.loss_curve_)
+    }
 
 
 @pytest.mark.parametrize("batch_size", [1, 16, None])
 def test_the_automatic_rate_backs_off_and_still_learns(batch_size):
     rng = np.random.RandomState(0)
-    A = rng.randn(300, 5) * (1 + 1e3 * (rng.rand(300, 1) < 0.01))  # rare rows a thousand as long
+    A = rng.randn(300, 5) * (
+        1 + 1e3 * (rng.rand(300, 1) < 0.01)
+    )  # rare rows a thousand as long
     y = A @ np.ones(5)
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
-        model = GDRegressor(optimizer="sgd", batch_size=batch_size, max_iter=100, tol=None,
-                            penalty=None, random_state=0).fit(A, y)
+        model = GDRegressor(
+            optimizer="sgd",
+            batch_size=batch_size,
+            max_iter=100,
+            tol=None,
+            penalty=None,
+            random_state=0,
+        ).fit(A, y)
     assert np.isfinite(model.coef_).all()
-    assert np.mean((model.predict(A) - y)**2) < np.mean(y**2)
+    assert np.mean((model.predict(A) - y) ** 2) < np.mean(y**2)
 
 
 def test_after_a_divergence_the_weights_of_the_epoch_before_are_kept():
-    make = lambda rate, n: GDRegressor(learning_rate=rate, max_iter=n, tol=None, random_state=0)
+    make = lambda rate, n: GDRegressor(
+        learning_rate=rate, max_iter=n, tol=None, random_state=0
+    )
     with pytest.warns(ConvergenceWarning, match="exploded"):
         model = make(lambda t: 1e-3 if t <= 3 * 442 else 1e6, 10).fit(*NUMBERS)
     assert_array_equal(model.coef_, make(1e-3, 3).fit(*NUMBERS).coef_)
@@ -220,7 +310,7 @@ def test_streaming_with_a_rate_too_large_warns():
         model.partial_fit(*NUMBERS)
 
 
-# -- signals and errors from outside ---------------------------------------------------------
+# -- signals and errors from outside ---------------------------------------------------
 
 
 def interrupting(t_stop, error=KeyboardInterrupt):
@@ -271,13 +361,16 @@ def test_a_rate_that_is_none_is_refused_by_its_update(bad):
 
 
 on_main_thread = pytest.mark.skipif(
-    not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread(),
-    reason="timers need POSIX and the main thread")
+    not hasattr(signal, "setitimer")
+    or threading.current_thread() is not threading.main_thread(),
+    reason="timers need POSIX and the main thread",
+)
 
 
 @pytest.fixture
 def alarm():
     """Raise KeyboardInterrupt after 0.15 seconds."""
+
     def interrupt(*_):
         raise KeyboardInterrupt
 
@@ -288,9 +381,15 @@ def alarm():
 
 
 @on_main_thread
-@pytest.mark.parametrize("settings", [dict(learning_rate=1e-3), dict(learning_rate=1e-3,
-                         batch_size=64, penalty="l1"), dict(learning_rate=1e-3, average=True),
-                         dict()])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        dict(learning_rate=1e-3),
+        dict(learning_rate=1e-3, batch_size=64, penalty="l1"),
+        dict(learning_rate=1e-3, average=True),
+        dict(),
+    ],
+)
 def test_an_interrupt_leaves_partial_fit_with_a_valid_model(alarm, settings):
     rng = np.random.RandomState(0)
     A, y = rng.randn(2000, 300), rng.randint(2, size=2000)
@@ -309,8 +408,14 @@ def test_an_interrupt_leaves_partial_fit_with_a_valid_model(alarm, settings):
 
 
 @on_main_thread
-@pytest.mark.parametrize("settings", [dict(learning_rate=1e-6, tol=None), dict(optimizer="gd"),
-                                      dict(optimizer="lbfgs", loss="hinge", tol=0.0)])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        dict(learning_rate=1e-6, tol=None),
+        dict(optimizer="gd"),
+        dict(optimizer="lbfgs", loss="hinge", tol=0.0),
+    ],
+)
 def test_an_interrupt_ends_fit_and_leaves_the_model_of_before(alarm, settings):
     rng = np.random.RandomState(0)
     A, y = rng.randn(20_000, 60), rng.randint(2, size=20_000)
@@ -326,7 +431,7 @@ def test_an_interrupt_ends_fit_and_leaves_the_model_of_before(alarm, settings):
     assert_array_equal(model.coef_, before)
 
 
-# -- best constants and solvers through the loop ---------------------------------------------
+# -- best constants and solvers through the loop ---------------------------------------
 
 
 def test_a_solver_that_has_nothing_to_gain_ends_at_once():
@@ -352,5 +457,7 @@ def test_training_starts_from_the_weights_that_it_is_given():
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_several_classes_have_one_history(optimizer):
     A, y = load_iris(return_X_y=True)
-    model = GDClassifier(optimizer=optimizer, max_iter=5, tol=None, random_state=0).fit(A, y)
+    model = GDClassifier(optimizer=optimizer, max_iter=5, tol=None, random_state=0).fit(
+        A, y
+    )
     assert model.loss_curve_.ndim == 1 and np.isfinite(model.loss_curve_).all()

@@ -21,7 +21,12 @@ texts, docs and tests read ``LOSSES``. The facts, which solvers ask for instead 
 cimport cython
 from libc.math cimport INFINITY, NAN, cosh, exp, fabs, fmax, fmin, log, log1p, tanh
 
+from sgdest._core cimport simd
+from sgdest._core.loss_kernels cimport LossLoops, loss_loops
+
 import numpy as np
+
+cdef const LossLoops* loops = loss_loops(simd.level)
 
 # Beyond this exponent the log-link losses continue as straight lines, so that a wild step gives
 # a huge finite number instead of an overflow that would poison every sum after it.
@@ -419,6 +424,30 @@ cdef class LogLoss(Loss):
         cdef double e = exp(-fabs(z))
         return e / ((1.0 + e) * (1.0 + e))
 
+    cdef double values(self, Py_ssize_t n, Py_ssize_t n_outputs, const double* y,
+                       const double* z, const double* s) noexcept nogil:
+        cdef Py_ssize_t m, start, size, N = n * n_outputs
+        cdef double[256] v
+        cdef double total = 0.0
+        for start from 0 <= start < N by 256:
+            size = min(256, N - start)
+            loops.log_loss(size, y + start, z + start, v)
+            if n_outputs == 1:
+                for m in range(size):
+                    total += s[start + m] * v[m]
+            else:
+                for m in range(size):
+                    total += s[(start + m) // n_outputs] * v[m]
+        return total
+
+    cdef void derivatives(self, Py_ssize_t n, Py_ssize_t n_outputs, const double* y,
+                          const double* z, double* d) noexcept nogil:
+        loops.log_loss_slopes(n * n_outputs, y, z, d)
+
+    cdef void curvatures(self, Py_ssize_t n, Py_ssize_t n_outputs, const double* y,
+                         const double* z, double* h) noexcept nogil:
+        loops.log_loss_curvatures(n * n_outputs, z, h)
+
     cdef double conjugate(self, double y, double a) noexcept nogil:
         cdef double p = a + y
         if p < 0.0 or p > 1.0:
@@ -558,141 +587,70 @@ cdef class Multinomial(Loss):
 
     cdef double values(self, Py_ssize_t n, Py_ssize_t n_outputs, const double* y,
                        const double* z, const double* s) noexcept nogil:
-        cdef Py_ssize_t i, k
-        cdef double largest, mass, total = 0.0
-        cdef const double* row
+        cdef Py_ssize_t i
+        cdef double total = 0.0
+        cdef double largest, mass
         for i in range(n):
-            row = z + i * n_outputs
-            largest = row[0]
-            for k in range(1, n_outputs):
-                largest = fmax(largest, row[k])
-            mass = 0.0
-            for k in range(n_outputs):
-                mass += exp(row[k] - largest)
-            total += s[i] * (log(mass) + largest - row[<Py_ssize_t> y[i]])
+            largest = greatest(n_outputs, z + i * n_outputs)
+            mass = sum_of_exps(n_outputs, z + i * n_outputs, largest)
+            total += s[i] * (log(mass) + largest - z[i * n_outputs + <Py_ssize_t> y[i]])
         return total
 
     cdef void derivatives(self, Py_ssize_t n, Py_ssize_t n_outputs, const double* y,
                           const double* z, double* d) noexcept nogil:
         cdef Py_ssize_t i
+        softmax(n, n_outputs, z, d)
         for i in range(n):
-            softmax(n_outputs, z + i * n_outputs, d + i * n_outputs)
             d[i * n_outputs + <Py_ssize_t> y[i]] -= 1.0
 
     cdef void curvatures(self, Py_ssize_t n, Py_ssize_t n_outputs, const double* y,
                          const double* z, double* h) noexcept nogil:
         # the diagonal p_k (1 - p_k) of the second derivative
         cdef Py_ssize_t i
-        for i in range(n):
-            softmax(n_outputs, z + i * n_outputs, h + i * n_outputs)
+        softmax(n, n_outputs, z, h)
         for i in range(n * n_outputs):
             h[i] *= 1.0 - h[i]
 
 
-cdef void softmax(Py_ssize_t n_outputs, const double* z, double* p) noexcept nogil:
-    """p_k = exp(z_k) / sum exp(z), shifted by the largest so that exp never overflows."""
+cdef inline double greatest(Py_ssize_t n, const double* z) noexcept nogil:
     cdef Py_ssize_t k
-    cdef double largest = z[0], mass = 0.0
-    for k in range(1, n_outputs):
+    cdef double largest = z[0]
+    for k in range(1, n):
         largest = fmax(largest, z[k])
-    for k in range(n_outputs):
-        p[k] = exp(z[k] - largest)
-        mass += p[k]
-    for k in range(n_outputs):
-        p[k] /= mass
+    return largest
 
 
-@cython.final
-cdef class Smoothed(Loss):
-    """A piecewise-linear loss whose kinks are rounded over a width of about 1 / sharpness.
+cdef double sum_of_exps(Py_ssize_t n, const double* z, double shift) noexcept nogil:
+    """sum_k exp(z_k - shift)."""
+    cdef Py_ssize_t k, start, size
+    cdef double[64] e
+    cdef double total = 0.0
+    for start from 0 <= start < n by 64:
+        size = min(64, n - start)
+        for k in range(size):
+            e[k] = z[start + k] - shift
+        loops.exps(size, e, e)
+        for k in range(size):
+            total += e[k]
+    return total
 
-    The loss is max over a in [low, high] of a u - dead |a|, with u the distance to the kink. Its
-    smoothed form takes (a - c)^2 / (2 sharpness) off [1]_. It lies below the loss, and touches it
-    where the maximiser a equals the centre c: with centres that follow the maximisers the minimum
-    becomes that of the loss itself, at a finite sharpness (the method of multipliers [2]_).
 
-    Blocks hold pairs (target, centre) in the place of targets; the scalar forms take the middle
-    of [low, high] as the centre.
-
-    References
-    ----------
-    .. [1] Y. Nesterov, "Smooth minimization of non-smooth functions", 2005.
-    .. [2] R. T. Rockafellar, "Augmented Lagrangians and applications of the proximal point
-       algorithm in convex programming", 1976.
-    """
-
-    centred = True
-    cdef Loss loss
-    cdef double sharpness
-
-    def __init__(self, Loss loss, double sharpness):
-        self.loss = loss
-        self.sharpness = sharpness
-
-    cdef double maximiser(self, double y, double c, double z, double* curvature,
-                          double* value) noexcept nogil:
-        """The maximising a, which is the slope; the curvature and the value."""
-        cdef double low, high, dead, a
-        cdef double u = z - self.loss.kink(y, &low, &high, &dead)
-        cdef double free = c + self.sharpness * u, shift = self.sharpness * dead
-        a = fmax(0.0, free - shift) + fmin(0.0, free + shift)
-        curvature[0] = self.sharpness if low < a < high and (a != 0.0 or dead == 0.0) else 0.0
-        a = fmax(low, fmin(high, a))
-        value[0] = a * u - dead * fabs(a) - 0.5 * (a - c) * (a - c) / self.sharpness
-        return a
-
-    cdef double middle(self, double y) noexcept nogil:
-        cdef double low, high, dead
-        self.loss.kink(y, &low, &high, &dead)
-        return 0.5 * (low + high)
-
-    cdef double value(self, double y, double z) noexcept nogil:
-        cdef double h, value
-        self.maximiser(y, self.middle(y), z, &h, &value)
-        return value
-
-    cdef double derivative(self, double y, double z) noexcept nogil:
-        cdef double h, value
-        return self.maximiser(y, self.middle(y), z, &h, &value)
-
-    cdef double curvature(self, double y, double z) noexcept nogil:
-        cdef double h, value
-        self.maximiser(y, self.middle(y), z, &h, &value)
-        return h
-
-    cdef double values(self, Py_ssize_t n, Py_ssize_t n_outputs, const double* y,
-                       const double* z, const double* s) noexcept nogil:
-        cdef Py_ssize_t i, k, m
-        cdef double h, value, total = 0.0
-        for i in range(n):
-            for k in range(n_outputs):
-                m = i * n_outputs + k
-                self.maximiser(y[2 * m], y[2 * m + 1], z[m], &h, &value)
-                total += s[i] * value
-        return total
-
-    cdef void derivatives(self, Py_ssize_t n, Py_ssize_t n_outputs, const double* y,
-                          const double* z, double* d) noexcept nogil:
-        cdef Py_ssize_t m
-        cdef double h, value
-        for m in range(n * n_outputs):
-            d[m] = self.maximiser(y[2 * m], y[2 * m + 1], z[m], &h, &value)
-
-    cdef void curvatures(self, Py_ssize_t n, Py_ssize_t n_outputs, const double* y,
-                         const double* z, double* h) noexcept nogil:
-        cdef Py_ssize_t m
-        cdef double value
-        for m in range(n * n_outputs):
-            self.maximiser(y[2 * m], y[2 * m + 1], z[m], &h[m], &value)
-
-    def middles(self, const double[:, ::1] y):
-        """The first centres: the middle of [low, high] for each target."""
-        cdef Py_ssize_t i, k
-        cdef double[:, ::1] c = np.empty((y.shape[0], y.shape[1]))
-        for i in range(y.shape[0]):
-            for k in range(y.shape[1]):
-                c[i, k] = self.middle(y[i, k])
-        return np.asarray(c)
+cdef void softmax(Py_ssize_t n, Py_ssize_t n_outputs, const double* z, double* p) noexcept nogil:
+    """p_k = exp(z_k) / sum exp(z) of each row, shifted by the largest so that none overflows."""
+    cdef Py_ssize_t i, k
+    cdef double shift, mass
+    for i in range(n):
+        shift = greatest(n_outputs, z + i * n_outputs)
+        for k in range(n_outputs):
+            p[i * n_outputs + k] = z[i * n_outputs + k] - shift
+    loops.exps(n * n_outputs, p, p)
+    for i in range(n):
+        mass = 0.0
+        for k in range(n_outputs):
+            mass += p[i * n_outputs + k]
+        mass = 1.0 / mass
+        for k in range(n_outputs):
+            p[i * n_outputs + k] *= mass
 
 
 #: every loss a user can name

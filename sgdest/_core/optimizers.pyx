@@ -1,11 +1,7 @@
 """The step methods, each beside the public object that holds its hyperparameters.
 
-A step method learns from one batch of rows at a time: the mean gradient of the batch, a step of
-length ``eta`` along it, and the penalty for the same length. The gradient of a batch B is
-
-    sum_B s_i g_i / (|B| s_mean),
-
-with ``s_mean`` the mean weight of a row (``Problem.mean_weight``).
+After each step of length ``eta`` the penalty shrinks the coefficients for the same length. The
+gradient of a batch, and the walk over the rows, are ``StepMethod``'s.
 """
 
 cimport cython
@@ -13,10 +9,10 @@ from libc.math cimport INFINITY, fabs, isfinite
 
 import numpy as np
 
-from sgdest._core.method cimport Method
 from sgdest._core.problem cimport Problem
 from sgdest._core.schedules cimport Schedule
 from sgdest._core.shrinkage cimport Shrinkage
+from sgdest._core.step cimport StepMethod
 
 from sgdest._core.method import Optimizer
 from sgdest._core.schedules import Harmonic
@@ -69,192 +65,154 @@ class SGD(Optimizer):
 
 
 @cython.final
-cdef class SGDMethod(Method):
+cdef class SGDMethod(StepMethod):
     """Steps of plain gradient descent.
 
     Parameters
     ----------
-    problem, W, b : see ``Method``
-    schedule : Schedule
-    batch_size : int >= 0
-        Rows per step; 0 means all rows of a pass.
+    problem, W, b, schedule, batch_size : see ``StepMethod``
     average : int >= 0
         First update whose result enters the average; 0 means no average.
     state : dict, default=None
         What ``state()`` of an earlier method returned.
     """
 
-    cdef readonly Schedule schedule
     cdef Shrinkage shrinkage
-    cdef Py_ssize_t batch_size
     cdef Py_ssize_t average
     cdef double[::1] b_total               # sum of the averaged intercepts
     cdef double n_averaged
-    # the batch under way: its gradient, its rows, the features it has touched
-    cdef double[:, ::1] g
-    cdef double[::1] g_b
-    cdef Py_ssize_t in_batch
-    cdef Py_ssize_t n_touched
-    cdef Py_ssize_t[::1] touched
-    cdef Py_ssize_t[::1] stamp             # number of the batch that touched a feature last
-    cdef Py_ssize_t[::1] columns
-    cdef double[::1] y, z, d
-    cdef bint by_columns                   # rows are sparse, or features wait to be shrunk
 
     def __init__(self, Problem problem, double[:, ::1] W, double[::1] b, Schedule schedule,
                  Py_ssize_t batch_size=1, Py_ssize_t average=0, state=None):
-        self.schedule, self.batch_size, self.average = schedule, batch_size, average
+        self.average = average
         state = state or {}
-        super().__init__(problem, W, b)
-        K = problem.n_outputs
+        super().__init__(problem, W, b, schedule, batch_size)
         total = state.get("average_coef")
         self.shrinkage = shrinkage(
             problem.penalty, W, problem.rows.is_sparse, problem.n_features, average > 0,
             None if total is None else np.array(total))
         self.t = float(state.get("t", 0.0))
         self.n_averaged = float(state.get("n_averaged", 0.0))
-        self.b_total = np.array(state.get("average_intercept", np.zeros(K)))
-        self.g_b, self.z, self.d = np.zeros((3, K))
-        self.y = np.empty(problem.target_width)
-        if batch_size != 1:
-            self.g = np.zeros((problem.n_features, K))
-            self.touched = np.empty(problem.n_features, dtype=np.intp)
-            self.stamp = np.full(problem.n_features, -1, dtype=np.intp)
+        self.b_total = np.array(state.get("average_intercept", np.zeros(problem.n_outputs)))
 
     def bind(self, Problem problem):
-        Method.bind(self, problem)
-        self.columns = np.empty(problem.rows.largest_count() + 1, dtype=np.intp)
-        self.by_columns = problem.rows.is_sparse or (
-            self.shrinkage is not None and self.shrinkage.by_columns)
+        StepMethod.bind(self, problem)
+        if self.shrinkage is not None and self.shrinkage.by_columns:
+            self.by_columns = True         # features wait to be shrunk
 
-    cdef void walk(self, const Py_ssize_t* order, Py_ssize_t start,
-                   Py_ssize_t stop) noexcept nogil:
-        cdef Py_ssize_t p, n = self.problem.n_rows
-        cdef Py_ssize_t ahead = self.problem.rows_ahead()
-        cdef Py_ssize_t size = self.batch_size if self.batch_size > 0 else n
-        for p in range(start, stop):
-            if not isfinite(self.loss_sum):
-                return  # see ``slope``
-            if p + ahead < stop:
-                self.problem.prefetch(order[p + ahead], order[min(p + 2 * ahead, stop - 1)])
-            if size == 1:
-                self.learn_row(order[p])
-            else:
-                self.add_row(order[p])
-                if self.in_batch == size:
-                    self.learn_batch()
-            if self.schedule.failed:
+    cdef double scale(self) noexcept nogil:
+        return self.shrinkage.scale
+
+    cdef void reach(self, Py_ssize_t n, const Py_ssize_t* columns) noexcept nogil:
+        self.shrinkage.reach(n, columns)
+
+    cdef void learn_rows(self, const Py_ssize_t* rows, Py_ssize_t m,
+                         Py_ssize_t left) noexcept nogil:
+        """Each step without a gradient in between: the slope times the row."""
+        cdef Py_ssize_t p
+        for p in range(m):
+            if self.must_stop():
                 return
+            self.ask_ahead(rows, p, left)
+            if self.shrinkage.by_columns:
+                self.problem.rows.columns(rows[p], &self.columns[0])
+                self.shrinkage.reach(self.problem.rows.count(rows[p]), &self.columns[0])
+            if self.problem.n_outputs == 1:
+                self.learn_row(rows[p], p)
+            else:
+                self.learn_row_of_many(rows[p], p)
 
-    cdef inline void slope(self, Py_ssize_t i) noexcept nogil:
-        """d = s / s_mean * slope of the loss at row i; adds to the sums of the pass.
-
-        Where the loss or a slope is not finite, d is 0 and the pass ends there.
-        """
-        cdef Py_ssize_t k, K = self.problem.n_outputs
-        cdef double s = self.problem.weight(i), value, total = 0.0
-        self.problem.target(i, &self.y[0])
-        self.problem.raw_scaled(i, self.shrinkage.w, self.shrinkage.scale, &self.b[0], &self.z[0])
-        if K == 1:
-            value = s * self.problem.loss.value(self.y[0], self.z[0])
-            self.d[0] = self.problem.loss.derivative(self.y[0], self.z[0])
-        else:
-            value = self.problem.loss.values(1, K, &self.y[0], &self.z[0], &s)
-            self.problem.loss.derivatives(1, K, &self.y[0], &self.z[0], &self.d[0])
+    cdef inline void learn_row(self, Py_ssize_t i, Py_ssize_t p) noexcept nogil:
+        """A step on row i, the p-th of the block."""
+        cdef double scale = self.shrinkage.scale
+        cdef double z = scale * self.problem.rows.dot(i, self.shrinkage.w) + self.b[0]
+        cdef double d, eta
+        if self.problem.o_data != NULL:
+            z += self.problem.o_data[i]
+        self.z[p] = z
+        d = self.problem.loss.derivative(self.y[p], z)
         if self.schedule.needs_row:
-            self.scale_to_row_rate(i)
-        self.loss_sum += value
-        self.weight_sum += s
-        for k in range(K):
-            self.d[k] *= s / self.problem.mean_weight
-            total += fabs(self.d[k])
-        if not isfinite(value + total):
+            # a formula for losses of slope 1
+            eta = self.schedule.at_row(self.problem.loss.value(self.y[p], z),
+                                       self.problem.rows.square_norm(i)) / fabs(d)
+        else:
+            eta = self.schedule.at(self.t + 1.0)
+        if self.schedule.failed:
+            return
+        if not isfinite(d * d):
             self.loss_sum = INFINITY
-            for k in range(K):
-                self.d[k] = 0.0
+        elif d != 0.0:
+            d *= eta * self.s[p] / self.problem.mean_weight
+            self.problem.rows.add(i, -d / scale, self.shrinkage.w)
+            if self.problem.fit_intercept:
+                self.b[0] -= d
+        self.complete(self.schedule.at(self.t + 1.0) if self.schedule.needs_row else eta)
 
-    cdef void scale_to_row_rate(self, Py_ssize_t i) noexcept nogil:
+    cdef void learn_row_of_many(self, Py_ssize_t i, Py_ssize_t p) noexcept nogil:
+        """The same for several outputs."""
+        cdef Py_ssize_t k, K = self.problem.n_outputs
+        cdef double scale = self.shrinkage.scale, weight = self.s[p] / self.problem.mean_weight
+        cdef double eta = 1.0, z
+        cdef double* d = &self.d[0]
+        cdef const double* y = &self.y[p * self.problem.target_width]
+        self.problem.rows.dots(i, K, self.shrinkage.w, &self.z[p * K])
+        for k in range(K):
+            z = scale * self.z[p * K + k] + self.b[k]
+            self.z[p * K + k] = z + (self.problem.o_data[i * K + k]
+                                     if self.problem.o_data != NULL else 0.0)
+        self.problem.loss.derivatives(1, K, y, &self.z[p * K], d)
+        if self.schedule.needs_row:
+            # the slopes take the rates: each output has its own
+            self.scale_to_row_rate(i, y, &self.z[p * K])
+        else:
+            eta = self.schedule.at(self.t + 1.0)
+        if self.schedule.failed:
+            return
+        for k in range(K):
+            if not isfinite(d[k] * d[k]):
+                self.loss_sum = INFINITY
+                d[k] = 0.0
+            d[k] *= eta * weight
+            if self.problem.fit_intercept:
+                self.b[k] -= d[k]
+            d[k] /= -scale
+        self.problem.rows.adds(i, K, d, self.shrinkage.w)
+        self.complete(self.schedule.at(self.t + 1.0) if self.schedule.needs_row else eta)
+
+    cdef void scale_to_row_rate(self, Py_ssize_t i, const double* y,
+                                const double* z) noexcept nogil:
         # the formulas are for losses of slope 1; with several outputs each has its own loss
         cdef Py_ssize_t k
         cdef double value, square_norm = self.problem.rows.square_norm(i)
         for k in range(self.problem.n_outputs):
-            value = self.problem.loss.value(self.y[k], self.z[k])
+            value = self.problem.loss.value(y[k], z[k])
             if self.d[k] != 0.0:
                 self.d[k] *= self.schedule.at_row(value, square_norm) / fabs(self.d[k])
-
-    cdef inline double rate(self) noexcept nogil:
-        """The rate of the next update; 1 where the slopes hold it already."""
-        return 1.0 if self.schedule.needs_row else self.schedule.at(self.t + 1.0)
-
-    cdef void learn_row(self, Py_ssize_t i) noexcept nogil:
-        """One step on one row, without a gradient in between: its slope times the row."""
-        cdef Py_ssize_t k, n, K = self.problem.n_outputs
-        cdef double eta
-        if self.shrinkage.by_columns:
-            n = self.problem.rows.count(i)
-            self.problem.rows.columns(i, &self.columns[0])
-            self.shrinkage.reach(n, &self.columns[0])
-        self.slope(i)
-        eta = self.rate()
-        if self.schedule.failed:
-            return
-        for k in range(K):
-            if self.problem.fit_intercept:
-                self.b[k] -= eta * self.d[k]
-            self.d[k] *= -eta / self.shrinkage.scale
-        if K == 1:
-            if self.d[0] != 0.0:
-                self.problem.rows.add(i, self.d[0], self.shrinkage.w)
-        else:
-            self.problem.rows.adds(i, K, &self.d[0], self.shrinkage.w)
-        self.complete(self.schedule.at(self.t + 1.0) if self.schedule.needs_row else eta)
-
-    cdef void add_row(self, Py_ssize_t i) noexcept nogil:
-        """Add a row to the gradient of the batch under way."""
-        cdef Py_ssize_t k, K = self.problem.n_outputs
-        if self.by_columns:
-            self.touch(i)
-        self.slope(i)
-        for k in range(K):
-            self.g_b[k] += self.d[k]
-        if K == 1:
-            self.problem.rows.add(i, self.d[0], &self.g[0, 0])
-        else:
-            self.problem.rows.adds(i, K, &self.d[0], &self.g[0, 0])
-        self.in_batch += 1
-
-    cdef void touch(self, Py_ssize_t i) noexcept nogil:
-        """Note the features of row i that the batch has not touched yet, and bring them up."""
-        cdef Py_ssize_t p, j, before = self.n_touched, n = self.problem.rows.count(i)
-        cdef Py_ssize_t batch = <Py_ssize_t> self.t
-        self.problem.rows.columns(i, &self.columns[0])
-        for p in range(n):
-            j = self.columns[p]
-            if self.stamp[j] != batch:
-                self.stamp[j] = batch
-                self.touched[self.n_touched] = j
-                self.n_touched += 1
-        self.shrinkage.reach(self.n_touched - before, &self.touched[before])
 
     cdef void learn_batch(self) noexcept nogil:
         """The step of a complete batch."""
         cdef Py_ssize_t j, k, p, K = self.problem.n_outputs
-        cdef double eta = self.rate(), step = eta / (self.in_batch * self.shrinkage.scale)
+        cdef double eta = self.schedule.at(self.t + 1.0)
+        cdef double step = eta / (self.in_batch * self.shrinkage.scale)
+        cdef double* g = &self.g[0, 0]
+        cdef double* w = self.shrinkage.w
         if self.schedule.failed:
             return
-        for k in range(K):
-            if self.problem.fit_intercept:
+        if self.problem.fit_intercept:
+            for k in range(K):
                 self.b[k] -= eta / self.in_batch * self.g_b[k]
-            self.g_b[k] = 0.0
         if self.by_columns:
             for p in range(self.n_touched):
                 j = self.touched[p]
                 for k in range(K):
                     self.W[j, k] -= step * self.g[j, k]
-                    self.g[j, k] = 0.0
+        elif not self.turns:
+            for j in range(self.problem.n_features * K):
+                w[j] -= step * g[j]
         else:
-            descend(self.problem.n_features * K, step, &self.g[0, 0], self.shrinkage.w)
-        self.in_batch = self.n_touched = 0
+            for k in range(K):
+                for j in range(self.problem.n_features):
+                    self.W[j, k] -= step * self.g[k, j]
         self.complete(eta)
 
     cdef void complete(self, double length) noexcept nogil:
@@ -270,23 +228,6 @@ cdef class SGDMethod(Method):
                 self.b_total[k] += self.b[k]
         else:
             self.shrinkage.passed(length)
-
-    def finish_pass(self):
-        if self.in_batch > 0:
-            self.learn_batch()
-
-    def prepare(self):
-        """Raise now what the schedule would raise at an update of the coming pass."""
-        n, size = self.problem.n_rows, self.batch_size or self.problem.n_rows
-        self.schedule.prepare(self.t, -(-n // max(size, 1)))
-
-    def drop_batch(self):
-        """Forget the rows of a batch that will not be completed."""
-        if self.in_batch > 0:
-            self.g[:] = 0.0
-            self.g_b[:] = 0.0
-            self.stamp[:] = -1
-            self.in_batch = self.n_touched = 0
 
     def mark(self):
         """Copies of everything that a pass changes, for ``go_back``; no bit is changed."""
@@ -334,14 +275,6 @@ cdef class SGDMethod(Method):
             state.update(n_averaged=self.n_averaged, average_intercept=np.asarray(self.b_total))
             state["average_coef"] = self.shrinkage.average_sum()
         return state
-
-
-cdef void descend(Py_ssize_t n, double step, double* g, double* w) noexcept nogil:
-    """w -= step g; g = 0."""
-    cdef Py_ssize_t j
-    for j in range(n):
-        w[j] -= step * g[j]
-        g[j] = 0.0
 
 
 def automatic_schedule(Problem problem, Py_ssize_t batch_size):

@@ -1,7 +1,6 @@
 """Penalties of a block of parameters: n features by n_outputs, C order."""
 
-
-from libc.math cimport expm1
+from libc.math cimport copysign, expm1, fabs, fmax
 
 
 cdef inline double one_minus_exp(double x) noexcept nogil:
@@ -9,6 +8,13 @@ cdef inline double one_minus_exp(double x) noexcept nogil:
     if x < 1e-3:
         return x * (1.0 - x * (0.5 - x * (1.0 / 6.0 - x * (1.0 / 24.0 - x / 120.0))))
     return -expm1(-x)
+
+
+cdef inline double toward_zero(double w, double decay, double taken,
+                               bint positive) noexcept nogil:
+    """w * decay, then moved towards zero by ``taken``, not beyond; 0 if that breaks the sign."""
+    cdef double size = fmax(0.0, (w if positive else fabs(w)) * decay - taken)
+    return copysign(size, w) + 0.0     # never -0
 
 
 cdef class Penalty:

@@ -131,17 +131,6 @@ cdef class Penalty:
         return np.asarray(out)
 
 
-cdef inline double toward_zero(double w, double decay, double taken,
-                               bint positive) noexcept nogil:
-    """w * decay, then moved towards zero by ``taken``, not beyond; 0 if that breaks the sign."""
-    cdef double size = fabs(w) * decay - taken
-    if size <= 0.0:
-        return 0.0
-    if w < 0.0:
-        return 0.0 if positive else -size
-    return size
-
-
 @cython.final
 cdef class NoPenalty(Penalty):
     """0."""

@@ -12,10 +12,10 @@ add the gradient, move the intercept, average, then truncate towards zero. What 
 cimport cython
 from libc.math cimport copysign, fabs, fmax, fmin, isfinite, pow, sqrt
 from libc.stdint cimport int32_t, uint8_t, uint32_t
-from sgdest._core.kernels cimport prefetch, square_norm_f64
 from sgdest._core.losses cimport Loss
 from sgdest._core.random cimport random_31_bits
 from sgdest._core.rows cimport Rows
+from sgdest._core.simd cimport prefetch
 
 from time import perf_counter
 
@@ -218,17 +218,6 @@ cdef class Unmeasured(Norms):
 
 
 @cython.final
-cdef class DenseSquare(Norms):
-    """Measured when a row was added."""
-
-    def __init__(self, Weights w):
-        self.added(0, 0.0, 0.0, w)
-
-    cdef void added(self, Py_ssize_t i, double change, double margin, Weights w) noexcept nogil:
-        self.square = square_norm_f64(w.n, w.v_) * w.scale * w.scale
-
-
-@cython.final
 cdef class DenseNorms(Norms):
     """Both, measured when a row was added: before the truncation, like scikit-learn's."""
 
@@ -236,12 +225,12 @@ cdef class DenseNorms(Norms):
         self.added(0, 0.0, 0.0, w)
 
     cdef void added(self, Py_ssize_t i, double change, double margin, Weights w) noexcept nogil:
-        self.square = square_norm_f64(w.n, w.v_) * w.scale * w.scale
+        self.square = sum_of_squares(w.n, w.v_) * w.scale * w.scale
         self.absolute = sum_of_sizes(w.n, w.v_) * w.scale
 
 
 @cython.final
-cdef class SparseSquare(Norms):
+cdef class Square(Norms):
     """|w + a x|^2 = |w|^2 + a (2 w x + a |x|^2): the weights themselves are not read."""
 
     cdef Rows rows
@@ -251,7 +240,7 @@ cdef class SparseSquare(Norms):
 
     cdef void begin_epoch(self, Weights w) noexcept nogil:
         # anew each epoch, so that rounding does not pile up
-        self.square = square_norm_f64(w.n, w.v_) * w.scale * w.scale
+        self.square = sum_of_squares(w.n, w.v_) * w.scale * w.scale
 
     cdef void added(self, Py_ssize_t i, double change, double margin, Weights w) noexcept nogil:
         self.square += change * (2.0 * margin + change * self.rows.square_norm(i))
@@ -269,7 +258,7 @@ cdef class SparseNorms(Norms):
         self.touched = np.empty(rows.largest_count() + 1, dtype=np.intp)
 
     cdef void begin_epoch(self, Weights w) noexcept nogil:
-        self.square = square_norm_f64(w.n, w.v_) * w.scale * w.scale
+        self.square = sum_of_squares(w.n, w.v_) * w.scale * w.scale
         self.absolute = sum_of_sizes(w.n, w.v_) * w.scale
 
     cdef void begin(self, Py_ssize_t i, Weights w) noexcept nogil:
@@ -301,6 +290,19 @@ cdef double sum_of_sizes(Py_ssize_t n, const double* v) noexcept nogil:
         d += fabs(v[j + 3])
     for j in range(whole, n):
         a += fabs(v[j])
+    return (a + b) + (c + d)
+
+
+cdef double sum_of_squares(Py_ssize_t n, const double* v) noexcept nogil:
+    cdef double a = 0.0, b = 0.0, c = 0.0, d = 0.0
+    cdef Py_ssize_t j, whole = n - n % 4
+    for j in range(0, whole, 4):
+        a += v[j] * v[j]
+        b += v[j + 1] * v[j + 1]
+        c += v[j + 2] * v[j + 2]
+        d += v[j + 3] * v[j + 3]
+    for j in range(whole, n):
+        a += v[j] * v[j]
     return (a + b) + (c + d)
 
 
@@ -342,7 +344,7 @@ cdef class L2(Penalty):
         self.alpha = alpha
 
     def norms(self, Rows rows, Weights w):
-        return SparseSquare(rows) if rows.is_sparse else DenseSquare(w)
+        return Square(rows)
 
 
 @cython.final

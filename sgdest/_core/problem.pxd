@@ -29,19 +29,17 @@ cdef class Problem:
     cdef double weight(self, Py_ssize_t i) noexcept nogil
     # the numbers of row i that the loss reads: `target_width` of them
     cdef void target(self, Py_ssize_t i, double* y) noexcept nogil
-    # z = x_i W + b + o_i
-    cdef void raw(self, Py_ssize_t i, const double* W, const double* b, double* z) noexcept nogil
-    # the same with scale * W in the place of W
-    cdef void raw_scaled(self, Py_ssize_t i, const double* W, double scale, const double* b,
-                         double* z) noexcept nogil
-    # how many rows ahead of a permuted walk to ask the memory for; asking for row i
-    cdef Py_ssize_t rows_ahead(self) noexcept nogil
-    cdef void prefetch(self, Py_ssize_t i, Py_ssize_t later) noexcept nogil
+    # blocks of m rows: their targets and weights (and a word
+    # ahead of it to the memory); their margins z = scale x W + b + o,
+    # with W in the layout of `rows.margins_of`
+    cdef void gather(self, Py_ssize_t m, const Py_ssize_t* rows, double* y,
+                     double* s) noexcept nogil
+    cdef void ask_for_targets(self, Py_ssize_t m, const Py_ssize_t* rows) noexcept nogil
+    cdef void margins_of(self, Py_ssize_t m, const Py_ssize_t* rows, const double* W,
+                         double scale, const double* b, double* z) noexcept nogil
     # rows start .. stop - 1: their margins into z, the sum of s * loss; with g != NULL also
     # g += sum of s d x and g_b += sum of s d. `room` holds `block_room` doubles.
     cdef double sweep(self, Py_ssize_t start, Py_ssize_t stop, const double* W, const double* b,
                       double* z, double* g, double* g_b, double* room) noexcept nogil
     cdef Py_ssize_t block_room(self) noexcept nogil
     cdef Py_ssize_t block(self) noexcept nogil
-    cdef void add_gradient(self, Py_ssize_t first, Py_ssize_t n, const double* s, double* d,
-                           double* g, double* g_b) noexcept nogil

@@ -14,7 +14,7 @@ Design:
 cimport cython
 from libc.math cimport fabs, fmax
 
-from sgdest._core.kernels cimport prefetch
+from sgdest._core.simd cimport prefetch
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -72,7 +72,8 @@ cdef class Problem:
             view = self.sample_weight
             self.s_data = &view[0] if self.n_rows else NULL
         if offset is not None:
-            self.offset = np.ascontiguousarray(offset, dtype=np.float64).reshape(self.n_rows, n_outputs)
+            self.offset = np.ascontiguousarray(offset, dtype=np.float64).reshape(
+                self.n_rows, n_outputs)
             view = self.offset.ravel()
             self.o_data = &view[0] if self.n_rows else NULL
         self.mean_weight = self.total_weight / self.n_rows if self.n_rows else 1.0
@@ -108,79 +109,68 @@ cdef class Problem:
                 y[k] = self.negative_code
             y[<Py_ssize_t> self.y_data[i]] = self.positive_code
 
-    cdef void raw(self, Py_ssize_t i, const double* W, const double* b, double* z) noexcept nogil:
-        self.raw_scaled(i, W, 1.0, b, z)
-
-    cdef void raw_scaled(self, Py_ssize_t i, const double* W, double scale, const double* b,
-                         double* z) noexcept nogil:
-        cdef Py_ssize_t k, K = self.n_outputs
-        if K == 1:
-            z[0] = self.rows.dot(i, W)
-        else:
-            self.rows.dots(i, K, W, z)
-        for k in range(K):
-            z[k] = scale * z[k] + b[k]
-        if self.o_data != NULL:
-            for k in range(K):
-                z[k] += self.o_data[i * K + k]
-
-    cdef Py_ssize_t rows_ahead(self) noexcept nogil:
-        # about 8 kB of rows under way: more than the latency of memory times its bandwidth, less
-        # than would push the parameters out of the first-level cache (docs/benchmarks)
-        cdef Py_ssize_t row = 8 * self.rows.n_stored // max(self.n_rows, 1)
-        return max(2, min(64, 8192 // max(row, 1)))
-
-    cdef void prefetch(self, Py_ssize_t i, Py_ssize_t later) noexcept nogil:
-        self.rows.prefetch(i, later)
-        if self.coded:
-            prefetch(self.y_data + i, 8)
-        else:
-            prefetch(self.y_data + i * self.target_width, 8 * self.target_width)
-        if self.s_data != NULL:
-            prefetch(self.s_data + i, 8)
-
     # -- blocks of rows --------------------------------------------------------------------
+
+    cdef void gather(self, Py_ssize_t m, const Py_ssize_t* rows, double* y,
+                     double* s) noexcept nogil:
+        cdef Py_ssize_t p
+        for p in range(m):
+            self.target(rows[p], y + p * self.target_width)
+            s[p] = self.weight(rows[p])
+
+    cdef void ask_for_targets(self, Py_ssize_t m, const Py_ssize_t* rows) noexcept nogil:
+        cdef Py_ssize_t p, width = 1 if self.coded else self.target_width
+        for p in range(m):
+            prefetch(self.y_data + rows[p] * width, 8 * width)
+        if self.s_data != NULL:
+            for p in range(m):
+                prefetch(self.s_data + rows[p], 8)
+
+    cdef void margins_of(self, Py_ssize_t m, const Py_ssize_t* rows, const double* W,
+                         double scale, const double* b, double* z) noexcept nogil:
+        cdef Py_ssize_t p, k, K = self.n_outputs
+        self.rows.margins_of(m, rows, K, W, z)
+        for p in range(m):
+            for k in range(K):
+                z[p * K + k] = scale * z[p * K + k] + b[k]
+        if self.o_data != NULL:
+            for p in range(m):
+                for k in range(K):
+                    z[p * K + k] += self.o_data[rows[p] * K + k]
 
     cdef Py_ssize_t block_room(self) noexcept nogil:
         return LARGEST_BLOCK * (self.n_outputs + self.target_width + 1)
 
     cdef Py_ssize_t block(self) noexcept nogil:
-        # 64 kB of row at a time, which the second-level cache still holds for the gradient
+        # 64 kB of rows at a time, which the second-level cache still holds for the gradient
         cdef Py_ssize_t row = self.rows.n_stored // max(self.n_rows, 1)
-        return min(LARGEST_BLOCK, max(8, 8192 // max(row, 1)))
+        return min(LARGEST_BLOCK, max(32, 8192 // max(row, 1)))
 
     cdef double sweep(self, Py_ssize_t start, Py_ssize_t stop, const double* W, const double* b,
                       double* z, double* g, double* g_b, double* room) noexcept nogil:
-        cdef Py_ssize_t i, k, n, first, K = self.n_outputs, block = self.block()
+        cdef Py_ssize_t i, k, m, K = self.n_outputs, block = self.block()
+        cdef Py_ssize_t[256] rows               # LARGEST_BLOCK
         cdef double* d = room
         cdef double* y = room + LARGEST_BLOCK * K
         cdef double* s = y + LARGEST_BLOCK * self.target_width
         cdef double total = 0.0
-        first = start
-        while first < stop:
-            n = min(block, stop - first)
-            for i in range(n):
-                self.target(first + i, y + i * self.target_width)
-                s[i] = self.weight(first + i)
-                self.raw(first + i, W, b, z + (first - start + i) * K)
-            total += self.loss.values(n, K, y, z + (first - start) * K, s)
+        while start < stop:
+            m = min(block, stop - start)
+            for i in range(m):
+                rows[i] = start + i
+            self.gather(m, rows, y, s)
+            self.margins_of(m, rows, W, 1.0, b, z)
+            total += self.loss.values(m, K, y, z, s)
             if g != NULL:
-                self.loss.derivatives(n, K, y, z + (first - start) * K, d)
-                self.add_gradient(first, n, s, d, g, g_b)
-            first += n
+                self.loss.derivatives(m, K, y, z, d)
+                for i in range(m):
+                    for k in range(K):
+                        d[i * K + k] *= s[i]
+                        g_b[k] += d[i * K + k]
+                self.rows.add_all(m, rows, K, d, g)
+            z += m * K
+            start += m
         return total
-
-    cdef void add_gradient(self, Py_ssize_t first, Py_ssize_t n, const double* s,
-                                  double* d, double* g, double* g_b) noexcept nogil:
-        cdef Py_ssize_t i, k, K = self.n_outputs
-        for i in range(n):
-            for k in range(K):
-                d[i * K + k] *= s[i]
-                g_b[k] += d[i * K + k]
-            if K == 1:
-                self.rows.add(first + i, d[i], g)
-            else:
-                self.rows.adds(first + i, K, d + i * K, g)
 
     # -- for solvers: arrays in, arrays out ------------------------------------------------
 
@@ -204,8 +194,10 @@ cdef class Problem:
 
         The penalty is not included. Without ``gradient`` both gradients are None.
         """
+        cdef const double[:, ::1] laid_out = self._laid_out(W)
+
         def work(start, stop):
-            return self._sweep_chunk(W, b, z[start:stop], start, stop, gradient)
+            return self._sweep_chunk(laid_out, b, z[start:stop], start, stop, gradient)
 
         parts = self._over_chunks(work)
         total = sum(part[0] for part in parts) / self.total_weight
@@ -215,19 +207,27 @@ cdef class Problem:
         for _, part, part_b in parts[1:]:
             g += part
             g_b += part_b
+        g = self._laid_out(g)
         g /= self.total_weight
         g_b /= self.total_weight
         return total, g, g_b if self.fit_intercept else np.zeros_like(g_b)
 
+    def _laid_out(self, W):
+        """W as ``rows.margins_of`` wants it (and back): turned if dense with many outputs."""
+        turned = self.n_outputs > 1 and not self.rows.is_sparse
+        return np.ascontiguousarray(np.transpose(W) if turned else W)
+
     def _sweep_chunk(self, const double[:, ::1] W, const double[::1] b, double[:, ::1] z,
                      Py_ssize_t start, Py_ssize_t stop, bint gradient):
         """``sweep`` of one chunk into arrays of its own."""
-        cdef double[:, ::1] g = np.zeros((self.n_features if gradient else 1, self.n_outputs))
+        cdef double[:, ::1] g = np.zeros(np.shape(W) if gradient else (1, 1))
         cdef double[::1] g_b = np.zeros(self.n_outputs)
         cdef double[::1] room = np.empty(self.block_room())
         cdef double total, none = 0.0
-        cdef double* g_data = &g[0, 0] if gradient else NULL
+        cdef double* g_data = NULL
         cdef const double* w_data = &W[0, 0] if self.n_features else &none
+        if gradient:
+            g_data = &g[0, 0] if self.n_features else &none
         with nogil:
             total = self.sweep(start, stop, w_data, &b[0], &z[0, 0], g_data, &g_b[0], &room[0])
         return total, np.asarray(g), np.asarray(g_b)

@@ -25,7 +25,7 @@ from sgdest._core.losses cimport Loss
 from sgdest._core.method cimport Method
 from sgdest._core.problem cimport Problem
 
-from sgdest._core.losses import Smoothed
+from sgdest._core.smoothing import Smoothed
 from sgdest._core.method import Optimizer
 from sgdest._core.penalties import PENALTIES
 
@@ -201,7 +201,8 @@ def best_constant(Problem problem):
             return b - b.mean()
         mean = rate if problem.negative_code == 0.0 else 2.0 * rate - 1.0
     else:
-        mean = (s @ problem.y.reshape(problem.n_rows, K)) / s.sum()
+        # not s @ y: it would wake threads of the BLAS, which then spin for a tenth of a second
+        mean = np.einsum("i,ik->k", s, problem.y.reshape(problem.n_rows, K)) / s.sum()
     if link == "logit":
         mean = np.clip(mean, 1e-3, 1.0 - 1e-3)
         return np.log(mean / (1.0 - mean))

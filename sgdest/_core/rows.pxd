@@ -1,7 +1,5 @@
 """The data X, row by row: the only place that knows its layout and its type."""
 
-from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t
-
 
 cdef class Rows:
     cdef readonly Py_ssize_t n_rows
@@ -18,6 +16,13 @@ cdef class Rows:
                    double* z) noexcept nogil
     cdef void adds(self, Py_ssize_t i, Py_ssize_t n_outputs, const double* d,
                    double* W) noexcept nogil
+    # blocks of m rows: z = X w, and g += X' d. Many outputs: z and d are (m, n_outputs), w and g
+    # are (n_features, n_outputs) if sparse, else (n_outputs, n_features), which keeps tiles of
+    # them in registers
+    cdef void margins_of(self, Py_ssize_t m, const Py_ssize_t* rows, Py_ssize_t n_outputs,
+                         const double* w, double* z) noexcept nogil
+    cdef void add_all(self, Py_ssize_t m, const Py_ssize_t* rows, Py_ssize_t n_outputs,
+                      const double* d, double* g) noexcept nogil
     # the stored entries of row i: how many, their (distinct) columns, their values
     cdef Py_ssize_t count(self, Py_ssize_t i) noexcept nogil
     cdef Py_ssize_t largest_count(self) noexcept nogil

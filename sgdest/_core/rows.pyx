@@ -2,16 +2,18 @@
 
 Design:
 
-- Virtual methods take no fused types: an override of such a method is silently ignored
-  (cython#3607). Each class tests its type once per row, which costs nothing that can be measured
-  beside the row itself.
+- The type of the data and the SIMD level are chosen once, as a table of loops: a row costs one
+  call through a pointer.
 - A row of either class reads as distinct columns and values. CSR arrays with duplicate columns
   are summed into a copy when the object is made.
 - Nothing here copies X otherwise: arrays may be read-only or memory-mapped.
 """
 
 cimport cython
-from sgdest._core.kernels cimport *
+from libc.stdint cimport int32_t, int64_t
+from sgdest._core cimport simd
+from sgdest._core.kernels cimport F32, F64, DenseLoops, SparseLoops, dense_loops, sparse_loops
+from sgdest._core.simd cimport prefetch
 
 import numpy as np
 import scipy.sparse as sp
@@ -43,6 +45,14 @@ cdef class Rows:
                    double* W) noexcept nogil:
         return
 
+    cdef void margins_of(self, Py_ssize_t m, const Py_ssize_t* rows, Py_ssize_t n_outputs,
+                         const double* w, double* z) noexcept nogil:
+        return
+
+    cdef void add_all(self, Py_ssize_t m, const Py_ssize_t* rows, Py_ssize_t n_outputs,
+                      const double* d, double* g) noexcept nogil:
+        return
+
     cdef Py_ssize_t count(self, Py_ssize_t i) noexcept nogil:
         return 0
 
@@ -67,18 +77,22 @@ cdef class Rows:
 
     def margins(self, const double[:, ::1] W, const double[::1] b):
         """Raw predictions ``X W + b``: ndarray of shape (n_rows, n_outputs), float64."""
-        cdef Py_ssize_t i, k, K = W.shape[1]
+        cdef Py_ssize_t i, k, m, start, K = W.shape[1]
+        cdef Py_ssize_t[64] rows
         if W.shape[0] != self.n_features or b.shape[0] != K:
             raise ValueError("W must have shape (n_features, n_outputs), b (n_outputs,)")
+        turned = K > 1 and not self.is_sparse
+        cdef const double[:, ::1] laid_out = np.ascontiguousarray(np.transpose(W)) if turned else W
         cdef double[:, ::1] z = np.empty((self.n_rows, K))
         cdef double none = 0.0
-        cdef const double* w = &W[0, 0] if W.shape[0] * K > 0 else &none
+        cdef const double* w = &laid_out[0, 0] if W.shape[0] * K > 0 else &none
         with nogil:
-            for i in range(self.n_rows):
-                if K == 1:
-                    z[i, 0] = self.dot(i, w) + b[0]
-                else:
-                    self.dots(i, K, w, &z[i, 0])
+            for start from 0 <= start < self.n_rows by 64:
+                m = min(64, self.n_rows - start)
+                for i in range(m):
+                    rows[i] = start + i
+                self.margins_of(m, rows, K, w, &z[start, 0])
+                for i in range(start, start + m):
                     for k in range(K):
                         z[i, k] += b[k]
         return np.asarray(z)
@@ -103,95 +117,52 @@ cdef class Rows:
         return np.asarray(columns)[:n], np.asarray(values)[:n]
 
 
-cdef enum DenseType:
-    F64, F32, U8, I8
-
-
 @cython.final
 cdef class DenseRows(Rows):
     """Rows of a C-contiguous array of one of ``DENSE_TYPES``."""
 
-    cdef DenseType type
-    cdef Py_ssize_t item_bytes
-    cdef const double* f64
-    cdef const float* f32
-    cdef const uint8_t* u8
-    cdef const int8_t* i8
+    cdef const DenseLoops* loops
+    cdef Py_ssize_t row_bytes
+    cdef const char* data
 
     def __init__(self, X):
-        cdef const double[:, ::1] view_f64
-        cdef const float[:, ::1] view_f32
-        cdef const uint8_t[:, ::1] view_u8
-        cdef const int8_t[:, ::1] view_i8
+        if X.dtype not in DENSE_TYPES:
+            raise TypeError(f"X must be of one of {DENSE_TYPES}; got {X.dtype}")
         self.X = X
         self.n_rows, self.n_features = X.shape
         self.n_stored = self.n_rows * self.n_features
         self.is_sparse = False
-        self.item_bytes = X.dtype.itemsize
-        empty = self.n_stored == 0
-        if X.dtype == np.float64:
-            self.type = F64
-            view_f64 = X
-            self.f64 = NULL if empty else &view_f64[0, 0]
-        elif X.dtype == np.float32:
-            self.type = F32
-            view_f32 = X
-            self.f32 = NULL if empty else &view_f32[0, 0]
-        elif X.dtype == np.uint8:
-            self.type = U8
-            view_u8 = X
-            self.u8 = NULL if empty else &view_u8[0, 0]
-        elif X.dtype == np.int8:
-            self.type = I8
-            view_i8 = X
-            self.i8 = NULL if empty else &view_i8[0, 0]
-        else:
-            raise TypeError(f"X must be of one of {DENSE_TYPES}; got {X.dtype}")
+        self.row_bytes = self.n_features * X.itemsize
+        self.data = start_of(X)
+        self.loops = dense_loops([np.dtype(t) for t in DENSE_TYPES].index(X.dtype), simd.level)
 
     cdef double dot(self, Py_ssize_t i, const double* w) noexcept nogil:
-        cdef Py_ssize_t n = self.n_features
-        if self.type == F64:
-            return dot_f64(n, self.f64 + i * n, w)
-        if self.type == F32:
-            return dot_f32(n, self.f32 + i * n, w)
-        if self.type == U8:
-            return dot_u8(n, self.u8 + i * n, w)
-        return dot_i8(n, self.i8 + i * n, w)
+        return self.loops.dot(self.n_features, self.data + i * self.row_bytes, w)
 
     cdef void add(self, Py_ssize_t i, double a, double* w) noexcept nogil:
-        cdef Py_ssize_t n = self.n_features
-        if self.type == F64:
-            add_f64(n, a, self.f64 + i * n, w)
-        elif self.type == F32:
-            add_f32(n, a, self.f32 + i * n, w)
-        elif self.type == U8:
-            add_u8(n, a, self.u8 + i * n, w)
-        else:
-            add_i8(n, a, self.i8 + i * n, w)
+        self.loops.add(self.n_features, a, self.data + i * self.row_bytes, w)
 
     cdef void dots(self, Py_ssize_t i, Py_ssize_t n_outputs, const double* W,
                    double* z) noexcept nogil:
-        cdef Py_ssize_t n = self.n_features
-        if self.type == F64:
-            dots_f64(n, n_outputs, self.f64 + i * n, W, z)
-        elif self.type == F32:
-            dots_f32(n, n_outputs, self.f32 + i * n, W, z)
-        elif self.type == U8:
-            dots_u8(n, n_outputs, self.u8 + i * n, W, z)
-        else:
-            dots_i8(n, n_outputs, self.i8 + i * n, W, z)
+        self.loops.dots(self.n_features, n_outputs, self.data + i * self.row_bytes, W, z)
 
     cdef void adds(self, Py_ssize_t i, Py_ssize_t n_outputs, const double* d,
                    double* W) noexcept nogil:
-        cdef Py_ssize_t n = self.n_features
-        if self.type == F64:
-            adds_f64(n, n_outputs, d, self.f64 + i * n, W)
-        elif self.type == F32:
-            adds_f32(n, n_outputs, d, self.f32 + i * n, W)
-        elif self.type == U8:
-            adds_u8(n, n_outputs, d, self.u8 + i * n, W)
+        self.loops.adds(self.n_features, n_outputs, d, self.data + i * self.row_bytes, W)
+
+    cdef void margins_of(self, Py_ssize_t m, const Py_ssize_t* rows, Py_ssize_t n_outputs,
+                         const double* w, double* z) noexcept nogil:
+        if n_outputs == 1:
+            self.loops.margins(m, self.n_features, self.data, rows, w, z)
         else:
-            adds_i8(n, n_outputs, d, self.i8 + i * n, W)
+            self.loops.margins_of_many(m, self.n_features, n_outputs, self.data, rows, w, z)
+
+    cdef void add_all(self, Py_ssize_t m, const Py_ssize_t* rows, Py_ssize_t n_outputs,
+                      const double* d, double* g) noexcept nogil:
+        if n_outputs == 1:
+            self.loops.gradient(m, self.n_features, self.data, rows, d, g)
+        else:
+            self.loops.gradient_of_many(m, self.n_features, n_outputs, self.data, rows, d, g)
 
     cdef Py_ssize_t count(self, Py_ssize_t i) noexcept nogil:
         return self.n_features
@@ -205,93 +176,51 @@ cdef class DenseRows(Rows):
             out[j] = j
 
     cdef void values(self, Py_ssize_t i, double* out) noexcept nogil:
-        cdef Py_ssize_t n = self.n_features
-        if self.type == F64:
-            read_f64(n, self.f64 + i * n, out)
-        elif self.type == F32:
-            read_f32(n, self.f32 + i * n, out)
-        elif self.type == U8:
-            read_u8(n, self.u8 + i * n, out)
-        else:
-            read_i8(n, self.i8 + i * n, out)
+        self.loops.read(self.n_features, self.data + i * self.row_bytes, out)
 
     cdef double square_norm(self, Py_ssize_t i) noexcept nogil:
-        cdef Py_ssize_t n = self.n_features
-        if self.type == F64:
-            return square_norm_f64(n, self.f64 + i * n)
-        if self.type == F32:
-            return square_norm_f32(n, self.f32 + i * n)
-        if self.type == U8:
-            return square_norm_u8(n, self.u8 + i * n)
-        return square_norm_i8(n, self.i8 + i * n)
+        return self.loops.square_norm(self.n_features, self.data + i * self.row_bytes)
 
     cdef void moments(self, Py_ssize_t i, double s, const double* pivot, double* first,
                       double* second, double* largest) noexcept nogil:
-        cdef Py_ssize_t n = self.n_features
-        if self.type == F64:
-            moments_f64(n, s, self.f64 + i * n, pivot, first, second, largest)
-        elif self.type == F32:
-            moments_f32(n, s, self.f32 + i * n, pivot, first, second, largest)
-        elif self.type == U8:
-            moments_u8(n, s, self.u8 + i * n, pivot, first, second, largest)
-        else:
-            moments_i8(n, s, self.i8 + i * n, pivot, first, second, largest)
+        self.loops.moments(self.n_features, s, self.data + i * self.row_bytes, pivot, first,
+                           second, largest)
 
     cdef void prefetch(self, Py_ssize_t i, Py_ssize_t later) noexcept nogil:
-        cdef Py_ssize_t row_bytes = self.n_features * self.item_bytes
-        cdef const char* start = <const char*> self.f64
-        if self.type == F32:
-            start = <const char*> self.f32
-        elif self.type == U8:
-            start = <const char*> self.u8
-        elif self.type == I8:
-            start = <const char*> self.i8
-        prefetch(start + i * row_bytes, row_bytes)
+        prefetch(self.data + i * self.row_bytes, self.row_bytes)
 
 
 @cython.final
 cdef class CSRRows(Rows):
     """Rows of a CSR array with distinct columns in each row."""
 
-    cdef bint single
-    cdef bint wide
-    cdef const double* f64
-    cdef const float* f32
-    cdef const int32_t* narrow_columns
-    cdef const int64_t* wide_columns
-    cdef const int64_t[::1] starts
-    cdef const int32_t[::1] narrow_starts
+    cdef const SparseLoops* loops
+    cdef const DenseLoops* value_loops     # of the values alone
+    cdef Py_ssize_t item_bytes, index_bytes
+    cdef const char* data
+    cdef const char* indices
+    cdef const int64_t* wide_starts        # one of the two
+    cdef const int32_t* narrow_starts
     cdef Py_ssize_t longest
 
     def __init__(self, X):
-        cdef const double[::1] view_f64
-        cdef const float[::1] view_f32
-        cdef const int32_t[::1] view_narrow
-        cdef const int64_t[::1] view_wide
         self.X = X
         self.n_rows, self.n_features = X.shape
         self.n_stored = X.indptr[self.n_rows]
         self.is_sparse = True
-        self.single = X.data.dtype == np.float32
-        self.wide = X.indices.dtype == np.int64
-        if self.n_stored and self.single:
-            view_f32 = X.data
-            self.f32 = &view_f32[0]
-        elif self.n_stored:
-            view_f64 = X.data
-            self.f64 = &view_f64[0]
-        if self.wide:
-            self.starts = X.indptr
-            view_wide = X.indices
-            self.wide_columns = NULL if self.n_stored == 0 else &view_wide[0]
-        else:
-            self.narrow_starts = X.indptr
-            view_narrow = X.indices
-            self.narrow_columns = NULL if self.n_stored == 0 else &view_narrow[0]
+        single, wide = X.data.dtype == np.float32, X.indices.dtype == np.int64
+        self.item_bytes, self.index_bytes = X.data.itemsize, X.indices.itemsize
+        self.data, self.indices = start_of(X.data), start_of(X.indices)
+        self.wide_starts = <const int64_t*> start_of(X.indptr) if wide else NULL
+        self.narrow_starts = NULL if wide else <const int32_t*> start_of(X.indptr)
+        self.loops = sparse_loops(single, wide, simd.level)
+        self.value_loops = dense_loops(F32 if single else F64, simd.level)
         self.longest = np.diff(X.indptr).max() if self.n_rows else 0
 
     cdef inline Py_ssize_t start(self, Py_ssize_t i) noexcept nogil:
-        return self.starts[i] if self.wide else self.narrow_starts[i]
+        if self.narrow_starts != NULL:
+            return self.narrow_starts[i]
+        return <Py_ssize_t> self.wide_starts[i]
 
     cdef Py_ssize_t count(self, Py_ssize_t i) noexcept nogil:
         return self.start(i + 1) - self.start(i)
@@ -301,101 +230,83 @@ cdef class CSRRows(Rows):
 
     cdef double dot(self, Py_ssize_t i, const double* w) noexcept nogil:
         cdef Py_ssize_t a = self.start(i), n = self.start(i + 1) - a
-        if self.single:
-            if self.wide:
-                return dot_f32_i64(n, self.f32 + a, self.wide_columns + a, w)
-            return dot_f32_i32(n, self.f32 + a, self.narrow_columns + a, w)
-        if self.wide:
-            return dot_f64_i64(n, self.f64 + a, self.wide_columns + a, w)
-        return dot_f64_i32(n, self.f64 + a, self.narrow_columns + a, w)
+        return self.loops.dot(n, self.data + a * self.item_bytes,
+                              self.indices + a * self.index_bytes, w)
 
     cdef void add(self, Py_ssize_t i, double c, double* w) noexcept nogil:
         cdef Py_ssize_t a = self.start(i), n = self.start(i + 1) - a
-        if self.single:
-            if self.wide:
-                add_f32_i64(n, c, self.f32 + a, self.wide_columns + a, w)
-            else:
-                add_f32_i32(n, c, self.f32 + a, self.narrow_columns + a, w)
-        elif self.wide:
-            add_f64_i64(n, c, self.f64 + a, self.wide_columns + a, w)
-        else:
-            add_f64_i32(n, c, self.f64 + a, self.narrow_columns + a, w)
+        self.loops.add(n, c, self.data + a * self.item_bytes,
+                       self.indices + a * self.index_bytes, w)
 
     cdef void dots(self, Py_ssize_t i, Py_ssize_t n_outputs, const double* W,
                    double* z) noexcept nogil:
         cdef Py_ssize_t a = self.start(i), n = self.start(i + 1) - a
-        if self.single:
-            if self.wide:
-                dots_f32_i64(n, n_outputs, self.f32 + a, self.wide_columns + a, W, z)
-            else:
-                dots_f32_i32(n, n_outputs, self.f32 + a, self.narrow_columns + a, W, z)
-        elif self.wide:
-            dots_f64_i64(n, n_outputs, self.f64 + a, self.wide_columns + a, W, z)
-        else:
-            dots_f64_i32(n, n_outputs, self.f64 + a, self.narrow_columns + a, W, z)
+        self.loops.dots(n, n_outputs, self.data + a * self.item_bytes,
+                        self.indices + a * self.index_bytes, W, z)
 
     cdef void adds(self, Py_ssize_t i, Py_ssize_t n_outputs, const double* d,
                    double* W) noexcept nogil:
         cdef Py_ssize_t a = self.start(i), n = self.start(i + 1) - a
-        if self.single:
-            if self.wide:
-                adds_f32_i64(n, n_outputs, d, self.f32 + a, self.wide_columns + a, W)
+        self.loops.adds(n, n_outputs, d, self.data + a * self.item_bytes,
+                        self.indices + a * self.index_bytes, W)
+
+    cdef void margins_of(self, Py_ssize_t m, const Py_ssize_t* rows, Py_ssize_t n_outputs,
+                         const double* w, double* z) noexcept nogil:
+        cdef Py_ssize_t p
+        for p in range(m):
+            if n_outputs == 1:
+                z[p] = self.dot(rows[p], w)
             else:
-                adds_f32_i32(n, n_outputs, d, self.f32 + a, self.narrow_columns + a, W)
-        elif self.wide:
-            adds_f64_i64(n, n_outputs, d, self.f64 + a, self.wide_columns + a, W)
-        else:
-            adds_f64_i32(n, n_outputs, d, self.f64 + a, self.narrow_columns + a, W)
+                self.dots(rows[p], n_outputs, w, z + p * n_outputs)
+
+    cdef void add_all(self, Py_ssize_t m, const Py_ssize_t* rows, Py_ssize_t n_outputs,
+                      const double* d, double* g) noexcept nogil:
+        cdef Py_ssize_t p
+        for p in range(m):
+            if n_outputs == 1:
+                self.add(rows[p], d[p], g)
+            else:
+                self.adds(rows[p], n_outputs, d + p * n_outputs, g)
 
     cdef void columns(self, Py_ssize_t i, Py_ssize_t* out) noexcept nogil:
         cdef Py_ssize_t p, a = self.start(i), n = self.start(i + 1) - a
-        if self.wide:
+        cdef const int32_t* narrow = <const int32_t*> self.indices + a
+        cdef const int64_t* wide = <const int64_t*> self.indices + a
+        if self.narrow_starts != NULL:
             for p in range(n):
-                out[p] = <Py_ssize_t> self.wide_columns[a + p]
+                out[p] = narrow[p]
         else:
             for p in range(n):
-                out[p] = self.narrow_columns[a + p]
+                out[p] = <Py_ssize_t> wide[p]
 
     cdef void values(self, Py_ssize_t i, double* out) noexcept nogil:
         cdef Py_ssize_t a = self.start(i), n = self.start(i + 1) - a
-        if self.single:
-            read_f32(n, self.f32 + a, out)
-        else:
-            read_f64(n, self.f64 + a, out)
+        self.value_loops.read(n, self.data + a * self.item_bytes, out)
 
     cdef double square_norm(self, Py_ssize_t i) noexcept nogil:
         cdef Py_ssize_t a = self.start(i), n = self.start(i + 1) - a
-        if self.single:
-            return square_norm_f32(n, self.f32 + a)
-        return square_norm_f64(n, self.f64 + a)
+        return self.value_loops.square_norm(n, self.data + a * self.item_bytes)
 
     cdef void moments(self, Py_ssize_t i, double s, const double* pivot, double* first,
                       double* second, double* largest) noexcept nogil:
         cdef Py_ssize_t a = self.start(i), n = self.start(i + 1) - a
-        if self.single:
-            if self.wide:
-                moments_f32_i64(n, s, self.f32 + a, self.wide_columns + a, first, second, largest)
-            else:
-                moments_f32_i32(n, s, self.f32 + a, self.narrow_columns + a, first, second,
-                                largest)
-        elif self.wide:
-            moments_f64_i64(n, s, self.f64 + a, self.wide_columns + a, first, second, largest)
-        else:
-            moments_f64_i32(n, s, self.f64 + a, self.narrow_columns + a, first, second, largest)
+        self.loops.moments(n, s, self.data + a * self.item_bytes,
+                           self.indices + a * self.index_bytes, first, second, largest)
 
     cdef void prefetch(self, Py_ssize_t i, Py_ssize_t later) noexcept nogil:
         # two stages: where a row begins must be known before its entries can be asked for
         cdef Py_ssize_t a = self.start(i), n = self.start(i + 1) - a
-        if self.wide:
-            prefetch(&self.starts[later], 8)
-            prefetch(self.wide_columns + a, 8 * n)
+        if self.narrow_starts != NULL:
+            prefetch(self.narrow_starts + later, 8)
         else:
-            prefetch(&self.narrow_starts[later], 4)
-            prefetch(self.narrow_columns + a, 4 * n)
-        if self.single:
-            prefetch(self.f32 + a, 4 * n)
-        else:
-            prefetch(self.f64 + a, 8 * n)
+            prefetch(self.wide_starts + later, 16)
+        prefetch(self.indices + a * self.index_bytes, n * self.index_bytes)
+        prefetch(self.data + a * self.item_bytes, n * self.item_bytes)
+
+
+cdef const char* start_of(array) except? NULL:
+    """Where the data of a contiguous, aligned array begins."""
+    return <const char*> <size_t> array.ctypes.data
 
 
 def check_arrays(X):

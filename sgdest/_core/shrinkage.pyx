@@ -15,7 +15,7 @@ from libc.math cimport exp, fabs, log1p
 
 import numpy as np
 
-from sgdest._core.penalties cimport one_minus_exp
+from sgdest._core.penalties cimport one_minus_exp, toward_zero
 
 # A lazy average settles at the latest when its history is this long (or n_features, if larger),
 # which costs less than one feature per step.
@@ -103,6 +103,9 @@ cdef class Lazy(Shrinkage):
         cdef bint weighted = self.penalty.c != NULL
         if n == 0 or self.length == 0.0:
             return
+        if K == 1 and self.penalty.l2 == 0.0 and not weighted:
+            self.reach_by_l1(n, columns)
+            return
         for p in range(n):
             j = columns[p]
             self.missed[p] = self.length - self.last[j]
@@ -117,6 +120,17 @@ cdef class Lazy(Shrinkage):
             j = columns[p]
             for k in range(K):
                 self.w[j * K + k] = self.gathered[p, k]
+
+    cdef void reach_by_l1(self, Py_ssize_t n, const Py_ssize_t* columns) noexcept nogil:
+        """``reach`` where no weight decays: twice as fast (docs/benchmarks), as most L1 fits are."""
+        cdef Py_ssize_t p, j
+        cdef double length = self.length, l1 = self.penalty.l1
+        cdef double* last = &self.last[0]
+        cdef double* w = self.w
+        for p in range(n):
+            j = columns[p]
+            w[j] = toward_zero(w[j], 1.0, l1 * (length - last[j]), self.penalty.positive)
+            last[j] = length
 
     cdef void passed(self, double length) noexcept nogil:
         self.length += length

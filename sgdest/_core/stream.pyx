@@ -21,7 +21,7 @@ Design:
 
 cimport cython
 from libc.math cimport INFINITY, exp, fabs, fmin, isfinite, sqrt
-from sgdest._core.kernels cimport prefetch
+from sgdest._core.simd cimport prefetch
 from sgdest._core.method cimport Method
 from sgdest._core.penalties cimport Penalty, one_minus_exp
 from sgdest._core.problem cimport Problem

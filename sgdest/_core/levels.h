@@ -1,0 +1,79 @@
+/* The SIMD levels: one source, compiled once per level, chosen when the package is imported.
+ *
+ * A file of loops is included between BEGIN and END of each level (see kernels.h). It names its
+ * functions LEVEL(name) and computes on VEC, a vector of LANES doubles of the level's width. The
+ * levels above the baseline exist for x86 with gcc or clang; the baseline is SSE2, NEON, or plain
+ * numbers (LANES = 1) for a compiler without vector types.
+ */
+#ifndef SGDEST_LEVELS_H
+#define SGDEST_LEVELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+enum { BASELINE, AVX2, AVX512, N_LEVELS };
+
+#if defined(__GNUC__) || defined(__clang__)
+#define HAS_VECTORS 1
+#define PREFETCH(address) __builtin_prefetch(address)
+#define INLINE static inline __attribute__((always_inline, unused))
+#define LOOP static __attribute__((unused))
+#else
+#define HAS_VECTORS 0
+#define PREFETCH(address) ((void)(address))
+#define INLINE static inline
+#define LOOP static
+#endif
+
+#if HAS_VECTORS && (defined(__x86_64__) || defined(__i386__))
+#define HAS_LEVELS 1
+#else
+#define HAS_LEVELS 0
+#endif
+
+#define PRAGMA(text) _Pragma(#text)
+#define SIMD PRAGMA(omp simd)
+
+#if defined(__clang__)
+#define BEGIN_LEVEL(features)                                                                    \
+    PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))
+#define END_LEVEL PRAGMA(clang attribute pop)
+#elif HAS_LEVELS
+#define BEGIN_LEVEL(features) PRAGMA(GCC push_options) PRAGMA(GCC target(features))
+#define END_LEVEL PRAGMA(GCC pop_options)
+#endif
+
+#define AVX2_FEATURES "avx2,fma"
+#define AVX512_FEATURES "avx2,fma,avx512f,avx512dq,avx512vl,avx512bw,prefer-vector-width=512"
+
+/* One table per level, the highest last. */
+#if HAS_LEVELS
+#define EVERY_LEVEL(table) {&table##_baseline, &table##_avx2, &table##_avx512}
+#else
+#define EVERY_LEVEL(table) {&table##_baseline, &table##_baseline, &table##_baseline}
+#endif
+
+/* The highest level that this machine runs. */
+static inline int highest_level(void)
+{
+#if HAS_LEVELS
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq")
+        && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw"))
+        return AVX512;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return AVX2;
+#endif
+    return BASELINE;
+}
+
+/* Asks for the cache lines of n bytes. Permuted rows are bound by the latency of memory, and
+ * hardware follows a row by itself once its first lines have arrived: hence the cap. */
+static inline void prefetch(const void *start, ptrdiff_t n)
+{
+    const char *address = (const char *)start;
+    if (n > 2048) n = 2048;
+    for (ptrdiff_t offset = 0; offset < n; offset += 64) PREFETCH(address + offset);
+}
+
+#endif

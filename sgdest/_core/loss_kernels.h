@@ -1,0 +1,88 @@
+/* Losses on blocks of margins, at three SIMD levels; see levels.h. */
+#ifndef SGDEST_LOSS_KERNELS_H
+#define SGDEST_LOSS_KERNELS_H
+
+#include "levels.h"
+
+/* exp(x) to 1 ulp for x in [-708, 709] and clamped outside; no branch, so that loops over it
+ * become vectors. 2^n exp(r) with |r| <= ln(2) / 2: adding 1.5 * 2^52 rounds to an integer, which
+ * then stands in the low bits. */
+INLINE double exp_of(double x)
+{
+    const double shift = 6755399441055744.0;
+    double t, n, r, p;
+    int64_t bits;
+    x = x < -708.0 ? -708.0 : x;
+    x = x > 709.0 ? 709.0 : x;
+    t = x * 1.4426950408889634 + shift;
+    n = t - shift;
+    r = (x - n * 0.6931471803691238) - n * 1.9082149292705877e-10;
+    p = 1.0 / 6227020800.0;
+    p = p * r + 1.0 / 479001600.0;
+    p = p * r + 1.0 / 39916800.0;
+    p = p * r + 1.0 / 3628800.0;
+    p = p * r + 1.0 / 362880.0;
+    p = p * r + 1.0 / 40320.0;
+    p = p * r + 1.0 / 5040.0;
+    p = p * r + 1.0 / 720.0;
+    p = p * r + 1.0 / 120.0;
+    p = p * r + 1.0 / 24.0;
+    p = p * r + 1.0 / 6.0;
+    p = p * r + 0.5;
+    p = p * r + 1.0;
+    p = p * r + 1.0;
+    memcpy(&bits, &t, sizeof bits);
+    bits = (int64_t)((uint64_t)bits << 52) + 4607182418800017408; /* n, and the bits of 1.0 */
+    memcpy(&t, &bits, sizeof t);
+    return p * t;
+}
+
+/* log(1 + e) for e in [0, 1], relative error of some ulp: log(1 + f) = 2 atanh(f / (2 + f)), where
+ * 1 + f is 1 + e, or half of it (both exact) if that lies nearer to 1. */
+INLINE double log1p_of(double e)
+{
+    const double half = 0.4142135623730950;
+    const double f = e > half ? 0.5 * (e - 1.0) : e;
+    const double s = f / (2.0 + f), q = s * s;
+    double p = 1.0 / 23.0;
+    p = p * q + 1.0 / 21.0;
+    p = p * q + 1.0 / 19.0;
+    p = p * q + 1.0 / 17.0;
+    p = p * q + 1.0 / 15.0;
+    p = p * q + 1.0 / 13.0;
+    p = p * q + 1.0 / 11.0;
+    p = p * q + 1.0 / 9.0;
+    p = p * q + 1.0 / 7.0;
+    p = p * q + 1.0 / 5.0;
+    p = p * q + 1.0 / 3.0;
+    return (e > half ? 0.6931471805599453 : 0.0) + (2.0 * s + 2.0 * s * q * p);
+}
+
+/* Each on n numbers. */
+typedef struct {
+    void (*exps)(ptrdiff_t n, const double *z, double *out);
+    void (*log_loss)(ptrdiff_t n, const double *y, const double *z, double *out);
+    void (*log_loss_slopes)(ptrdiff_t n, const double *y, const double *z, double *out);
+    void (*log_loss_curvatures)(ptrdiff_t n, const double *z, double *out);
+} LossLoops;
+
+#define LEVEL(name) name##_baseline
+#include "loss_loops.h"
+#if HAS_LEVELS
+BEGIN_LEVEL(AVX2_FEATURES)
+#define LEVEL(name) name##_avx2
+#include "loss_loops.h"
+END_LEVEL
+BEGIN_LEVEL(AVX512_FEATURES)
+#define LEVEL(name) name##_avx512
+#include "loss_loops.h"
+END_LEVEL
+#endif
+
+static inline const LossLoops *loss_loops(int level)
+{
+    static const LossLoops *const table[N_LEVELS] = EVERY_LEVEL(losses);
+    return table[level];
+}
+
+#endif

@@ -1,0 +1,12 @@
+"""Declarations of ``loss_kernels.h``; what the loops compute is said there."""
+
+cdef extern from "loss_kernels.h" nogil:
+    ctypedef struct LossLoops:
+        void (*exps)(Py_ssize_t n, const double* z, double* out) noexcept nogil
+        void (*log_loss)(Py_ssize_t n, const double* y, const double* z,
+                         double* out) noexcept nogil
+        void (*log_loss_slopes)(Py_ssize_t n, const double* y, const double* z,
+                                double* out) noexcept nogil
+        void (*log_loss_curvatures)(Py_ssize_t n, const double* z, double* out) noexcept nogil
+
+    const LossLoops* loss_loops(int level)

@@ -1,0 +1,422 @@
+/* The loops of one SIMD level; included by kernels.h once per level, with LEVEL, WIDTH (bytes of a
+ * vector), LOAD_F32, LOAD_U8, LOAD_I8 (a vector of doubles from numbers of those types) and
+ * TILE_OUTPUTS (what the registers hold of four rows), NARROWER (the next lower level) and
+ * FEWEST_OUTPUTS (below which that is faster) defined.
+ *
+ * Sums run in several vectors at once, so that they are bound by the loads and not by the latency
+ * of an addition. "omp simd" says that the turns of a loop do not depend on each other; a compiler
+ * that does not know the pragma builds the plain loop.
+ */
+
+#define VEC LEVEL(vec)
+#if HAS_VECTORS
+#define LANES ((ptrdiff_t)(WIDTH / sizeof(double)))
+typedef double VEC __attribute__((vector_size(WIDTH)));
+#else
+#define LANES ((ptrdiff_t)1)
+typedef double VEC;
+#endif
+
+INLINE VEC LEVEL(load_f64)(const double *x)
+{
+    VEC v;
+    memcpy(&v, x, sizeof v);
+    return v;
+}
+INLINE VEC LEVEL(load_f32)(const float *x) { return LOAD_F32(x); }
+INLINE VEC LEVEL(load_u8)(const uint8_t *x) { return LOAD_U8(x); }
+INLINE VEC LEVEL(load_i8)(const int8_t *x) { return LOAD_I8(x); }
+
+INLINE void LEVEL(store)(double *out, VEC v) { memcpy(out, &v, sizeof v); }
+
+INLINE VEC LEVEL(zero)(void)
+{
+    VEC v;
+    memset(&v, 0, sizeof v);
+    return v;
+}
+
+INLINE double LEVEL(total)(VEC v)
+{
+    double lane[WIDTH / sizeof(double)], sum = 0;
+    memcpy(lane, &v, sizeof v);
+    for (ptrdiff_t width = LANES / 2; width > 0; width /= 2)
+        for (ptrdiff_t j = 0; j < width; j++) lane[j] += lane[j + width];
+    sum = lane[0];
+    return sum;
+}
+
+/* sum over j of TERM(vector load, j), with four vectors under way */
+#define SUM(n, j, VECTOR_TERM, TERM)                                                             \
+    double sum;                                                                                  \
+    {                                                                                            \
+        VEC part[4] = {LEVEL(zero)(), LEVEL(zero)(), LEVEL(zero)(), LEVEL(zero)()};              \
+        ptrdiff_t j = 0;                                                                         \
+        for (; j + 4 * LANES <= (n);) {                                                          \
+            for (int v = 0; v < 4; v++, j += LANES) part[v] += VECTOR_TERM;                      \
+        }                                                                                        \
+        for (; j + LANES <= (n); j += LANES) part[0] += VECTOR_TERM;                             \
+        sum = LEVEL(total)((part[0] + part[1]) + (part[2] + part[3]));                           \
+        for (; j < (n); j++) sum += TERM;                                                        \
+    }
+
+/* z = sum over j of VALUE w, and w += VALUE d: K numbers beside each other, w those of entry j.
+ * Up to four vectors stay in registers. The last one ends with the K-th number and may overlap the
+ * one before: both compute the same in the numbers that they share. (Numbers of four vectors before
+ * it are done with: their d counts as 0.) */
+#define DOTS(n, j, VALUE, ROW)                                                                   \
+    if (K == 1) {                                                                                \
+        z[0] = 0;                                                                                \
+        for (ptrdiff_t j = 0; j < (n); j++) z[0] += VALUE * *(ROW);                              \
+        return;                                                                                  \
+    }                                                                                            \
+    for (ptrdiff_t k = 0; k < K; k += 4 * LANES) {                                               \
+        switch (VECTORS_LEFT(K - k)) {                                                           \
+            case 1: DOTS_TILE(1, n, j, VALUE, ROW) break;                                        \
+            case 2: DOTS_TILE(2, n, j, VALUE, ROW) break;                                        \
+            case 3: DOTS_TILE(3, n, j, VALUE, ROW) break;                                        \
+            default: DOTS_TILE(4, n, j, VALUE, ROW)                                              \
+        }                                                                                        \
+    }
+#define ADDS(n, j, VALUE, ROW)                                                                   \
+    if (K == 1) {                                                                                \
+        for (ptrdiff_t j = 0; j < (n); j++) *(ROW) += VALUE * d[0];                              \
+        return;                                                                                  \
+    }                                                                                            \
+    for (ptrdiff_t k = 0; k < K; k += 4 * LANES) {                                               \
+        switch (VECTORS_LEFT(K - k)) {                                                           \
+            case 1: ADDS_TILE(1, n, j, VALUE, ROW) break;                                        \
+            case 2: ADDS_TILE(2, n, j, VALUE, ROW) break;                                        \
+            case 3: ADDS_TILE(3, n, j, VALUE, ROW) break;                                        \
+            default: ADDS_TILE(4, n, j, VALUE, ROW)                                              \
+        }                                                                                        \
+    }
+#define VECTORS_LEFT(n) (((n) + LANES - 1) / LANES)
+#define PLACE(v) (k + (v) * LANES < K - LANES ? k + (v) * LANES : K - LANES)
+#define DOTS_TILE(V, n, j, VALUE, ROW)                                                           \
+    {                                                                                            \
+        VEC even[V], odd[V];                                                                     \
+        ptrdiff_t place[V], j = 0;                                                               \
+        for (int v = 0; v < V; v++) place[v] = PLACE(v), even[v] = odd[v] = LEVEL(zero)();       \
+        for (; j + 2 <= (n); j++) {                                                              \
+            const double value = VALUE, *w = ROW;                                                \
+            for (int v = 0; v < V; v++) even[v] += value * LEVEL(load_f64)(w + place[v]);        \
+            j++;                                                                                 \
+            const double value_ = VALUE, *w_ = ROW;                                              \
+            for (int v = 0; v < V; v++) odd[v] += value_ * LEVEL(load_f64)(w_ + place[v]);       \
+        }                                                                                        \
+        if (j < (n)) {                                                                           \
+            const double value = VALUE, *w = ROW;                                                \
+            for (int v = 0; v < V; v++) even[v] += value * LEVEL(load_f64)(w + place[v]);        \
+        }                                                                                        \
+        for (int v = 0; v < V; v++) LEVEL(store)(z + place[v], even[v] + odd[v]);                \
+    }
+#define ADDS_TILE(V, n, j, VALUE, ROW)                                                           \
+    {                                                                                            \
+        VEC step[V], new[V];                                                                     \
+        ptrdiff_t place[V];                                                                      \
+        for (int v = 0; v < V; v++) {                                                            \
+            double lane[WIDTH / sizeof(double)];                                                 \
+            place[v] = PLACE(v);                                                                 \
+            for (ptrdiff_t l = 0; l < LANES; l++)                                                \
+                lane[l] = place[v] + l < k ? 0 : d[place[v] + l];                                \
+            step[v] = LEVEL(load_f64)(lane);                                                     \
+        }                                                                                        \
+        for (ptrdiff_t j = 0; j < (n); j++) {                                                    \
+            const double value = VALUE;                                                          \
+            double *w = ROW;                                                                     \
+            for (int v = 0; v < V; v++) new[v] = LEVEL(load_f64)(w + place[v]) + value * step[v];\
+            for (int v = 0; v < V; v++) LEVEL(store)(w + place[v], new[v]);                      \
+        }                                                                                        \
+    }
+
+#define DENSE_LOOPS(NAME, T)                                                                     \
+    LOOP double LEVEL(dot_##NAME)(ptrdiff_t n, const void *row, const double *w)                 \
+    {                                                                                            \
+        const T *x = row;                                                                        \
+        SUM(n, j, LEVEL(load_##NAME)(x + j) * LEVEL(load_f64)(w + j), (double)x[j] * w[j])       \
+        return sum;                                                                              \
+    }                                                                                            \
+    LOOP void LEVEL(add_##NAME)(ptrdiff_t n, double a, const void *row, double *w)               \
+    {                                                                                            \
+        const T *x = row;                                                                        \
+        ptrdiff_t j = 0;                                                                         \
+        for (; j + LANES <= n; j += LANES)                                                       \
+            LEVEL(store)(w + j, LEVEL(load_f64)(w + j) + a * LEVEL(load_##NAME)(x + j));         \
+        for (; j < n; j++) w[j] += a * (double)x[j];                                             \
+    }                                                                                            \
+    LOOP void LEVEL(dots_##NAME)(ptrdiff_t n, ptrdiff_t K, const void *row, const double *W,     \
+                                 double *z)                                                      \
+    {                                                                                            \
+        const T *x = row;                                                                        \
+        if (K > 1 && K < FEWEST_OUTPUTS) {                                                       \
+            NARROWER(dots_##NAME)(n, K, row, W, z);                                              \
+            return;                                                                              \
+        }                                                                                        \
+        DOTS(n, j, (double)x[j], W + j * K)                                                      \
+    }                                                                                            \
+    LOOP void LEVEL(adds_##NAME)(ptrdiff_t n, ptrdiff_t K, const double *d, const void *row,     \
+                                 double *W)                                                      \
+    {                                                                                            \
+        const T *x = row;                                                                        \
+        if (K > 1 && K < FEWEST_OUTPUTS) {                                                       \
+            NARROWER(adds_##NAME)(n, K, d, row, W);                                              \
+            return;                                                                              \
+        }                                                                                        \
+        ADDS(n, j, (double)x[j], W + j * K)                                                      \
+    }                                                                                            \
+    LOOP double LEVEL(square_norm_##NAME)(ptrdiff_t n, const void *row)                          \
+    {                                                                                            \
+        const T *x = row;                                                                        \
+        SUM(n, j, LEVEL(load_##NAME)(x + j) * LEVEL(load_##NAME)(x + j),                         \
+            (double)x[j] * (double)x[j])                                                         \
+        return sum;                                                                              \
+    }                                                                                            \
+    LOOP void LEVEL(read_##NAME)(ptrdiff_t n, const void *row, double *out)                      \
+    {                                                                                            \
+        const T *x = row;                                                                        \
+        SIMD for (ptrdiff_t j = 0; j < n; j++) out[j] = (double)x[j];                            \
+    }                                                                                            \
+    LOOP void LEVEL(moments_##NAME)(ptrdiff_t n, double s, const void *row, const double *pivot, \
+                                    double *first, double *second, double *largest)              \
+    {                                                                                            \
+        const T *x = row;                                                                        \
+        SIMD for (ptrdiff_t j = 0; j < n; j++) {                                                 \
+            const double v = (double)x[j] - pivot[j];                                            \
+            const double size = (double)x[j] < 0 ? -(double)x[j] : (double)x[j];                 \
+            first[j] += s * v;                                                                   \
+            second[j] += s * v * v;                                                              \
+            largest[j] = size > largest[j] ? size : largest[j];                                  \
+        }                                                                                        \
+    }                                                                                            \
+    /* four rows at a time, which read w, and read and write g, once for all four */             \
+    LOOP void LEVEL(margins_##NAME)(ptrdiff_t m, ptrdiff_t n, const void *X,                     \
+                                    const ptrdiff_t *rows, const double *w, double *z)           \
+    {                                                                                            \
+        ptrdiff_t i = 0;                                                                         \
+        for (; i + 4 <= m; i += 4) {                                                             \
+            const T *x0 = (const T *)X + rows[i] * n, *x1 = (const T *)X + rows[i + 1] * n;      \
+            const T *x2 = (const T *)X + rows[i + 2] * n, *x3 = (const T *)X + rows[i + 3] * n;  \
+            VEC s0 = LEVEL(zero)(), s1 = s0, s2 = s0, s3 = s0;                                   \
+            ptrdiff_t j = 0;                                                                     \
+            for (; j + LANES <= n; j += LANES) {                                                 \
+                const VEC v = LEVEL(load_f64)(w + j);                                            \
+                s0 += v * LEVEL(load_##NAME)(x0 + j);                                            \
+                s1 += v * LEVEL(load_##NAME)(x1 + j);                                            \
+                s2 += v * LEVEL(load_##NAME)(x2 + j);                                            \
+                s3 += v * LEVEL(load_##NAME)(x3 + j);                                            \
+            }                                                                                    \
+            z[i] = LEVEL(total)(s0);                                                             \
+            z[i + 1] = LEVEL(total)(s1);                                                         \
+            z[i + 2] = LEVEL(total)(s2);                                                         \
+            z[i + 3] = LEVEL(total)(s3);                                                         \
+            for (; j < n; j++) {                                                                 \
+                z[i] += (double)x0[j] * w[j];                                                    \
+                z[i + 1] += (double)x1[j] * w[j];                                                \
+                z[i + 2] += (double)x2[j] * w[j];                                                \
+                z[i + 3] += (double)x3[j] * w[j];                                                \
+            }                                                                                    \
+        }                                                                                        \
+        for (; i < m; i++) z[i] = LEVEL(dot_##NAME)(n, (const T *)X + rows[i] * n, w);           \
+    }                                                                                            \
+    LOOP void LEVEL(gradient_##NAME)(ptrdiff_t m, ptrdiff_t n, const void *X,                    \
+                                     const ptrdiff_t *rows, const double *d, double *g)          \
+    {                                                                                            \
+        ptrdiff_t i = 0;                                                                         \
+        for (; i + 4 <= m; i += 4) {                                                             \
+            const T *x0 = (const T *)X + rows[i] * n, *x1 = (const T *)X + rows[i + 1] * n;      \
+            const T *x2 = (const T *)X + rows[i + 2] * n, *x3 = (const T *)X + rows[i + 3] * n;  \
+            const double d0 = d[i], d1 = d[i + 1], d2 = d[i + 2], d3 = d[i + 3];                 \
+            ptrdiff_t j = 0;                                                                     \
+            for (; j + LANES <= n; j += LANES)                                                   \
+                LEVEL(store)(g + j, LEVEL(load_f64)(g + j) + d0 * LEVEL(load_##NAME)(x0 + j)     \
+                                        + d1 * LEVEL(load_##NAME)(x1 + j)                        \
+                                        + d2 * LEVEL(load_##NAME)(x2 + j)                        \
+                                        + d3 * LEVEL(load_##NAME)(x3 + j));                      \
+            for (; j < n; j++)                                                                   \
+                g[j] += d0 * (double)x0[j] + d1 * (double)x1[j] + d2 * (double)x2[j]             \
+                        + d3 * (double)x3[j];                                                    \
+        }                                                                                        \
+        for (; i < m; i++) LEVEL(add_##NAME)(n, d[i], (const T *)X + rows[i] * n, g);            \
+    }                                                                                            \
+    /* z of R rows and C outputs in registers: R loads of X and C of w for R C products */       \
+    INLINE void LEVEL(tile_##NAME)(int R, int C, ptrdiff_t n, ptrdiff_t K, const T *const *x,    \
+                                   const double *w, double *z)                                   \
+    {                                                                                            \
+        VEC part[4][TILE_OUTPUTS];                                                               \
+        ptrdiff_t j = 0;                                                                         \
+        for (int r = 0; r < R; r++)                                                              \
+            for (int c = 0; c < C; c++) part[r][c] = LEVEL(zero)();                              \
+        for (; j + LANES <= n; j += LANES) {                                                     \
+            VEC row[4];                                                                          \
+            for (int r = 0; r < R; r++) row[r] = LEVEL(load_##NAME)(x[r] + j);                   \
+            for (int c = 0; c < C; c++) {                                                        \
+                const VEC v = LEVEL(load_f64)(w + c * n + j);                                    \
+                for (int r = 0; r < R; r++) part[r][c] += row[r] * v;                            \
+            }                                                                                    \
+        }                                                                                        \
+        for (int r = 0; r < R; r++)                                                              \
+            for (int c = 0; c < C; c++) {                                                        \
+                double sum = LEVEL(total)(part[r][c]);                                           \
+                for (ptrdiff_t l = j; l < n; l++) sum += (double)x[r][l] * w[c * n + l];         \
+                z[r * K + c] = sum;                                                              \
+            }                                                                                    \
+    }                                                                                            \
+    LOOP void LEVEL(margins_of_many_##NAME)(ptrdiff_t m, ptrdiff_t n, ptrdiff_t K,               \
+                                            const void *X, const ptrdiff_t *rows,                \
+                                            const double *w, double *z)                          \
+    {                                                                                            \
+        ptrdiff_t i = 0, k;                                                                      \
+        for (; i + 4 <= m; i += 4) {                                                             \
+            const T *x[4];                                                                       \
+            for (int r = 0; r < 4; r++) x[r] = (const T *)X + rows[i + r] * n;                   \
+            for (k = 0; k + TILE_OUTPUTS <= K; k += TILE_OUTPUTS)                                \
+                LEVEL(tile_##NAME)(4, TILE_OUTPUTS, n, K, x, w + k * n, z + i * K + k);          \
+            for (; k < K; k++) LEVEL(tile_##NAME)(4, 1, n, K, x, w + k * n, z + i * K + k);      \
+        }                                                                                        \
+        for (; i < m; i++)                                                                       \
+            for (k = 0; k < K; k++)                                                              \
+                z[i * K + k] = LEVEL(dot_##NAME)(n, (const T *)X + rows[i] * n, w + k * n);      \
+    }                                                                                            \
+    /* g of C outputs and four vectors of features in registers, over all rows of the block */   \
+    INLINE void LEVEL(gradient_tile_##NAME)(int C, int V, ptrdiff_t m, ptrdiff_t n, ptrdiff_t K, \
+                                            const T *X, const ptrdiff_t *rows, const double *d,  \
+                                            double *g)                                           \
+    {                                                                                            \
+        VEC sum[TILE_OUTPUTS][4];                                                                \
+        for (int c = 0; c < C; c++)                                                              \
+            for (int v = 0; v < V; v++) sum[c][v] = LEVEL(load_f64)(g + c * n + v * LANES);      \
+        for (ptrdiff_t i = 0; i < m; i++) {                                                      \
+            const T *x = X + rows[i] * n;                                                        \
+            VEC row[4];                                                                          \
+            for (int v = 0; v < V; v++) row[v] = LEVEL(load_##NAME)(x + v * LANES);              \
+            for (int c = 0; c < C; c++)                                                          \
+                for (int v = 0; v < V; v++) sum[c][v] += d[i * K + c] * row[v];                  \
+        }                                                                                        \
+        for (int c = 0; c < C; c++)                                                              \
+            for (int v = 0; v < V; v++) LEVEL(store)(g + c * n + v * LANES, sum[c][v]);          \
+    }                                                                                            \
+    LOOP void LEVEL(gradient_of_many_##NAME)(ptrdiff_t m, ptrdiff_t n, ptrdiff_t K,              \
+                                             const void *data, const ptrdiff_t *rows,            \
+                                             const double *d, double *g)                         \
+    {                                                                                            \
+        const T *X = data;                                                                       \
+        ptrdiff_t j = 0, k;                                                                      \
+        for (; j + 4 * LANES <= n; j += 4 * LANES) {                                             \
+            for (k = 0; k + TILE_OUTPUTS <= K; k += TILE_OUTPUTS)                                \
+                LEVEL(gradient_tile_##NAME)(TILE_OUTPUTS, 4, m, n, K, X + j, rows, d + k,        \
+                                            g + k * n + j);                                      \
+            for (; k < K; k++)                                                                   \
+                LEVEL(gradient_tile_##NAME)(1, 4, m, n, K, X + j, rows, d + k, g + k * n + j);   \
+        }                                                                                        \
+        for (; j + LANES <= n; j += LANES) {                                                     \
+            for (k = 0; k + TILE_OUTPUTS <= K; k += TILE_OUTPUTS)                                \
+                LEVEL(gradient_tile_##NAME)(TILE_OUTPUTS, 1, m, n, K, X + j, rows, d + k,        \
+                                            g + k * n + j);                                      \
+            for (; k < K; k++)                                                                   \
+                LEVEL(gradient_tile_##NAME)(1, 1, m, n, K, X + j, rows, d + k, g + k * n + j);   \
+        }                                                                                        \
+        for (; j < n; j++)                                                                       \
+            for (ptrdiff_t i = 0; i < m; i++) {                                                  \
+                const double xj = (double)X[rows[i] * n + j];                                    \
+                for (k = 0; k < K; k++) g[k * n + j] += d[i * K + k] * xj;                       \
+            }                                                                                    \
+    }                                                                                            \
+    static const DenseLoops LEVEL(dense_##NAME) = {                                              \
+        LEVEL(dot_##NAME), LEVEL(add_##NAME), LEVEL(dots_##NAME), LEVEL(adds_##NAME),            \
+        LEVEL(square_norm_##NAME), LEVEL(read_##NAME), LEVEL(moments_##NAME),                    \
+        LEVEL(margins_##NAME), LEVEL(gradient_##NAME), LEVEL(margins_of_many_##NAME),            \
+        LEVEL(gradient_of_many_##NAME)};
+
+#define SPARSE_LOOPS(NAME, T, I)                                                                 \
+    LOOP double LEVEL(dot_##NAME)(ptrdiff_t n, const void *row, const void *columns,             \
+                                  const double *w)                                               \
+    {                                                                                            \
+        const T *x = row;                                                                        \
+        const I *column = columns;                                                               \
+        double s0 = 0, s1 = 0, s2 = 0, s3 = 0;                                                   \
+        ptrdiff_t p = 0;                                                                         \
+        for (; p + 4 <= n; p += 4) {                                                             \
+            s0 += (double)x[p] * w[column[p]];                                                   \
+            s1 += (double)x[p + 1] * w[column[p + 1]];                                           \
+            s2 += (double)x[p + 2] * w[column[p + 2]];                                           \
+            s3 += (double)x[p + 3] * w[column[p + 3]];                                           \
+        }                                                                                        \
+        for (; p < n; p++) s0 += (double)x[p] * w[column[p]];                                    \
+        return (s0 + s1) + (s2 + s3);                                                            \
+    }                                                                                            \
+    LOOP void LEVEL(add_##NAME)(ptrdiff_t n, double a, const void *row, const void *columns,     \
+                                double *w)                                                       \
+    {                                                                                            \
+        const T *x = row;                                                                        \
+        const I *column = columns;                                                               \
+        for (ptrdiff_t p = 0; p < n; p++) w[column[p]] += a * (double)x[p];                      \
+    }                                                                                            \
+    LOOP void LEVEL(dots_##NAME)(ptrdiff_t n, ptrdiff_t K, const void *row, const void *columns, \
+                                 const double *W, double *z)                                     \
+    {                                                                                            \
+        const T *x = row;                                                                        \
+        const I *column = columns;                                                               \
+        if (K > 1 && K < FEWEST_OUTPUTS) {                                                       \
+            NARROWER(dots_##NAME)(n, K, row, columns, W, z);                                     \
+            return;                                                                              \
+        }                                                                                        \
+        DOTS(n, p, (double)x[p], W + (ptrdiff_t)column[p] * K)                                   \
+    }                                                                                            \
+    LOOP void LEVEL(adds_##NAME)(ptrdiff_t n, ptrdiff_t K, const double *d, const void *row,     \
+                                 const void *columns, double *W)                                 \
+    {                                                                                            \
+        const T *x = row;                                                                        \
+        const I *column = columns;                                                               \
+        if (K > 1 && K < FEWEST_OUTPUTS) {                                                       \
+            NARROWER(adds_##NAME)(n, K, d, row, columns, W);                                     \
+            return;                                                                              \
+        }                                                                                        \
+        ADDS(n, p, (double)x[p], W + (ptrdiff_t)column[p] * K)                                   \
+    }                                                                                            \
+    LOOP void LEVEL(moments_##NAME)(ptrdiff_t n, double s, const void *row, const void *columns, \
+                                    double *first, double *second, double *largest)              \
+    {                                                                                            \
+        const T *x = row;                                                                        \
+        const I *column = columns;                                                               \
+        for (ptrdiff_t p = 0; p < n; p++) {                                                      \
+            const ptrdiff_t j = (ptrdiff_t)column[p];                                            \
+            const double v = (double)x[p];                                                       \
+            const double size = v < 0 ? -v : v;                                                  \
+            first[j] += s * v;                                                                   \
+            second[j] += s * v * v;                                                              \
+            if (size > largest[j]) largest[j] = size;                                            \
+        }                                                                                        \
+    }                                                                                            \
+    static const SparseLoops LEVEL(sparse_##NAME) = {                                            \
+        LEVEL(dot_##NAME), LEVEL(add_##NAME), LEVEL(dots_##NAME), LEVEL(adds_##NAME),            \
+        LEVEL(moments_##NAME)};
+
+DENSE_LOOPS(f64, double)
+DENSE_LOOPS(f32, float)
+DENSE_LOOPS(u8, uint8_t)
+DENSE_LOOPS(i8, int8_t)
+SPARSE_LOOPS(f64_i32, double, int32_t)
+SPARSE_LOOPS(f64_i64, double, int64_t)
+SPARSE_LOOPS(f32_i32, float, int32_t)
+SPARSE_LOOPS(f32_i64, float, int64_t)
+
+#undef DENSE_LOOPS
+#undef SPARSE_LOOPS
+#undef DOTS
+#undef ADDS
+#undef VECTORS_LEFT
+#undef PLACE
+#undef DOTS_TILE
+#undef ADDS_TILE
+#undef SUM
+#undef VEC
+#undef LANES
+#undef LEVEL
+#undef WIDTH
+#undef FEWEST_OUTPUTS
+#undef NARROWER
+#undef TILE_OUTPUTS
+#undef LOAD_F32
+#undef LOAD_U8
+#undef LOAD_I8

@@ -1,0 +1,36 @@
+"""The SIMD level of the compiled loops: the highest of this machine, or the one asked for.
+
+The environment variable ``SGDEST_SIMD`` (baseline, avx2 or avx512), read at import, asks for one.
+Results differ between levels in their last bits.
+"""
+
+import os
+
+cdef extern from "levels.h" nogil:
+    int highest_level()
+
+LEVELS = ("baseline", "avx2", "avx512")
+
+
+def available():
+    """Names of the levels that this machine runs, the lowest first."""
+    return LEVELS[:highest_level() + 1]
+
+
+def _chosen():
+    """Number of the level to use."""
+    name = os.environ.get("SGDEST_SIMD") or available()[len(available()) - 1]
+    if name not in available():
+        raise ValueError(
+            f"SGDEST_SIMD must name a level that this machine runs, one of "
+            f"{', '.join(available())}; got {name!r}. Unset it to use the highest."
+        )
+    return LEVELS.index(name)
+
+
+level = _chosen()
+
+
+def current():
+    """Name of the level in use."""
+    return LEVELS[level]

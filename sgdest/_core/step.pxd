@@ -1,0 +1,48 @@
+"""StepMethod: the walk over permuted rows and the gradient of a batch."""
+
+from sgdest._core.method cimport Method
+from sgdest._core.schedules cimport Schedule
+
+
+cdef class StepMethod(Method):
+    cdef readonly Schedule schedule
+    cdef Py_ssize_t batch_size             # rows per step; 0 means all rows of a pass
+    cdef bint by_columns                   # steps touch only the features of their rows
+    # a block of rows: targets, weights, margins, slopes
+    cdef double[::1] y, s, z, d
+    # the batch under way: its gradient (in the layout of `rows.margins_of`), how many rows it
+    # has, and, if `by_columns`, the features it has touched
+    cdef double[:, ::1] g
+    cdef double[::1] g_b
+    cdef Py_ssize_t in_batch
+    cdef Py_ssize_t n_touched
+    cdef Py_ssize_t[::1] touched
+    cdef Py_ssize_t[::1] stamp             # number of the batch that touched a feature last
+    cdef Py_ssize_t[::1] columns           # room for those of one row
+    cdef bint turns                        # that layout differs from that of W:
+    cdef double[:, ::1] turned             # W in it
+
+    # a step on each of m rows, whose targets and weights are at hand; their margins go to z.
+    # `left` rows of the walk are left, these included
+    cdef void learn_rows(self, const Py_ssize_t* rows, Py_ssize_t m,
+                         Py_ssize_t left) noexcept nogil
+    # the step of the batch under way
+    cdef void learn_batch(self) noexcept nogil
+    # between steps the parameters are this times W
+    cdef double scale(self) noexcept nogil
+    # bring these (distinct) features up to date: they are about to be read
+    cdef void reach(self, Py_ssize_t n, const Py_ssize_t* columns) noexcept nogil
+    # a rate raised an error, or a slope is not finite (the loss of the pass says so): learn no more
+    cdef bint must_stop(self) noexcept nogil
+    # ask the memory for the row that is visited `ahead` rows after the p-th
+    cdef void ask_ahead(self, const Py_ssize_t* rows, Py_ssize_t p, Py_ssize_t left) noexcept nogil
+    cdef Py_ssize_t ahead
+    # make the slopes of m rows those of a batch: times s / mean weight
+    cdef void weigh(self, Py_ssize_t m) noexcept nogil
+    # forget the batch that was learned
+    cdef void clear_batch(self) noexcept nogil
+    cdef void add_rows(self, const Py_ssize_t* rows, Py_ssize_t m,
+                       Py_ssize_t left) noexcept nogil
+    cdef void touch(self, Py_ssize_t i) noexcept nogil
+    cdef const double* weights(self) noexcept nogil
+    cdef void turn(self) noexcept nogil

@@ -1,0 +1,197 @@
+"""What all step methods share: the walk over permuted rows and the gradient of a batch.
+
+A step method learns from one batch of rows at a time. The gradient of a batch B is
+
+    sum_B s_i g_i / (|B| s_mean),
+
+with ``s_mean`` the mean weight of a row (``Problem.mean_weight``). Speed comes from three things:
+rows that the permutation visits next are asked for while the present ones are learned; targets
+are gathered, and losses summed, a block at a time; rows of a batch are read once, in tiles that
+the cache holds from the margins to the gradient.
+"""
+
+from libc.math cimport INFINITY, isfinite
+from sgdest._core.method cimport Method
+from sgdest._core.problem cimport Problem
+from sgdest._core.schedules cimport Schedule
+
+import numpy as np
+
+# Rows whose targets are gathered at once; of a batch, rows whose margins are computed before
+# their gradient is added (32 rows of 784 numbers are 200 kB: within the second-level cache).
+cdef Py_ssize_t LARGEST_BLOCK = 256
+cdef Py_ssize_t LARGEST_TILE = 32
+
+
+cdef class StepMethod(Method):
+    """Abstract: learns from batches of rows. See ``step.pxd`` for what each method promises.
+
+    Parameters
+    ----------
+    problem, W, b : see ``Method``
+    schedule : Schedule
+    batch_size : int >= 0
+        Rows per step; 0 means all rows of a pass.
+    """
+
+    def __init__(self, Problem problem, double[:, ::1] W, double[::1] b, Schedule schedule,
+                 Py_ssize_t batch_size):
+        cdef Py_ssize_t K = problem.n_outputs
+        self.schedule, self.batch_size = schedule, batch_size
+        super().__init__(problem, W, b)
+        self.s = np.empty(LARGEST_BLOCK)
+        self.y = np.empty(LARGEST_BLOCK * problem.target_width)
+        self.z, self.d = np.empty((2, LARGEST_BLOCK * K))
+        self.g_b = np.zeros(K)
+        if batch_size != 1:
+            self.touched = np.empty(problem.n_features, dtype=np.intp)
+            self.stamp = np.full(problem.n_features, -1, dtype=np.intp)
+
+    def bind(self, Problem problem):
+        Method.bind(self, problem)
+        self.by_columns = problem.rows.is_sparse
+        self.columns = np.empty(problem.rows.largest_count() + 1, dtype=np.intp)
+        d, K = problem.n_features, problem.n_outputs
+        if self.batch_size != 1:
+            self.turns = K > 1 and not problem.rows.is_sparse
+            shape = [K, d] if self.turns else [d, K]
+            self.g = np.zeros(shape)
+            self.turned = np.empty(shape if self.turns else [0, 0])
+        # about 8 kB of rows under way: more than the latency of memory times its bandwidth, less
+        # than would push the parameters out of the first-level cache (docs/benchmarks)
+        row = 8 * problem.rows.n_stored // max(problem.n_rows, 1)
+        self.ahead = max(2, min(64, 8192 // max(row, 1)))
+
+    cdef void walk(self, const Py_ssize_t* order, Py_ssize_t start,
+                   Py_ssize_t stop) noexcept nogil:
+        cdef Py_ssize_t m, q, K = self.problem.n_outputs
+        cdef Py_ssize_t size = self.batch_size if self.batch_size > 0 else self.problem.n_rows
+        while start < stop:
+            m = min(LARGEST_BLOCK, stop - start)
+            if size > 1:
+                m = min(m, min(LARGEST_TILE, size - self.in_batch))
+            self.problem.gather(m, order + start, &self.y[0], &self.s[0])
+            self.problem.ask_for_targets(min(m, stop - start - m), order + start + m)
+            if size == 1:
+                self.learn_rows(order + start, m, stop - start)
+            else:
+                self.add_rows(order + start, m, stop - start)
+                if self.in_batch == size and not self.must_stop():
+                    self.learn_batch()
+                    self.clear_batch()
+            if self.must_stop():
+                return
+            self.loss_sum += self.problem.loss.values(m, K, &self.y[0], &self.z[0], &self.s[0])
+            for q in range(m):
+                self.weight_sum += self.s[q]
+            start += m
+
+    cdef bint must_stop(self) noexcept nogil:
+        return self.schedule.failed or not isfinite(self.loss_sum)
+
+    cdef void ask_ahead(self, const Py_ssize_t* rows, Py_ssize_t p,
+                        Py_ssize_t left) noexcept nogil:
+        if p + self.ahead < left:
+            self.problem.rows.prefetch(rows[p + self.ahead],
+                                       rows[min(p + 2 * self.ahead, left - 1)])
+
+    cdef void weigh(self, Py_ssize_t m) noexcept nogil:
+        cdef Py_ssize_t q, k, K = self.problem.n_outputs
+        for q in range(m):
+            for k in range(K):
+                self.d[q * K + k] *= self.s[q] / self.problem.mean_weight
+
+    # -- a batch ---------------------------------------------------------------------------
+
+    cdef void add_rows(self, const Py_ssize_t* rows, Py_ssize_t m,
+                       Py_ssize_t left) noexcept nogil:
+        """Add rows to the gradient of the batch under way."""
+        cdef Py_ssize_t p, q, k, n, K = self.problem.n_outputs
+        cdef double square = 0.0
+        if self.by_columns:
+            for q in range(m):
+                self.touch(rows[q])
+        if self.turns and self.in_batch == 0:
+            self.turn()
+        for p from 0 <= p < m by 4:
+            n = min(4, m - p)
+            for q in range(p, p + n):
+                self.ask_ahead(rows, q, left)
+            self.problem.margins_of(n, rows + p, self.weights(), self.scale(), &self.b[0],
+                                    &self.z[p * K])
+        self.problem.loss.derivatives(m, K, &self.y[0], &self.z[0], &self.d[0])
+        self.weigh(m)
+        self.in_batch += m
+        for q in range(m):
+            for k in range(K):
+                self.g_b[k] += self.d[q * K + k]
+                square += self.d[q * K + k] * self.d[q * K + k]
+        if not isfinite(square):
+            self.loss_sum = INFINITY
+            return
+        self.problem.rows.add_all(m, rows, K, &self.d[0], &self.g[0, 0])
+
+    cdef inline const double* weights(self) noexcept nogil:
+        return &self.turned[0, 0] if self.turns else &self.W[0, 0]
+
+    cdef void turn(self) noexcept nogil:
+        """W in the layout of ``rows.margins_of``; it stays the same over a batch."""
+        cdef Py_ssize_t j, k
+        for k in range(self.turned.shape[0]):
+            for j in range(self.turned.shape[1]):
+                self.turned[k, j] = self.W[j, k]
+
+    cdef void touch(self, Py_ssize_t i) noexcept nogil:
+        """Note the features of row i that the batch has not touched yet, and bring them up."""
+        cdef Py_ssize_t p, j, before = self.n_touched, n = self.problem.rows.count(i)
+        cdef Py_ssize_t batch = <Py_ssize_t> self.t
+        self.problem.rows.columns(i, &self.columns[0])
+        for p in range(n):
+            j = self.columns[p]
+            if self.stamp[j] != batch:
+                self.stamp[j] = batch
+                self.touched[self.n_touched] = j
+                self.n_touched += 1
+        self.reach(self.n_touched - before, &self.touched[before])
+
+    cdef void clear_batch(self) noexcept nogil:
+        cdef Py_ssize_t p, k, K = self.problem.n_outputs
+        if self.by_columns:
+            for p in range(self.n_touched):
+                for k in range(K):
+                    self.g[self.touched[p], k] = 0.0
+        else:
+            self.g[:, :] = 0.0
+        self.g_b[:] = 0.0
+        self.in_batch = self.n_touched = 0
+
+    def finish_pass(self):
+        if self.in_batch > 0 and not self.must_stop():
+            self.learn_batch()
+            self.clear_batch()
+
+    def prepare(self):
+        """Raise now what the schedule would raise at an update of the coming pass."""
+        n, size = self.problem.n_rows, self.batch_size or self.problem.n_rows
+        self.schedule.prepare(self.t, -(-n // max(size, 1)))
+
+    def drop_batch(self):
+        """Forget the rows of a batch that will not be completed."""
+        if self.in_batch > 0:
+            self.clear_batch()
+            self.stamp[:] = -1
+
+    # -- what each method says -------------------------------------------------------------
+
+    cdef void learn_rows(self, const Py_ssize_t* rows, Py_ssize_t m,
+                         Py_ssize_t left) noexcept nogil:
+        return
+
+    cdef void learn_batch(self) noexcept nogil:
+        return
+
+    cdef double scale(self) noexcept nogil:
+        return 1.0
+
+    cdef void reach(self, Py_ssize_t n, const Py_ssize_t* columns) noexcept nogil:
+        return
