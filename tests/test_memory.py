@@ -1,4 +1,4 @@
-"""``fit`` needs little memory beside X: 5 % of it, and 32 + 40 n_outputs bytes a row."""
+"""``fit`` needs little memory beside X: 5 % of it and 32 + 40 n_outputs bytes a row."""
 
 import gc
 import tracemalloc
@@ -12,13 +12,21 @@ from sgdest import GDClassifier, GDRegressor
 N_ROWS = 50_000
 RNG = np.random.default_rng(0)
 DENSE = RNG.integers(0, 5, size=(N_ROWS, 40), dtype=np.uint8)
-COLUMNS = 10 * np.arange(20, dtype=np.int32) + RNG.integers(0, 10, size=(N_ROWS, 20), dtype=np.int32)
+COLUMNS = 10 * np.arange(20, dtype=np.int32) + RNG.integers(
+    0, 10, size=(N_ROWS, 20), dtype=np.int32
+)
 LAYOUTS = {
     "float64": DENSE.astype(np.float64),
     "float32": DENSE.astype(np.float32),
     "uint8": DENSE,
-    "csr": sp.csr_array((RNG.random(COLUMNS.size), COLUMNS.ravel(),
-                         np.arange(0, COLUMNS.size + 1, 20, dtype=np.int32)), shape=(N_ROWS, 200)),
+    "csr": sp.csr_array(
+        (
+            RNG.random(COLUMNS.size),
+            COLUMNS.ravel(),
+            np.arange(0, COLUMNS.size + 1, 20, dtype=np.int32),
+        ),
+        shape=(N_ROWS, 200),
+    ),
 }
 CODES = RNG.integers(0, 10, size=N_ROWS)
 REAL = RNG.normal(size=N_ROWS)
@@ -42,7 +50,9 @@ CASES = {
 
 
 def size(X):
-    return sum(a.nbytes for a in ((X.data, X.indices, X.indptr) if sp.issparse(X) else (X,)))
+    return sum(
+        a.nbytes for a in ((X.data, X.indices, X.indptr) if sp.issparse(X) else (X,))
+    )
 
 
 def peak(call):
@@ -68,8 +78,11 @@ def test_fit_needs_little_beside_the_rows(case, layout):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("parameters", [{}, dict(optimizer="sgd", learning_rate=1e-4)],
-                         ids=["default", "sgd"])
+@pytest.mark.parametrize(
+    "parameters",
+    [{}, dict(optimizer="sgd", learning_rate=1e-4)],
+    ids=["default", "sgd"],
+)
 def test_partial_fit_needs_little_beside_the_rows(layout, parameters):
     X = LAYOUTS[layout]
     model = GDRegressor(**parameters).partial_fit(X[:100], REAL[:100])

@@ -1,8 +1,9 @@
 """Peak memory of ``fit`` beside X, for the layouts that are used in place.
 
-Run from anywhere: ``python docs/benchmarks/memory.py > docs/benchmarks/memory.md``. The bound is
-5 % of X and 32 + 40 n_outputs bytes a row. Each case is measured twice in a process of its own: by
-``tracemalloc``, which sees every array, and, on Linux, by the growth of the resident set.
+Run from anywhere: ``python docs/benchmarks/memory.py > docs/benchmarks/memory.md``. The
+bound is 5 % of X and 32 + 40 n_outputs bytes a row. Each case is measured twice in a
+process of its own: by ``tracemalloc``, which sees every array, and, on Linux, by the
+growth of the resident set.
 """
 
 import multiprocessing
@@ -17,7 +18,13 @@ import scipy.sparse as sp
 from sgdest import GDClassifier, GDRegressor
 
 N_ROWS = 200_000
-LAYOUTS = {"float64": 60, "float32": 60, "uint8": 400, "CSR float64": 1000, "CSR float32": 1000}
+LAYOUTS = {
+    "float64": 60,
+    "float32": 60,
+    "uint8": 400,
+    "CSR float64": 1000,
+    "CSR float32": 1000,
+}
 NON_ZEROS = 40  # of a CSR row
 CASES = [
     (GDRegressor, 1, {}),
@@ -60,7 +67,9 @@ def targets(kind, n_outputs, n_rows=N_ROWS):
 
 def size_of(X):
     """Bytes of X."""
-    return sum(a.nbytes for a in ([X.data, X.indices, X.indptr] if sp.issparse(X) else [X]))
+    return sum(
+        a.nbytes for a in ([X.data, X.indices, X.indptr] if sp.issparse(X) else [X])
+    )
 
 
 def bound(X, n_outputs):
@@ -98,21 +107,30 @@ def measure(layout, kind, n_outputs, parameters):
     warnings.simplefilter("ignore")
     X, y = rows(layout), targets(kind, n_outputs)
     model = kind(max_iter=15, tol=None, **parameters)
-    kind(max_iter=2, tol=None, **parameters).fit(X[:1000], y[:1000])  # loads what is loaded once
+    kind(max_iter=2, tol=None, **parameters).fit(
+        X[:1000], y[:1000]
+    )  # loads what is loaded once
     peaks = resident(model, X, y), traced(model, X, y)
     mb = [value / 1e6 for value in (size_of(X), bound(X, n_outputs), *peaks[::-1])]
     settings = ", ".join(f"{name}={value!r}" for name, value in parameters.items())
     cells = f"| {layout} | {kind.__name__}({settings}) | {n_outputs} |"
-    return cells + "".join(f" {value:.1f} |" for value in mb), peaks[1] <= bound(X, n_outputs)
+    return cells + "".join(f" {value:.1f} |" for value in mb), peaks[1] <= bound(
+        X, n_outputs
+    )
 
 
 def main():
     """Print the table; the exit code tells whether every bound is kept."""
     print("# Peak memory of `fit` beside X\n")
-    print(f"{N_ROWS:,} rows; by `docs/benchmarks/memory.py`; bound = 5 % of X + (32 + 40 n_outputs) "
-          "bytes a row.\nMB = 10^6 bytes. `tracemalloc` sees every array; the resident set also "
-          "holds what the allocator keeps,\nthe stacks of threads, and pages of code.\n")
-    print("| X | model | outputs | X, MB | bound, MB | tracemalloc, MB | resident, MB |")
+    print(
+        f"{N_ROWS:,} rows; by `docs/benchmarks/memory.py`; bound = 5 % of X + "
+        "(32 + 40 n_outputs) bytes a row.\nMB = 10^6 bytes. `tracemalloc` sees every "
+        "array; the resident set also holds what the allocator keeps,\nthe stacks of "
+        "threads, and pages of code.\n"
+    )
+    print(
+        "| X | model | outputs | X, MB | bound, MB | tracemalloc, MB | resident, MB |"
+    )
     print("|---|---|---|---|---|---|---|")
     kept = []
     context = multiprocessing.get_context("spawn")
@@ -123,8 +141,11 @@ def main():
             kept.append(within)
             print(line, flush=True)
     print(f"\n{sum(kept)} of {len(kept)} cases within the bound.")
-    print("\n`early_stopping=True` without `X_val` copies the rows that it learns from, and those "
-          "that it\nwatches: give `X_val`, which is read in place, where memory is scarce.")
+    print(
+        "\n`early_stopping=True` without `X_val` copies the rows that it learns from, "
+        "and those that it\nwatches: give `X_val`, which is read in place, where "
+        "memory is scarce."
+    )
     return 0 if all(kept) else 1
 
 
