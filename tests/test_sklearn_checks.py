@@ -1,4 +1,4 @@
-"""scikit-learn's own checks pass: all at the defaults, elsewhere all but those named."""
+"""scikit-learn's own checks pass: all at the defaults, elsewhere all but the named."""
 
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
