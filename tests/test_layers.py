@@ -12,7 +12,7 @@ PACKAGE = ROOT / "sgdest"
 LAYERS = [
     {"_core.kernels", "_core.loss_kernels", "_core.random", "_core.simd"},
     {"_core.losses", "_core.penalties", "_core.rows", "_core.schedules"},
-    {"_core.problem", "_core.smoothing", "_core.stream_rules"},
+    {"_core.active_set", "_core.problem", "_core.smoothing", "_core.stream_rules"},
     {"_core.method"},
     {"_core.shrinkage", "_core.step"},
     {"_core.optimizers", "_core.plain_sgd", "_core.quasi_newton", "_core.stream"},

@@ -14,11 +14,6 @@ STOCHASTIC = dict.fromkeys(
     "the order of the rows is random, and a row of weight 2 is one step where two rows are two: "
     "the models agree in their limit, not after the same number of passes",
 )
-KINKED = dict.fromkeys(
-    ON_WEIGHTS,
-    "the check compares seven digits of the predictions; losses with kinks are solved to `tol` of "
-    "the objective, which leaves fewer",
-)
 LOG_LINK = {
     "check_regressor_multioutput": "the check makes negative targets in spite of the tag "
     "`positive_only`; no loss with a log link takes them",
@@ -32,7 +27,7 @@ def excused_methods(estimator):
 
 def excused_losses(estimator):
     """The expected failures of a loss: reason by name of the check."""
-    return {"hinge": KINKED, "poisson": LOG_LINK}.get(estimator.loss, {})
+    return {"poisson": LOG_LINK}.get(estimator.loss, {})
 
 
 def excused_compat(estimator):

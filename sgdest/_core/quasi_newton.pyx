@@ -25,6 +25,7 @@ from sgdest._core.losses cimport Loss
 from sgdest._core.method cimport Method
 from sgdest._core.problem cimport Problem
 
+from sgdest._core.active_set import on_active_set
 from sgdest._core.smoothing import Smoothed
 from sgdest._core.method import Optimizer
 
@@ -538,6 +539,8 @@ cdef class LBFGSMethod(Method):
             self.finished = True
             np.asarray(self.W)[:], np.asarray(self.b)[:] = self.best[:2]
             self.objective, self.remaining = self.best[2:]
+            if self.sharpness > 0.0 and self.problem.is_small:
+                self.go_to_face()
             return
         if gap > max(0.25 * self.last_gap, self.rounding()):
             self.sharpness *= 4.0
@@ -546,6 +549,17 @@ cdef class LBFGSMethod(Method):
                                             self.smooth.slopes(self.z))
         self.begin_stage()
         self.remaining = np.inf
+
+    def go_to_face(self):
+        """The exact minimum on the face found, where that is no worse."""
+        found = on_active_set(self.problem, np.asarray(self.W), np.asarray(self.b),
+                              self.smooth.slopes(self.z))
+        if found is None or (self.problem.penalty.positive and np.any(found[0] < 0.0)):
+            return
+        objective = self.problem.objective(*found)
+        if objective <= self.objective + self.rounding():
+            np.asarray(self.W)[:], np.asarray(self.b)[:] = found
+            self.objective = objective
 
     def settle(self):
         """For softmax, take out the constant that adds nothing: intercepts sum to zero."""
