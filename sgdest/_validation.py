@@ -216,11 +216,11 @@ def _sound_sparse(X):
 
     SciPy's conversions trust their input; CSR itself is checked where its kernels begin.
     """
-    if not sp.issparse(X) or X.format not in ("csc", "bsr", "coo"):
+    if not sp.issparse(X) or X.ndim != 2 or X.format not in ("csc", "bsr", "coo"):
         return X
     try:
         if X.format == "coo":
-            return type(X)((X.data, tuple(X.coords)), shape=X.shape)
+            return type(X)((X.data, (X.row, X.col)), shape=X.shape)
         X = type(X)((X.data, X.indices, X.indptr), shape=X.shape)
         X.check_format(full_check=True)
     except (ValueError, IndexError, TypeError) as error:

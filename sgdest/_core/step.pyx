@@ -152,7 +152,8 @@ cdef class StepMethod(Method):
                 self.stamp[j] = batch
                 self.touched[self.n_touched] = j
                 self.n_touched += 1
-        self.reach(self.n_touched - before, &self.touched[before])
+        if self.n_touched > before:
+            self.reach(self.n_touched - before, &self.touched[before])
 
     cdef void clear_batch(self) noexcept nogil:
         cdef Py_ssize_t p, k, K = self.problem.n_outputs
