@@ -2,11 +2,14 @@
 
 from sgdest import losses, optimizers, schedules
 from sgdest._version import __version__
+from sgdest.display import DescentPathDisplay, LossCurveDisplay
 from sgdest.estimators import GDClassifier, GDRegressor
 
 __all__ = [
+    "DescentPathDisplay",
     "GDClassifier",
     "GDRegressor",
+    "LossCurveDisplay",
     "__version__",
     "losses",
     "optimizers",

@@ -7,6 +7,7 @@ never pickled, copied or cloned.
 
 import functools
 import warnings
+from time import perf_counter
 
 import numpy as np
 import scipy.sparse as sp
@@ -26,6 +27,7 @@ from sgdest._core.schedules import Harmonic
 from sgdest._core.stream import FitFacts, state_after_fit
 from sgdest._core.train import EXPLODED, Limits, Outcome, run_pass, train
 from sgdest._early_stopping import Validation
+from sgdest._history import History, HistoryMixin
 from sgdest._resolve import resolve
 from sgdest.losses import compile_loss
 from sgdest.schedules import compile_schedule
@@ -75,7 +77,7 @@ class _Streak:
         return state
 
 
-class GDBase(BaseEstimator):
+class GDBase(HistoryMixin, BaseEstimator):
     """State, ``fit`` and ``partial_fit`` of ``GDClassifier`` and ``GDRegressor``.
 
     Attributes kept in ``__dict__``: ``_W`` (n_features, n_outputs) and ``_b`` (n_outputs,), or
@@ -160,7 +162,7 @@ class GDBase(BaseEstimator):
         streak = state.pop("_streak", None)
         if streak is not None:
             state["_state"] = streak.state()
-        for name in ("_W", "_b"):  # a copy must not share what partial_fit changes in place
+        for name in ("_W", "_b", "_history"):  # not shared with what partial_fit changes in place
             if state.get(name) is not None:
                 state[name] = state[name].copy()
         return state
@@ -343,15 +345,18 @@ class GDBase(BaseEstimator):
 
     def _set_history(self, outcome, problem, method, zero):
         """The attributes about the course of the training."""
-        self.history_ = {name: np.array(column) for name, column in outcome.history.items()}
-        self.loss_curve_ = self.history_["objective"]
+        before = self._history if self.warm_start and "_history" in self.__dict__ else History()
+        self._history = before.copy()
+        self._history.extend(outcome.history)
         self.converged_ = outcome.converged
-        scores = self.history_["validation"]
-        self.validation_scores_ = None if np.isnan(scores).all() else scores
-        if self.validation_scores_ is not None:
+        scores = np.array(outcome.history["validation"])
+        if not np.isnan(scores).all():
             self.best_validation_score_ = float(np.nanmax(scores))
-        self.best_epoch_ = outcome.best_epoch
-        gained = zero - (self.loss_curve_[-1] if len(self.loss_curve_) else zero)
+        elif "best_validation_score_" in self.__dict__:
+            del self.best_validation_score_
+        self.best_epoch_ = len(before) + outcome.best_epoch
+        objectives = outcome.history["objective"]
+        gained = zero - (objectives[-1] if objectives else zero)
         with np.errstate(invalid="ignore", divide="ignore"):
             self.suboptimality_ = float(np.divide(outcome.remaining, gained)) if gained else 0.0
 
@@ -387,7 +392,7 @@ class GDBase(BaseEstimator):
         method = streak.method
         if streak.plan.optimizer.kind == "step":
             method.prepare()
-        t, skipped = method.t, getattr(method, "skipped", 0)
+        t, skipped, began = method.t, getattr(method, "skipped", 0), perf_counter()
         self._stale, self._sparse_coef, self.n_iter_ = True, None, 1
         warning = None
         try:
@@ -397,7 +402,11 @@ class GDBase(BaseEstimator):
                 self._pass(method)
         finally:
             self.t_ += method.t - t
-        self.loss_curve_ = np.append(self.loss_curve_, method.mean_loss)
+        self._history.append(
+            objective=method.mean_loss, validation=np.nan, learning_rate=_rate_of(method),
+            gradient_norm=np.nan, seconds=perf_counter() - began, rows=rows.n_rows,
+        )
+        self.best_epoch_ = len(self._history)
         warning = warning or _left_out(method, skipped)
         if warning is not None:
             warnings.warn(warning, ConvergenceWarning, stacklevel=4)
@@ -445,7 +454,7 @@ class GDBase(BaseEstimator):
     def _has_exploded(self, method):
         """Whether the mean loss of a pass is absurdly larger than that of the zero model."""
         loss = method.mean_loss
-        before = self.loss_curve_[-1] if len(self.loss_curve_) else 0.0
+        before = self._history.last("objective")
         if loss <= SUSPICIOUS * before < np.inf:
             return False
         zeros = np.zeros((method.problem.n_rows, method.problem.n_outputs))
@@ -504,7 +513,7 @@ class GDBase(BaseEstimator):
         self._sparse_coef, self._state, self._facts, self._stale = None, {}, None, False
         rng = check_random_state(self.random_state)
         self._seed = int(rng.randint(np.iinfo(np.int32).max))
-        self.t_, self.n_iter_, self.loss_curve_ = 0.0, 1, np.empty(0)
+        self.t_, self.n_iter_, self._history = 0.0, 1, History()
 
 
 def _read_only(array):
@@ -512,6 +521,14 @@ def _read_only(array):
     view = array.view()
     view.flags.writeable = False
     return view
+
+
+def _rate_of(method):
+    """The rate that a step method has come to; NaN where there is none of its own."""
+    schedule = getattr(method, "schedule", None)
+    if schedule is None or schedule.needs_row:
+        return np.nan
+    return schedule.rate(max(method.t, 1.0))
 
 
 def _left_out(method, before=0):

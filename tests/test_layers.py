@@ -20,10 +20,10 @@ LAYERS = [
     {"_core", "_version"},
     {"losses", "optimizers", "schedules"},
     {"_plain_sgd", "_resolve", "_validation"},
-    {"_early_stopping", "compat"},
+    {"_early_stopping", "_history", "compat"},
     {"_base"},
     {"_classifier", "_regressor"},
-    {"estimators"},
+    {"display", "estimators"},
     {""},
 ]
 LEVEL = {module: level for level, layer in enumerate(LAYERS) for module in layer}
