@@ -1,6 +1,6 @@
 """Gradient-descent linear models for scikit-learn, compiled."""
 
-from sgdest import losses, optimizers, schedules
+from sgdest import callbacks, losses, optimizers, schedules
 from sgdest._version import __version__
 from sgdest.display import DescentPathDisplay, LossCurveDisplay
 from sgdest.estimators import GDClassifier, GDRegressor
@@ -11,6 +11,7 @@ __all__ = [
     "GDRegressor",
     "LossCurveDisplay",
     "__version__",
+    "callbacks",
     "losses",
     "optimizers",
     "schedules",

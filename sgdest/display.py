@@ -344,9 +344,10 @@ class DescentPathDisplay:
         ----------
         estimators : dict from names to fitted estimators, or list of fitted estimators
             They minimise the same objective.
-        X, y, sample_weight, parameters, resolution, ax : see ``from_estimator``
+        X, y, sample_weight, parameters : see ``from_estimator``
         path : list of walks, default=None
             One for each estimator, as in ``from_estimator``.
+        resolution, ax : see ``from_estimator``
         name : list of str, default=None
             Names in the legend; None takes the keys, or the names of the classes.
         curve_kwargs : dict or list of dict, default=None

@@ -21,9 +21,10 @@ LAYERS = [
     {"losses", "optimizers", "schedules"},
     {"_plain_sgd", "_resolve", "_validation"},
     {"_early_stopping", "_history", "compat"},
+    {"_observer"},
     {"_base"},
     {"_classifier", "_regressor"},
-    {"display", "estimators"},
+    {"callbacks", "display", "estimators"},
     {""},
 ]
 LEVEL = {module: level for level, layer in enumerate(LAYERS) for module in layer}
