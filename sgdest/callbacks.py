@@ -13,6 +13,7 @@ import copy
 import os
 import pickle
 import tempfile
+import weakref
 from numbers import Integral, Real
 from pathlib import Path
 from time import perf_counter
@@ -68,12 +69,19 @@ class _Recorder(_Callback):
 
     def __init__(self):
         super().__init__()
-        self._records = []
+        self._records, self._latest = [], None
 
     def _begin(self, estimator):
         _require_ours(self, estimator)
-        self._records = []
+        self._records, self._latest = [], weakref.ref(estimator)
         return self._records
+
+    def holds(self, estimator):
+        """Whether the latest fit was that of this very object: clones share their callbacks."""
+        return self._latest is not None and self._latest() is estimator
+
+    def __getstate__(self):
+        return {**super().__getstate__(), "_latest": None}
 
     def on_fit_task_begin(self, estimator, context):
         if hasattr(context, "training"):

@@ -13,7 +13,8 @@ __all__ = ["DescentPathDisplay", "LossCurveDisplay"]
 # Okabe and Ito (2008): eight colours that colour-blind eyes can tell apart, light yellow left out;
 # lines differ in their dashes too, which survive a black-and-white print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-DASHES = ("-", "--", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (3, 1)), ":")
+# Five of them, so that 35 curves differ.
+DASHES = ("-", "--", "-.", (0, (5, 1, 1, 1, 1, 1)), ":")
 MARKERS = "os^Dv<>"
 
 X_LABELS = {
@@ -429,9 +430,11 @@ class DescentPathDisplay:
                           markeredgecolor="white", label="minimum", zorder=3)
         self.ax_.set(xlabel=self.x_label, ylabel=self.y_label,
                      xlim=(self.x[0], self.x[-1]), ylim=(self.y[0], self.y[-1]))
+        longest = max(len(str(name)) for name in [*names, "minimum"])
         # above the axes: nothing of the picture is covered
         self.ax_.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), frameon=False,
-                        ncols=3, columnspacing=1.2, borderaxespad=0.3)
+                        ncols=max(1, min(4, 54 // (longest + 5))), columnspacing=1.2,
+                        borderaxespad=0.3)
         return self
 
     def _plot_surface(self):
@@ -570,9 +573,9 @@ def _own_curve(estimator, x):
 
 
 def _recorded(estimator, attribute):
-    """The callback of an estimator that has recorded this, or None."""
+    """The callback that has recorded this of the estimator's own fit, or None."""
     for callback in getattr(estimator, "_skl_callbacks", ()):
-        if hasattr(callback, attribute):
+        if hasattr(callback, attribute) and callback.holds(estimator):
             return callback
     return None
 

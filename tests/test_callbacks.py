@@ -260,6 +260,16 @@ def test_a_recorder_holds_the_latest_fit():
 
 
 @needs_protocol
+def test_a_recorder_knows_whose_fit_it_holds():
+    record = RecordObjective()
+    model = classifier("sgd").set_callbacks(record).fit(Z, Y)
+    assert record.holds(model)
+    other = clone(model).fit(Z, Y)
+    assert record.holds(other) and not record.holds(model)
+    assert not pickle.loads(pickle.dumps(record)).holds(other)
+
+
+@needs_protocol
 def test_a_recorder_on_another_estimator_says_where_it_belongs():
     with pytest.raises(TypeError, match="RecordObjective needs a GDClassifier or GDRegressor; got "
                        "Pipeline.*set it on the estimator inside"):
@@ -292,7 +302,7 @@ RESUMABLE = {
     "averaged": dict(optimizer="sgd", average=True, learning_rate="invscaling"),
     "adaptive": dict(optimizer="sgd", learning_rate="adaptive", eta0=0.5, tol=1e-3,
                      n_iter_no_change=1, max_iter=200),
-    "until converged": dict(optimizer="sgd", tol=1e-2, n_iter_no_change=2, max_iter=200),
+    "until converged": dict(optimizer="sgd", learning_rate=0.01, tol=1e-3, max_iter=200),
     "early stopping": dict(optimizer="sgd", early_stopping=True, random_state=3),
     "streaming": dict(optimizer="normalized_adaptive"),
     "without order": dict(optimizer="sgd", shuffle=False),
