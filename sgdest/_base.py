@@ -371,7 +371,7 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
     def _set_history(self, outcome, zero, before):
         """The attributes about the course of the training; ``before``: that of fits before."""
         self._history = before.copy()
-        self._history.extend(outcome.history)
+        self._history.extend(outcome.history, outcome.per_output)
         self.converged_ = outcome.converged
         scores = np.array(outcome.history["validation"])
         if not np.isnan(scores).all():
@@ -430,6 +430,7 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         self._history.append(
             objective=method.mean_loss, validation=np.nan, learning_rate=_rate_of(method),
             gradient_norm=np.nan, seconds=perf_counter() - began, rows=rows.n_rows,
+            per_output=getattr(method, "output_losses", None),
         )
         self.best_epoch_ = len(self._history)
         warning = warning or _left_out(method, skipped)

@@ -20,15 +20,17 @@ class History:
     ``partial_fit`` copy nothing.
     """
 
-    def __init__(self, numbers=()):
+    def __init__(self, numbers=(), per_output=()):
         self.numbers = array("d", numbers)
+        # by epoch, for losses that treat the outputs one by one: the objective of each
+        self.per_output = dict(per_output)
 
     def __len__(self):
         return len(self.numbers) // len(COLUMNS)
 
     def copy(self):
         """One that shares nothing with this."""
-        return History(self.numbers)
+        return History(self.numbers, self.per_output)
 
     def last(self, name):
         """The last number of a column; 0 if there is none."""
@@ -38,15 +40,31 @@ class History:
         """A column as a new ndarray."""
         return np.array(self.numbers[COLUMNS.index(name) :: len(COLUMNS)])
 
-    def append(self, **record):
+    def append(self, per_output=None, **record):
         """Add one epoch; ``epoch``, ``seconds`` and ``rows`` count on from the last one."""
         for name in ("seconds", "rows"):
             record[name] += self.last(name)
         record["epoch"] = len(self) + 1
         self.numbers.extend([record[name] for name in COLUMNS])
+        if per_output is not None:
+            self.per_output[record["epoch"]] = per_output
 
-    def extend(self, columns):
+    def outputs(self):
+        """Per epoch the objectives of the outputs, as arrays in an array; None if there are none.
+
+        The arrays are of NaN for an epoch of a method that does not know them.
+        """
+        if not self.per_output:
+            return None
+        column = np.empty(len(self), dtype=object)
+        unknown = np.full_like(next(iter(self.per_output.values())), np.nan)
+        for i in range(len(self)):
+            column[i] = self.per_output.get(i + 1, unknown).copy()
+        return column
+
+    def extend(self, columns, per_output=()):
         """Add the epochs of a dict of columns, likewise."""
+        self.per_output.update(enumerate(per_output, start=len(self) + 1))
         seconds, rows = self.last("seconds"), self.last("rows")
         for values in zip(*(columns[name] for name in COLUMNS)):
             record = dict(zip(COLUMNS, values))
@@ -65,6 +83,10 @@ class HistoryMixin:
         columns = {name: history.column(name) for name in COLUMNS}
         columns["epoch"] = columns["epoch"].astype(np.int64)
         columns["rows"] = columns["rows"].astype(np.int64)
+        outputs = history.outputs()
+        if outputs is not None:
+            kind = "target" if self._is_regressor else "class"
+            columns[f"objective_per_{kind}"] = outputs
         return columns
 
     @property

@@ -237,7 +237,7 @@ class Checkpoint(_Callback):
 
     def on_fit_task_end(self, estimator, context):
         training = getattr(context, "training", None)
-        if training is None or training.record["epoch"] % self.every:
+        if training is None or training.record()["epoch"] % self.every:
             return
         observer = training.limits.observer
         model = copy.copy(estimator)

@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -58,10 +60,18 @@ class Spy:
 # -- the protocol ----------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(HAS_PROTOCOL, reason="this version has callbacks")
 def test_older_versions_say_that_callbacks_need_a_newer_one():
-    with pytest.raises(RuntimeError, match=r"needs scikit-learn 1\.9 or newer; this is 1\."):
-        GDClassifier().set_callbacks(TimeLimit(1))
+    code = (
+        "import sys, sklearn.metrics, sklearn.model_selection\n"
+        "sys.modules['sklearn.callback'] = None  # as if it did not exist\n"
+        "from sgdest import GDClassifier\n"
+        "from sgdest.callbacks import TimeLimit\n"
+        "print(GDClassifier().fit([[0.0], [1.0]], [0, 1]).predict([[2.0]]))\n"
+        "GDClassifier().set_callbacks(TimeLimit(1))\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.stdout == "[1]\n"
+    assert "RuntimeError: set_callbacks needs scikit-learn 1.9 or newer; this is" in run.stderr
 
 
 @needs_protocol

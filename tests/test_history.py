@@ -5,6 +5,7 @@ import pickle
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_array
@@ -188,6 +189,53 @@ def test_changing_what_was_read_changes_nothing():
     model.loss_curve_[:] = 0
     model.history_["objective"][:] = 0
     assert (model.loss_curve_ > 0).all()
+
+
+# -- one versus the rest ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [STEPS, {**STEPS, "batch_size": 20},
+                                     {"optimizer": "normalized_adaptive", "tol": None}], ids=str)
+def test_one_versus_the_rest_has_the_objective_of_each_class_and_their_total(options):
+    X, y = IRIS
+    model = GDClassifier("squared_hinge", alpha=0.1, max_iter=4, **options).fit(X, y)
+    per_class = np.stack(model.history_["objective_per_class"])
+    assert per_class.shape == (4, 3)
+    assert_allclose(per_class.sum(axis=1), model.loss_curve_, rtol=1e-12)
+
+
+def test_the_objective_of_a_class_is_that_of_its_own_binary_model():
+    X, y = IRIS
+    options = dict(STEPS, shuffle=False, alpha=0.1, max_iter=3)
+    model = GDClassifier("hinge", **options).fit(X, y)
+    per_class = np.stack(model.history_["objective_per_class"])
+    for k in range(3):
+        alone = GDClassifier("hinge", **options).fit(X, y == k)
+        assert_allclose(per_class[:, k], alone.loss_curve_, rtol=1e-10)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "auto"])
+def test_partial_fit_records_the_loss_of_each_target(optimizer):
+    X, y = DIABETES
+    both = np.c_[y, -2 * y]
+    model = GDRegressor(optimizer=optimizer, random_state=0).partial_fit(X, both)
+    model.partial_fit(X, both)
+    per_target = np.stack(model.history_["objective_per_target"])
+    assert per_target.shape == (2, 2)
+    assert_allclose(per_target.sum(axis=1), model.loss_curve_, rtol=1e-12)
+    pd.DataFrame(model.history_)
+
+
+def test_one_output_and_softmax_have_one_objective():
+    for data in (CANCER, IRIS):
+        assert list(GDClassifier(max_iter=2, **STEPS).fit(*data).history_) == list(COLUMNS)
+
+
+def test_epochs_without_an_objective_per_class_hold_nan():
+    model = GDClassifier("squared_hinge", alpha=0.1).fit(*IRIS)  # a solver
+    n = len(model.partial_fit(*IRIS).loss_curve_)
+    per_class = np.stack(model.history_["objective_per_class"])
+    assert np.isnan(per_class[: n - 1]).all() and np.isfinite(per_class[-1]).all()
 
 
 # -- convergence -----------------------------------------------------------------------------

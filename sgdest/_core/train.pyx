@@ -12,6 +12,7 @@ from sgdest._core.method cimport Method
 from sgdest._core.problem cimport Problem
 from sgdest._core.random cimport shuffle
 
+from copy import copy
 from time import perf_counter
 
 import numpy as np
@@ -69,6 +70,7 @@ class Outcome:
     ----------
     W, b : the weights to keep
     history : dict of lists, one entry per epoch
+    per_output : list of the objectives of each output, where they have losses of their own
     stopped : whether the observer asked to stop
     n_iter : passes over X, rounded up
     converged : whether the stopping rule was met before ``max_iter``
@@ -80,6 +82,7 @@ class Outcome:
 
     def __init__(self, seed):
         self.history = {name: [] for name in COLUMNS}
+        self.per_output = []
         self.W = self.b = self.diverged = None
         self.n_iter, self.best_epoch, self.seed = 0, 0, seed
         self.converged, self.stopped, self.remaining = False, False, np.nan
@@ -187,17 +190,23 @@ def raise_error_of(method):
         raise error
 
 
+def penalties_of(penalty, W):
+    """The penalty of each output's coefficients."""
+    return np.array([penalty.value_of(np.ascontiguousarray(W[:, k:k + 1]))
+                     for k in range(W.shape[1])])
+
+
 class Training:
     """What is seen of a training: history, best weights, divergence.
 
-    An observer may ask for ``weights()``, ``exact_objective()``, ``snapshot()``, ``record`` (the
+    An observer may ask for ``weights()``, ``exact_objective()``, ``snapshot()``, ``record()`` (the
     last line of the history) and ``outcome``.
     """
 
     # what a snapshot holds of this object and of the outcome, beside weights and method
     KEPT = ("best_score", "waited", "kept", "last", "best_objective", "best", "retreats", "scale",
             "objective", "reference", "idle", "stop")
-    KEPT_OF_OUTCOME = ("n_iter", "best_epoch", "seed")
+    KEPT_OF_OUTCOME = ("n_iter", "best_epoch", "seed", "per_output")
 
     def __init__(self, problem, method, limits, W, b, start_objective, outcome):
         self.problem, self.method, self.limits, self.outcome = problem, method, limits, outcome
@@ -213,7 +222,7 @@ class Training:
         self.scale = abs(start_objective)
         # the objective to improve on, and for how many passes that has not happened
         self.objective, self.reference, self.idle = np.nan, np.inf, 0
-        self.record, self.stop, self.undecided = None, False, False
+        self.stop, self.undecided = False, False
         self.order = None if self.is_solver else np.arange(problem.n_rows, dtype=np.intp)
         if limits.paused is not None:
             self._go_on_from(limits.paused)
@@ -232,7 +241,7 @@ class Training:
             "seconds": perf_counter() - self.began,
             "history": {name: list(column) for name, column in self.outcome.history.items()},
             "training": {name: getattr(self, name) for name in self.KEPT},
-            "outcome": {name: getattr(self.outcome, name) for name in self.KEPT_OF_OUTCOME},
+            "outcome": {name: copy(getattr(self.outcome, name)) for name in self.KEPT_OF_OUTCOME},
         }
 
     def _go_on_from(self, paused):
@@ -338,9 +347,15 @@ class Training:
                   perf_counter() - self.began, passes * self.problem.n_rows)
         for column, value in zip(history.values(), values):
             column.append(value)
-        self.record = dict(zip(COLUMNS, values))
+        losses = getattr(self.method, "output_losses", None)
+        if losses is not None:
+            self.outcome.per_output.append(losses + penalties_of(self.problem.penalty, self.W))
         if self.limits.report is not None:
-            self.limits.report(self.record)
+            self.limits.report(self.record())
+
+    def record(self):
+        """The last line of the history: dict of numbers."""
+        return {name: column[len(column) - 1] for name, column in self.outcome.history.items()}
 
     def conclude(self):
         """Choose the weights to keep."""
