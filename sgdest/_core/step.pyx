@@ -92,12 +92,18 @@ cdef class StepMethod(Method):
     cdef double block_loss(self, Py_ssize_t m) noexcept nogil:
         cdef Py_ssize_t q, k, K = self.problem.n_outputs
         cdef double part, total = 0.0
+        cdef const double* y = &self.y[0]
+        cdef const double* z = &self.z[0]
+        cdef double* y_one
+        cdef double* z_one
         if self.sums.shape[0] == 0:
-            return self.problem.loss.values(m, K, &self.y[0], &self.z[0], &self.s[0])
+            return self.problem.loss.values(m, K, y, z, &self.s[0])
+        y_one, z_one = &self.y_one[0], &self.z_one[0]
         for k in range(K):
             for q in range(m):
-                self.y_one[q], self.z_one[q] = self.y[q * K + k], self.z[q * K + k]
-            part = self.problem.loss.values(m, 1, &self.y_one[0], &self.z_one[0], &self.s[0])
+                y_one[q] = y[q * K + k]
+                z_one[q] = z[q * K + k]
+            part = self.problem.loss.values(m, 1, y_one, z_one, &self.s[0])
             self.sums[k] += part
             total += part
         return total
