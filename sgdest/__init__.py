@@ -1,13 +1,17 @@
 """Gradient-descent linear models for scikit-learn, compiled."""
 
-from sgdest import losses, optimizers, schedules
+from sgdest import callbacks, losses, optimizers, schedules
 from sgdest._version import __version__
+from sgdest.display import DescentPathDisplay, LossCurveDisplay
 from sgdest.estimators import GDClassifier, GDRegressor
 
 __all__ = [
+    "DescentPathDisplay",
     "GDClassifier",
     "GDRegressor",
+    "LossCurveDisplay",
     "__version__",
+    "callbacks",
     "losses",
     "optimizers",
     "schedules",

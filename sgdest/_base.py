@@ -7,6 +7,7 @@ never pickled, copied or cloned.
 
 import functools
 import warnings
+from time import perf_counter
 
 import numpy as np
 import scipy.sparse as sp
@@ -26,6 +27,14 @@ from sgdest._core.schedules import Harmonic
 from sgdest._core.stream import FitFacts, state_after_fit
 from sgdest._core.train import EXPLODED, Limits, Outcome, run_pass, train
 from sgdest._early_stopping import Validation
+from sgdest._history import History, HistoryMixin
+from sgdest._observer import (
+    CallbackSupportMixin,
+    Earlier,
+    Observer,
+    Printer,
+    with_callbacks,
+)
 from sgdest._resolve import resolve
 from sgdest.losses import compile_loss
 from sgdest.schedules import compile_schedule
@@ -75,7 +84,7 @@ class _Streak:
         return state
 
 
-class GDBase(BaseEstimator):
+class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
     """State, ``fit`` and ``partial_fit`` of ``GDClassifier`` and ``GDRegressor``.
 
     Attributes kept in ``__dict__``: ``_W`` (n_features, n_outputs) and ``_b`` (n_outputs,), or
@@ -160,7 +169,7 @@ class GDBase(BaseEstimator):
         streak = state.pop("_streak", None)
         if streak is not None:
             state["_state"] = streak.state()
-        for name in ("_W", "_b"):  # a copy must not share what partial_fit changes in place
+        for name in ("_W", "_b", "_history"):  # not shared with what partial_fit changes in place
             if state.get(name) is not None:
                 state[name] = state[name].copy()
         return state
@@ -213,8 +222,20 @@ class GDBase(BaseEstimator):
 
     # -- fit ---------------------------------------------------------------------------------
 
-    def _fit(self, X, y, sample_weight, coef_init, intercept_init, held_out):
-        """``fit`` on validated parameters; ``held_out`` is (X_val, y_val, sample_weight_val)."""
+    def _fit(self, *data):
+        """``fit`` on validated parameters; without callbacks there is nothing to tear down."""
+        return (self._observed if self._has_callbacks() else self._solve)(*data)
+
+    @with_callbacks
+    def _observed(self, *data):
+        return self._solve(*data)
+
+    def _has_callbacks(self):
+        return bool(self.__dict__.get("_skl_callbacks"))
+
+    def _solve(self, X, y, sample_weight, coef_init, intercept_init, held_out):
+        """``held_out`` is (X_val, y_val, sample_weight_val)."""
+        X_given = X
         plan = resolve(self.loss, self.optimizer, self.learning_rate, self.batch_size,
                        self.average, streaming=False)
         warm = self.warm_start and self.__sklearn_is_fitted__()
@@ -228,7 +249,8 @@ class GDBase(BaseEstimator):
         self._count(y, sample_weight)
         weights = self._weights(y, sample_weight)
         validation.check_not_all_zero(weights)
-        rng = check_random_state(self.random_state)
+        earlier = Earlier.of(self, y, sample_weight)
+        rng = earlier.generator(check_random_state(self.random_state))
         kept, watch = Validation.prepare(self, X, y, targets, weights, held_out, rng)
         if kept is not None:
             rows, targets = as_rows(X[kept]), targets[kept]
@@ -238,14 +260,20 @@ class GDBase(BaseEstimator):
             plain = self._problem(rows, targets, weights, PENALTIES[None]())
             self._scale = np.sqrt(plain.moments()[1])
         problem = self._problem(rows, targets, weights, self._penalty(rows.n_features))
-        W, b, given = self._start(problem, start, coef_init, intercept_init)
-        method = self._method(plan, problem, W, b, {}, warm=given)
+        W, b, given = self._start(problem, earlier.weights(start), coef_init, intercept_init)
+        method = self._method(plan, problem, W, b, earlier.state(), warm=given)
         constant = best_constant(problem)
         zero = problem.line(constant_margins(problem, constant),
                             np.zeros((problem.n_rows, problem.n_outputs)), 0.0)[0]
         limits = self._limits(plan, watch, rng, zero)
+        limits.paused = earlier.paused
+        if self._has_callbacks():
+            limits.observer = Observer(self, plan, earlier, X_given, y, sample_weight, kept)
         outcome = train(problem, method, limits, W, b, zero)
-        self._keep(plan, problem, method, outcome, zero)
+        self._keep(plan, problem, method, outcome, zero, earlier.history)
+        if limits.observer is not None:
+            limits.observer.finish()
+        self._warn(plan, outcome, _left_out(method))
         return self
 
     def _problem(self, rows, targets, weights, penalty):
@@ -318,12 +346,12 @@ class GDBase(BaseEstimator):
             validation_tol=0.0 if watch is None else watch.tolerance(self.tol or 0.0, zero),
             shuffle=self.shuffle,
             seed=int(rng.randint(np.iinfo(np.int32).max)),
-            report=_print_epoch if self.verbose else None,
+            report=Printer() if self.verbose else None,
             backs_off=plan.learning_rate in ("auto", None),
         )
 
-    def _keep(self, plan, problem, method, outcome, zero):
-        """Set the attributes of a fitted model, and warn if it did not converge."""
+    def _keep(self, plan, problem, method, outcome, zero, before):
+        """Set the attributes of a fitted model."""
         self.__dict__.pop("_streak", None)
         self._sparse_coef, self._stale = None, False
         averaging = plan.average and method.averages() is not None
@@ -338,43 +366,45 @@ class GDBase(BaseEstimator):
         self.n_iter_ = int(outcome.n_iter)
         self.t_ = float(method.t) if plan.optimizer.kind != "solver" else float(
             max(1, len(outcome.history["epoch"])))
-        self._set_history(outcome, problem, method, zero)
-        self._warn(plan, outcome, _left_out(method))
+        self._set_history(outcome, zero, before)
 
-    def _set_history(self, outcome, problem, method, zero):
-        """The attributes about the course of the training."""
-        self.history_ = {name: np.array(column) for name, column in outcome.history.items()}
-        self.loss_curve_ = self.history_["objective"]
+    def _set_history(self, outcome, zero, before):
+        """The attributes about the course of the training; ``before``: that of fits before."""
+        self._history = before.copy()
+        self._history.extend(outcome.history, outcome.per_output)
         self.converged_ = outcome.converged
-        scores = self.history_["validation"]
-        self.validation_scores_ = None if np.isnan(scores).all() else scores
-        if self.validation_scores_ is not None:
+        scores = np.array(outcome.history["validation"])
+        if not np.isnan(scores).all():
             self.best_validation_score_ = float(np.nanmax(scores))
-        self.best_epoch_ = outcome.best_epoch
-        gained = zero - (self.loss_curve_[-1] if len(self.loss_curve_) else zero)
+        elif "best_validation_score_" in self.__dict__:
+            del self.best_validation_score_
+        self.best_epoch_ = len(before) + outcome.best_epoch
+        objectives = outcome.history["objective"]
+        gained = zero - (objectives[-1] if objectives else zero)
         with np.errstate(invalid="ignore", divide="ignore"):
             self.suboptimality_ = float(np.divide(outcome.remaining, gained)) if gained else 0.0
 
     def _warn(self, plan, outcome, left_out):
         """ConvergenceWarning that says what happened and what to do."""
+        level = 8 if self._has_callbacks() else 6  # frames from here to the user's call
         if left_out is not None:
-            warnings.warn(left_out, ConvergenceWarning, stacklevel=6)
+            warnings.warn(left_out, ConvergenceWarning, stacklevel=level)
         if outcome.diverged is not None:
             epoch, rate = outcome.diverged
             warnings.warn(
                 f"The objective exploded in epoch {epoch} at learning rate {rate:.3g}; the "
                 "model keeps the last sound weights. Use a smaller learning rate, scale "
                 "the columns of X, or leave learning_rate='auto'.",
-                ConvergenceWarning, stacklevel=6,
+                ConvergenceWarning, stacklevel=level,
             )
-        elif self.tol is not None and not outcome.converged:
+        elif not (self.tol is None or outcome.converged or outcome.stopped):
             reached = (f"estimated relative suboptimality {self.suboptimality_:.1e}, "
                        if np.isfinite(self.suboptimality_) else "")
             warnings.warn(
                 f"Maximum number of iteration reached before convergence: {outcome.n_iter} "
                 f"passes with {plan.optimizer!r}, {reached}tol={self.tol:g}. Consider increasing "
                 "max_iter or tol, or scaling the columns of X.",
-                ConvergenceWarning, stacklevel=6,
+                ConvergenceWarning, stacklevel=level,
             )
 
     # -- partial_fit -------------------------------------------------------------------------
@@ -387,7 +417,7 @@ class GDBase(BaseEstimator):
         method = streak.method
         if streak.plan.optimizer.kind == "step":
             method.prepare()
-        t, skipped = method.t, getattr(method, "skipped", 0)
+        t, skipped, began = method.t, getattr(method, "skipped", 0), perf_counter()
         self._stale, self._sparse_coef, self.n_iter_ = True, None, 1
         warning = None
         try:
@@ -397,7 +427,12 @@ class GDBase(BaseEstimator):
                 self._pass(method)
         finally:
             self.t_ += method.t - t
-        self.loss_curve_ = np.append(self.loss_curve_, method.mean_loss)
+        self._history.append(
+            objective=method.mean_loss, validation=np.nan, learning_rate=_rate_of(method),
+            gradient_norm=np.nan, seconds=perf_counter() - began, rows=rows.n_rows,
+            per_output=getattr(method, "output_losses", None),
+        )
+        self.best_epoch_ = len(self._history)
         warning = warning or _left_out(method, skipped)
         if warning is not None:
             warnings.warn(warning, ConvergenceWarning, stacklevel=4)
@@ -445,7 +480,7 @@ class GDBase(BaseEstimator):
     def _has_exploded(self, method):
         """Whether the mean loss of a pass is absurdly larger than that of the zero model."""
         loss = method.mean_loss
-        before = self.loss_curve_[-1] if len(self.loss_curve_) else 0.0
+        before = self._history.last("objective")
         if loss <= SUSPICIOUS * before < np.inf:
             return False
         zeros = np.zeros((method.problem.n_rows, method.problem.n_outputs))
@@ -504,7 +539,7 @@ class GDBase(BaseEstimator):
         self._sparse_coef, self._state, self._facts, self._stale = None, {}, None, False
         rng = check_random_state(self.random_state)
         self._seed = int(rng.randint(np.iinfo(np.int32).max))
-        self.t_, self.n_iter_, self.loss_curve_ = 0.0, 1, np.empty(0)
+        self.t_, self.n_iter_, self._history = 0.0, 1, History()
 
 
 def _read_only(array):
@@ -512,6 +547,14 @@ def _read_only(array):
     view = array.view()
     view.flags.writeable = False
     return view
+
+
+def _rate_of(method):
+    """The rate that a step method has come to; NaN where there is none of its own."""
+    schedule = getattr(method, "schedule", None)
+    if schedule is None or schedule.needs_row:
+        return np.nan
+    return schedule.rate(max(method.t, 1.0))
 
 
 def _left_out(method, before=0):
@@ -523,14 +566,3 @@ def _left_out(method, before=0):
         f"{n_rows} rows were left out: their loss, or its slope, overflows. Check the targets "
         "for values that are no measurements."
     )
-
-
-def _print_epoch(record):
-    """One line per epoch: what ``verbose`` prints."""
-    print(
-        f"epoch {record['epoch']:5d}  objective {record['objective']:.6e}  "
-        f"validation {record['validation']:.6g}  rate {record['learning_rate']:.3e}  "
-        f"gradient {record['gradient_norm']:.3e}  {record['seconds']:.2f} s"
-    )
-
-

@@ -47,7 +47,8 @@ class GDRegressor(RegressorMixin, GDBase):
     shuffle : bool, default=True
         Whether step methods visit the rows in a new random order in every pass.
     verbose : int, default=0
-        Print one line per epoch if not 0.
+        Print one line per epoch if not 0: objective, validation score, rate, norm of the
+        gradient, rows per second, seconds elapsed.
     epsilon : float >= 0, default=0.1
         Parameter of "huber", "epsilon_insensitive" and "squared_epsilon_insensitive".
     n_jobs : int or None, default=None
@@ -100,15 +101,18 @@ class GDRegressor(RegressorMixin, GDBase):
         Updates.
     loss_curve_ : ndarray of shape (n_epochs,)
         The objective of each epoch; for step methods the mean loss of the rows before their
-        updates plus the penalty.
+        updates plus the penalty; of each call of ``partial_fit`` that loss alone. It goes on over
+        ``partial_fit`` and warm starts. ``callbacks.RecordObjective`` records exact values.
     validation_scores_ : ndarray of shape (n_epochs,) or None
         Scores on the held-out rows, higher is better.
     best_validation_score_ : float
         The best of them, where there are any.
     best_epoch_ : int
-        The epoch whose weights were kept, counted from 1.
+        The epoch whose weights were kept, counted from 1 over the whole history.
     history_ : dict of ndarrays of equal length
-        epoch, objective, validation, learning_rate, gradient_norm, seconds.
+        epoch, objective, validation, learning_rate, gradient_norm (NaN where there is none),
+        seconds and rows (both since the start); ready for ``pandas.DataFrame``. For several targets with a step or streaming method also
+        objective_per_target: an array per epoch.
     converged_ : bool
         Whether the stopping rule was met.
     suboptimality_ : float

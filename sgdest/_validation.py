@@ -398,6 +398,32 @@ def initial_weights(name, value, shape):
     return array.reshape(shape)
 
 
+def stacked_parameters(coef, coef_now, intercept, intercept_now):
+    """Both with the same leading axes; ValueError if one does not end in the model's shape."""
+    arrays, leads = [], []
+    given = (("coef", coef, coef_now), ("intercept", intercept, intercept_now))
+    for name, value, now in given:
+        array = now if value is None else _as_numbers(name, value)
+        split = array.ndim - now.ndim
+        if split < 0 or array.shape[split:] != now.shape:
+            raise ValueError(
+                f"{name} must have shape (..., {', '.join(map(str, now.shape))}), that of "
+                f"{name}_ after any leading axes; got {array.shape}."
+            )
+        arrays.append(array)
+        leads.append(array.shape[:split])
+    try:
+        lead = np.broadcast_shapes(*leads)
+    except ValueError as error:
+        raise ValueError(
+            f"the leading axes of coef and intercept must broadcast; got {leads[0]} and "
+            f"{leads[1]}."
+        ) from error
+    return tuple(
+        np.broadcast_to(array, (*lead, *now.shape)) for array, (_, _, now) in zip(arrays, given)
+    )
+
+
 def number_of_validation_rows(n_rows, fraction):
     """ValueError if a split of ``n_rows`` by ``fraction`` would leave one side empty."""
     n = int(np.ceil(fraction * n_rows))

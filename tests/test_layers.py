@@ -20,10 +20,11 @@ LAYERS = [
     {"_core", "_version"},
     {"losses", "optimizers", "schedules"},
     {"_plain_sgd", "_resolve", "_validation"},
-    {"_early_stopping", "compat"},
+    {"_early_stopping", "_history", "compat"},
+    {"_observer"},
     {"_base"},
     {"_classifier", "_regressor"},
-    {"estimators"},
+    {"callbacks", "display", "estimators"},
     {""},
 ]
 LEVEL = {module: level for level, layer in enumerate(LAYERS) for module in layer}

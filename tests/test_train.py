@@ -33,6 +33,7 @@ COLUMNS = [
     "learning_rate",
     "gradient_norm",
     "seconds",
+    "rows",
 ]
 OPTIMIZERS = ["sgd", "gd", "lbfgs", "normalized_adaptive"]
 

@@ -10,6 +10,11 @@ cdef class StepMethod(Method):
     cdef bint by_columns                   # steps touch only the features of their rows
     # a block of rows: targets, weights, margins, slopes
     cdef double[::1] y, s, z, d
+    # where the outputs have losses of their own: the sums of a pass, and room for one output
+    cdef double[::1] sums
+    cdef double[::1] y_one, z_one
+    # the loss of the block at hand, all outputs together; adds to `sums`
+    cdef double block_loss(self, Py_ssize_t m) noexcept nogil
     # the batch under way: its gradient (in the layout of `rows.margins_of`), how many rows it
     # has, and, if `by_columns`, the features it has touched
     cdef double[:, ::1] g

@@ -43,6 +43,9 @@ cdef class StepMethod(Method):
         self.y = np.empty(LARGEST_BLOCK * problem.target_width)
         self.z, self.d = np.empty((2, LARGEST_BLOCK * K))
         self.g_b = np.zeros(K)
+        apart = K > 1 and not type(problem.loss).joint
+        self.sums = np.zeros(K if apart else 0)
+        self.y_one, self.z_one = np.empty((2, LARGEST_BLOCK if apart else 0))
         if batch_size != 1:
             self.touched = np.empty(problem.n_features, dtype=np.intp)
             self.stamp = np.full(problem.n_features, -1, dtype=np.intp)
@@ -64,7 +67,7 @@ cdef class StepMethod(Method):
 
     cdef void walk(self, const Py_ssize_t* order, Py_ssize_t start,
                    Py_ssize_t stop) noexcept nogil:
-        cdef Py_ssize_t m, q, K = self.problem.n_outputs
+        cdef Py_ssize_t m, q
         cdef Py_ssize_t size = self.batch_size if self.batch_size > 0 else self.problem.n_rows
         while start < stop:
             m = min(LARGEST_BLOCK, stop - start)
@@ -81,10 +84,40 @@ cdef class StepMethod(Method):
                     self.clear_batch()
             if self.must_stop():
                 return
-            self.loss_sum += self.problem.loss.values(m, K, &self.y[0], &self.z[0], &self.s[0])
+            self.loss_sum += self.block_loss(m)
             for q in range(m):
                 self.weight_sum += self.s[q]
             start += m
+
+    cdef double block_loss(self, Py_ssize_t m) noexcept nogil:
+        cdef Py_ssize_t q, k, K = self.problem.n_outputs
+        cdef double part, total = 0.0
+        cdef const double* y = &self.y[0]
+        cdef const double* z = &self.z[0]
+        cdef double* y_one
+        cdef double* z_one
+        if self.sums.shape[0] == 0:
+            return self.problem.loss.values(m, K, y, z, &self.s[0])
+        y_one, z_one = &self.y_one[0], &self.z_one[0]
+        for k in range(K):
+            for q in range(m):
+                y_one[q] = y[q * K + k]
+                z_one[q] = z[q * K + k]
+            part = self.problem.loss.values(m, 1, y_one, z_one, &self.s[0])
+            self.sums[k] += part
+            total += part
+        return total
+
+    def restart_sums(self):
+        Method.restart_sums(self)
+        self.sums[:] = 0.0
+
+    @property
+    def output_losses(self):
+        """Mean loss of each output over the current pass; None if they share one loss."""
+        if self.sums.shape[0] == 0:
+            return None
+        return np.asarray(self.sums) / (self.weight_sum or np.nan)
 
     cdef bint must_stop(self) noexcept nogil:
         return self.schedule.failed or not isfinite(self.loss_sum)

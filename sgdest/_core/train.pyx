@@ -6,12 +6,14 @@ iteration at a time. What an epoch is follows: a pass over the rows, or an itera
 """
 
 from cpython.exc cimport PyErr_CheckSignals
+from libc.math cimport fabs
 from libc.stdint cimport uint64_t
 
 from sgdest._core.method cimport Method
 from sgdest._core.problem cimport Problem
 from sgdest._core.random cimport shuffle
 
+from copy import copy
 from time import perf_counter
 
 import numpy as np
@@ -21,6 +23,8 @@ SLICE_SECONDS = 0.05
 # constant model, or of the first epoch where that is 0: far beyond what noise or a large first
 # rate does to a run that recovers.
 EXPLODED = 1e6
+# The columns of a history: one number of each per epoch.
+COLUMNS = ("epoch", "objective", "validation", "learning_rate", "gradient_norm", "seconds", "rows")
 
 
 class Limits:
@@ -44,13 +48,20 @@ class Limits:
         Receives one record per epoch.
     backs_off : bool
         The method chose its rate itself, so a divergence is answered by halving it.
+    observer : object or None
+        Called at the borders of epochs: ``begin(training)``, ``end(training) -> whether to stop``
+        and, after the last, ``close(training)``; see ``Training`` for what it may ask.
+    paused : dict or None
+        What ``Training.snapshot`` gave, to go on from there.
     """
 
     def __init__(self, max_iter, tol=1e-4, n_iter_no_change=5, validation=None,
-                 validation_tol=0.0, shuffle=True, seed=0, report=None, backs_off=False):
+                 validation_tol=0.0, shuffle=True, seed=0, report=None, backs_off=False,
+                 observer=None, paused=None):
         self.max_iter, self.tol, self.n_iter_no_change = max_iter, tol, n_iter_no_change
         self.validation, self.validation_tol = validation, validation_tol
         self.shuffle, self.seed, self.report, self.backs_off = shuffle, seed, report, backs_off
+        self.observer, self.paused = observer, paused
 
 
 class Outcome:
@@ -60,6 +71,8 @@ class Outcome:
     ----------
     W, b : the weights to keep
     history : dict of lists, one entry per epoch
+    per_output : list of the objectives of each output, where they have losses of their own
+    stopped : whether the observer asked to stop
     n_iter : passes over X, rounded up
     converged : whether the stopping rule was met before ``max_iter``
     remaining : estimate of F - F* where the method has one, else NaN
@@ -69,11 +82,11 @@ class Outcome:
     """
 
     def __init__(self, seed):
-        columns = ("epoch", "objective", "validation", "learning_rate", "gradient_norm", "seconds")
-        self.history = {name: [] for name in columns}
+        self.history = {name: [] for name in COLUMNS}
+        self.per_output = []
         self.W = self.b = self.diverged = None
         self.n_iter, self.best_epoch, self.seed = 0, 0, seed
-        self.converged, self.remaining = False, np.nan
+        self.converged, self.stopped, self.remaining = False, False, np.nan
 
 
 def train(Problem problem, Method method, limits, W, b, double start_objective):
@@ -89,7 +102,7 @@ def train(Problem problem, Method method, limits, W, b, double start_objective):
     Outcome
     """
     outcome = Outcome(limits.seed)
-    watch = _Watch(problem, method, limits, W, b, start_objective, outcome)
+    watch = Training(problem, method, limits, W, b, start_objective, outcome)
     if hasattr(method, "iterate"):
         _run_solver(problem, method, limits, watch, outcome)
     else:
@@ -105,14 +118,17 @@ def _run_solver(problem, method, limits, watch, outcome):
     """
     while not method.finished and (method.passes < limits.max_iter or outcome.n_iter == 0):
         PyErr_CheckSignals()
+        watch.begin_epoch()
         method.iterate()
         outcome.n_iter = min(method.passes, limits.max_iter)
         outcome.remaining = method.remaining
         progress = method.start_objective - method.objective
         reached = limits.tol is not None and method.remaining <= limits.tol * progress
         outcome.converged = bool(reached or method.finished)
-        if watch.end_epoch(method.objective, np.nan, method.gradient_norm):
+        watch.end_epoch(method.objective, np.nan, method.gradient_norm)
+        if watch.stop:
             outcome.converged = True
+        if watch.stop or outcome.stopped:
             return
         if reached and not problem.is_small:
             return
@@ -120,29 +136,28 @@ def _run_solver(problem, method, limits, watch, outcome):
 
 def _run_steps(Problem problem, Method method, limits, watch, outcome):
     """Passes of a step method, until they no longer improve the objective."""
-    cdef Py_ssize_t[::1] order = np.arange(problem.n_rows, dtype=np.intp)
-    reference, waited = np.inf, 0
-    while outcome.n_iter < limits.max_iter:
-        finite = run_pass(problem, method, order, limits.shuffle, outcome)
-        outcome.n_iter += 1
-        objective = watch.objective_of_pass()
-        if not finite or watch.has_exploded(objective):
-            if watch.retreat(objective):
-                reference, waited = np.inf, 0
-                continue
+    cdef Py_ssize_t[::1] order = watch.order
+    while outcome.n_iter < limits.max_iter or watch.undecided:
+        if not watch.undecided:
+            watch.begin_epoch()
+            finite = run_pass(problem, method, order, limits.shuffle, outcome)
+            outcome.n_iter += 1
+            objective = watch.objective_of_pass()
+            if not finite or watch.has_exploded(objective):
+                if watch.retreat(objective):
+                    continue
+                return
+            watch.compare(objective)
+            watch.end_epoch(objective, watch.rate(), np.nan)
+        watch.undecided = False
+        if outcome.stopped:
             return
-        stop = watch.end_epoch(objective, watch.rate(), np.nan)
-        if objective < reference - (limits.tol or 0.0) * watch.scale:
-            reference, waited = objective, 0
-        else:
-            waited += 1
-        if stop or (limits.tol is not None and limits.validation is None
-                    and waited >= limits.n_iter_no_change):
-            if watch.lower_rate():
-                reference, waited = min(reference, objective), 0
-                continue
-            outcome.converged = True
-            return
+        if watch.stop or (limits.tol is not None and limits.validation is None
+                          and watch.idle >= limits.n_iter_no_change):
+            if not watch.lower_rate():
+                outcome.converged = True
+                return
+            watch.reference, watch.idle = min(watch.reference, watch.objective), 0
 
 
 def run_pass(Problem problem, Method method, Py_ssize_t[::1] order, bint shuffled, outcome):
@@ -176,8 +191,30 @@ def raise_error_of(method):
         raise error
 
 
-class _Watch:
-    """What is seen of a training: history, best weights, divergence."""
+def penalties_of(penalty, const double[:, ::1] W):
+    """The penalty of each output's coefficients: ``value_of`` column by column."""
+    cdef Py_ssize_t j, k
+    cdef const double[::1] factors = penalty.factors
+    cdef double w, l1 = penalty.l1, l2 = penalty.l2
+    cdef double[::1] total = np.zeros(W.shape[1])
+    for j in range(W.shape[0]):
+        for k in range(W.shape[1]):
+            w = fabs(W[j, k]) * (1.0 if factors is None else factors[j])
+            total[k] += (l1 + 0.5 * l2 * w) * w
+    return np.asarray(total)
+
+
+class Training:
+    """What is seen of a training: history, best weights, divergence.
+
+    An observer may ask for ``weights()``, ``exact_objective()``, ``snapshot()``, ``record()`` (the
+    last line of the history) and ``outcome``.
+    """
+
+    # what a snapshot holds of this object and of the outcome, beside weights and method
+    KEPT = ("best_score", "waited", "kept", "last", "best_objective", "best", "retreats", "scale",
+            "objective", "reference", "idle", "stop")
+    KEPT_OF_OUTCOME = ("n_iter", "best_epoch", "seed", "per_output")
 
     def __init__(self, problem, method, limits, W, b, start_objective, outcome):
         self.problem, self.method, self.limits, self.outcome = problem, method, limits, outcome
@@ -191,6 +228,50 @@ class _Watch:
         self.is_solver = hasattr(method, "iterate")
         self.retreats = 0
         self.scale = abs(start_objective)
+        # the objective to improve on, and for how many passes that has not happened
+        self.objective, self.reference, self.idle = np.nan, np.inf, 0
+        self.stop, self.undecided = False, False
+        self.order = None if self.is_solver else np.arange(problem.n_rows, dtype=np.intp)
+        if limits.paused is not None:
+            self._go_on_from(limits.paused)
+
+    def snapshot(self):
+        """Copies of all from which the training can go on bit for bit; None for a solver.
+
+        To be taken at the end of an epoch.
+        """
+        if self.is_solver:
+            return None
+        state = {name: np.array(value) for name, value in self.method.state().items()}
+        W, b = self.method.parameters()
+        return {
+            "state": state, "W": W.copy(), "b": b.copy(), "order": self.order.copy(),
+            "seconds": perf_counter() - self.began,
+            "history": {name: list(column) for name, column in self.outcome.history.items()},
+            "training": {name: getattr(self, name) for name in self.KEPT},
+            "outcome": {name: copy(getattr(self.outcome, name)) for name in self.KEPT_OF_OUTCOME},
+        }
+
+    def _go_on_from(self, paused):
+        """Take up a snapshot; the method and the weights have been made from it before."""
+        self.began = perf_counter() - paused["seconds"]
+        self.order[:] = paused["order"]
+        self.outcome.history = {name: list(column) for name, column in paused["history"].items()}
+        self.__dict__.update(paused["training"])
+        self.outcome.__dict__.update(paused["outcome"])
+        self.undecided = True        # whether to stop after that epoch
+
+    def exact_objective(self):
+        """F of the weights that count now, by a pass over the rows."""
+        return self.problem.objective(*self.weights())
+
+    def compare(self, objective):
+        """Note whether a pass has improved the objective."""
+        self.objective = objective
+        if objective < self.reference - (self.limits.tol or 0.0) * self.scale:
+            self.reference, self.idle = objective, 0
+        else:
+            self.idle += 1
 
     def weights(self):
         """The weights that count now: settled, averaged where the method averages."""
@@ -229,6 +310,7 @@ class _Watch:
             self.method.restart_average()
         self.retreats += 1
         if self.limits.backs_off and self.retreats <= 60 and self.lower_rate():
+            self.reference, self.idle = np.inf, 0
             return True
         self.outcome.diverged = (self.outcome.n_iter, rate)
         return False
@@ -237,20 +319,24 @@ class _Watch:
         schedule = getattr(self.method, "schedule", None)
         return schedule is not None and schedule.lower_rate()
 
+    def begin_epoch(self):
+        if self.limits.observer is not None:
+            self.limits.observer.begin(self)
+
     def end_epoch(self, objective, rate, gradient_norm):
-        """Record an epoch and keep its weights if they are the best; True to stop early."""
-        score = np.nan
-        stop = False
+        """Record an epoch and keep its weights if they are the best; see ``stop`` afterwards."""
+        score, self.stop = np.nan, False
         if self.limits.validation is not None:
             W, b = self.weights()
             score = self.limits.validation(W, b)
-            stop = self._judge(score, W, b)
+            self.stop = self._judge(score, W, b)
         if not self.is_solver:
             if objective < self.best_objective:
                 self.best_objective, self.best = objective, self.last
             self.last = (self.W.copy(), self.b.copy())
         self._record(objective, score, rate, gradient_norm)
-        return stop
+        if self.limits.observer is not None:
+            self.outcome.stopped = bool(self.limits.observer.end(self))
 
     def _judge(self, score, W, b):
         """Keep the best weights, ties to the later; True after too many epochs without gain."""
@@ -264,16 +350,26 @@ class _Watch:
 
     def _record(self, objective, score, rate, gradient_norm):
         history = self.outcome.history
+        passes = self.method.passes if self.is_solver else self.outcome.n_iter
         values = (len(history["epoch"]) + 1, objective, score, rate, gradient_norm,
-                  perf_counter() - self.began)
+                  perf_counter() - self.began, passes * self.problem.n_rows)
         for column, value in zip(history.values(), values):
             column.append(value)
+        losses = getattr(self.method, "output_losses", None)
+        if losses is not None:
+            self.outcome.per_output.append(losses + penalties_of(self.problem.penalty, self.W))
         if self.limits.report is not None:
-            self.limits.report(dict(zip(history, values)))
+            self.limits.report(self.record())
+
+    def record(self):
+        """The last line of the history: dict of numbers."""
+        return {name: column[len(column) - 1] for name, column in self.outcome.history.items()}
 
     def conclude(self):
         """Choose the weights to keep."""
         outcome = self.outcome
+        if self.limits.observer is not None:
+            self.limits.observer.close(self)
         outcome.n_iter = max(outcome.n_iter, 1)
         if self.kept is not None:
             outcome.W, outcome.b = self.kept
