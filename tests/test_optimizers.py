@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 
 from sgdest import GDClassifier, GDRegressor
 from sgdest._core.losses import LOSSES, Multinomial
-from sgdest._core.optimizers import STEP_OPTIMIZERS, SGDMethod, automatic_schedule
+from sgdest._core.optimizers import SGDMethod, automatic_schedule
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.problem import Problem
 from sgdest._core.schedules import SCHEDULES, Function, Harmonic
@@ -136,10 +136,6 @@ def assert_same(ours, theirs, tolerance):
     if ours[2] is not None:
         for a, b in zip(ours[2], theirs[2]):
             assert_allclose(a, b, rtol=tolerance, atol=tolerance)
-
-
-def test_the_registry_has_the_step_methods():
-    assert set(STEP_OPTIMIZERS) == {"sgd"}
 
 
 # -- steps -----------------------------------------------------------------------------

@@ -74,7 +74,10 @@ class Optimizer(BaseEstimator):
     kind : {"step", "stream", "solver"}
         "step" objects take a learning rate, a batch size and averaging; "stream" objects learn
         row by row with rates of their own; "solver" objects see all rows at once.
+    default_batch_size : int
+        Rows per step of a step object where ``batch_size="auto"``.
     """
 
     name = None
     kind = None
+    default_batch_size = 256

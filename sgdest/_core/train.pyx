@@ -225,8 +225,8 @@ class _Watch:
             values = [self.problem.objective(*weights) for weights in (self.last, self.best)]
         self.last = self.last if values[0] <= values[1] else self.best  # also if not finite
         self.W[:], self.b[:] = self.last
-        if hasattr(self.method, "restart_average"):
-            self.method.restart_average()
+        if hasattr(self.method, "restart"):
+            self.method.restart()
         self.retreats += 1
         if self.limits.backs_off and self.retreats <= 60 and self.lower_rate():
             return True
