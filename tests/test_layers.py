@@ -21,7 +21,7 @@ LAYERS = [
     {"_core", "_version"},
     {"losses", "optimizers", "schedules"},
     {"_plain_sgd", "_resolve", "_validation"},
-    {"_early_stopping", "compat"},
+    {"_automatic", "_early_stopping", "compat"},
     {"_base"},
     {"_classifier", "_regressor"},
     {"estimators"},

@@ -11,11 +11,21 @@ from libc.math cimport copysign, fabs, fmax, pow, sqrt
 from sgdest._core.coordinates cimport CoordinateMethod, Coordinates
 
 from sgdest._core.method import Optimizer
+from sgdest._core.schedules import Harmonic
 
 
 cdef inline double inverse(double square, double eps) noexcept nogil:
     """1 / (root of the square + eps); 0 before the first gradient."""
     return 1.0 / (sqrt(square) + eps) if square > 0.0 else 0.0
+
+
+def falling(facts):
+    """The rate of methods whose steps do not shrink with the gradient.
+
+    A tenth of how far raw predictions spread, for some passes and at least a hundred steps; then
+    it falls as t^-3/4, which still reaches any distance.
+    """
+    return Harmonic(0.1 * facts.target_scale, max(100, facts.steps_per_pass), 0.75)
 
 
 # -- Adagrad ---------------------------------------------------------------------------------
@@ -55,6 +65,10 @@ class Adagrad(Optimizer):
         self.learning_rate = learning_rate
         self.eps = eps
         self.clip_norm = clip_norm
+
+    def rate(self, facts):
+        """The first step goes as far as raw predictions spread; the method lowers its rates."""
+        return Harmonic(facts.target_scale, 1.0, 0.0)
 
     def method(self, problem, W, b, *, schedule, batch_size=1, average=0, state=None):
         """The compiled method, at work on ``W`` and ``b``; see ``CoordinateMethod``."""
@@ -128,6 +142,10 @@ class RMSprop(Optimizer):
         self.rho = rho
         self.eps = eps
         self.clip_norm = clip_norm
+
+    def rate(self, facts):
+        """See ``falling``."""
+        return falling(facts)
 
     def method(self, problem, W, b, *, schedule, batch_size=1, average=0, state=None):
         """The compiled method, at work on ``W`` and ``b``; see ``CoordinateMethod``."""
@@ -216,6 +234,10 @@ class Adam(Optimizer):
         self.eps = eps
         self.amsgrad = amsgrad
         self.clip_norm = clip_norm
+
+    def rate(self, facts):
+        """See ``falling``."""
+        return falling(facts)
 
     def method(self, problem, W, b, *, schedule, batch_size=1, average=0, state=None):
         """The compiled method, at work on ``W`` and ``b``; see ``CoordinateMethod``."""
@@ -321,6 +343,10 @@ class FTRL(Optimizer):
         self.learning_rate = learning_rate
         self.beta = beta
         self.clip_norm = clip_norm
+
+    def rate(self, facts):
+        """As Adagrad's, but at least one over the curvature where gradients are small."""
+        return Harmonic(max(facts.target_scale, self.beta / facts.curvature), 1.0, 0.0)
 
     def method(self, problem, W, b, *, schedule, batch_size=1, average=0, state=None):
         """The compiled method, at work on ``W`` and ``b``; see ``CoordinateMethod``."""

@@ -5,6 +5,8 @@ be rebuilt from them. An ``Optimizer`` is its public face: hyperparameters and a
 state. Each stands beside its method, in the same file.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from sklearn.base import BaseEstimator
 
@@ -62,6 +64,29 @@ cdef class Method:
     def mean_loss(self):
         """Mean loss over the current pass, each row before its update; NaN before any row."""
         return self.loss_sum / self.weight_sum if self.weight_sum else np.nan
+
+
+class Facts(NamedTuple):
+    """What "auto" knows of the data, in the coordinates of the steps.
+
+    Attributes
+    ----------
+    curvature : float
+        Bound of the curvature of the loss of a batch.
+    batch_size : int
+        Rows per step.
+    steps_per_pass : int
+    is_whole : bool
+        A batch is the whole set: its gradient has no noise.
+    target_scale : float
+        How far raw predictions spread.
+    """
+
+    curvature: float
+    batch_size: int
+    steps_per_pass: int
+    is_whole: bool
+    target_scale: float
 
 
 class Optimizer(BaseEstimator):

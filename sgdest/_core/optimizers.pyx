@@ -16,7 +16,7 @@ from sgdest._core.shrinkage cimport Shrinkage
 from sgdest._core.step cimport StepMethod
 
 from sgdest._core.method import Optimizer
-from sgdest._core.schedules import Harmonic
+from sgdest._core.schedules import Harmonic, Measured
 from sgdest._core.shrinkage import shrinkage
 
 # -- SGD -------------------------------------------------------------------------------------
@@ -77,6 +77,19 @@ class SGD(Optimizer):
     def default_batch_size(self):
         """Rows per step where none are named: a velocity costs more than a row."""
         return Optimizer.default_batch_size if self.momentum else 1
+
+    def rate(self, facts):
+        """One over the curvature descends; the noise of parts of the data makes it fall.
+
+        Gradients of batches do not vanish at the minimum, so their rate falls as t^-3/4, which
+        still reaches any distance: after the first pass, and later if batches are larger.
+        """
+        if facts.is_whole and not self.momentum:
+            return Measured(1.0 / facts.curvature)
+        if facts.is_whole:
+            return Harmonic(1.0 / facts.curvature, 1.0, 0.0)
+        delay = facts.steps_per_pass * facts.batch_size**0.5
+        return Harmonic(1.0 / facts.curvature, delay, 0.75)
 
     def method(self, problem, W, b, *, schedule, batch_size=1, average=0, state=None):
         """The compiled method, at work on ``W`` and ``b``; see ``SGDMethod``."""
@@ -350,27 +363,3 @@ cdef class MomentumMethod(CoordinateMethod):
                 mean = at.path[p] / at.missed[p]
                 at.w[p] -= mean * m * mu * self.weight(at.missed[p]) * u[p]
                 u[p] *= pow(mu, at.missed[p])
-
-
-def automatic_schedule(Problem problem, Py_ssize_t batch_size):
-    """The rate that "auto" means, from the data: constant for batch descent, else falling.
-
-    The curvature of the loss along a row is at most c (|x|^2 + 1), c the bound of its second
-    derivative (1 where it has none): one over its weighted mean is a rate that descends.
-    Gradients of single rows do not vanish at the minimum, so their rate falls as t^-3/4 from the
-    first epochs on, which still reaches any distance. A divergence halves it
-    (``Harmonic.lower``).
-    """
-    cdef Py_ssize_t i, step = max(1, problem.n_rows // 10_000)
-    cdef double norm = 0.0, weight = 0.0, size
-    for i from 0 <= i < problem.n_rows by step:
-        norm += problem.weight(i) * problem.rows.square_norm(i)
-        weight += problem.weight(i)
-    bound = type(problem.loss).curvature_bound
-    curvature = bound if np.isfinite(bound) else 1.0
-    norm = norm / weight if weight > 0.0 else 0.0
-    eta0 = 1.0 / (curvature * (norm + problem.fit_intercept) + problem.penalty.l2)
-    if batch_size == 0 or batch_size >= problem.n_rows:
-        return Harmonic(eta0, 1.0, 0.0)
-    size = <double> problem.n_rows / batch_size
-    return Harmonic(eta0, size, 0.75)

@@ -121,24 +121,28 @@ def _run_solver(problem, method, limits, watch, outcome):
 def _run_steps(Problem problem, Method method, limits, watch, outcome):
     """Passes of a step method, until they no longer improve the objective."""
     cdef Py_ssize_t[::1] order = np.arange(problem.n_rows, dtype=np.intp)
-    reference, waited = np.inf, 0
+    reference, waited, plateaus = np.inf, 0, 0
     while outcome.n_iter < limits.max_iter:
         finite = run_pass(problem, method, order, limits.shuffle, outcome)
         outcome.n_iter += 1
         objective = watch.objective_of_pass()
         if not finite or watch.has_exploded(objective):
             if watch.retreat(objective):
-                reference, waited = np.inf, 0
+                reference, waited, plateaus = np.inf, 0, 0
                 continue
             return
+        if watch.went_too_far():
+            continue
         stop = watch.end_epoch(objective, watch.rate(), np.nan)
         if objective < reference - (limits.tol or 0.0) * watch.scale:
-            reference, waited = objective, 0
+            reference, waited, plateaus = objective, 0, 0
         else:
             waited += 1
         if stop or (limits.tol is not None and limits.validation is None
                     and waited >= limits.n_iter_no_change):
-            if watch.lower_rate():
+            plateaus += 1
+            # a rate of our own has come to its end when two smaller ones brought nothing either
+            if (plateaus <= 2 or not limits.backs_off) and watch.goes_on():
                 reference, waited = min(reference, objective), 0
                 continue
             outcome.converged = True
@@ -188,6 +192,7 @@ class _Watch:
         self.last = (W.copy(), b.copy())   # finite weights at the start of this pass
         # the objective of a pass is measured before its updates: it speaks for their start
         self.best_objective, self.best = np.inf, self.last
+        self.sound = self.last       # weights whose objective the schedule has approved
         self.is_solver = hasattr(method, "iterate")
         self.retreats = 0
         self.scale = abs(start_objective)
@@ -232,6 +237,25 @@ class _Watch:
             return True
         self.outcome.diverged = (self.outcome.n_iter, rate)
         return False
+
+    def goes_on(self):
+        """Whether the schedule answers a plateau."""
+        schedule = getattr(self.method, "schedule", None)
+        return schedule is not None and schedule.after_plateau()
+
+    def went_too_far(self):
+        """Tell the schedule how a pass went; True, and a step back, if it finds the step too long."""
+        schedule = getattr(self.method, "schedule", None)
+        if schedule is None:
+            return False
+        # of descent on all rows, the exact objective at the start of the pass
+        start = self.method.mean_loss + self.problem.penalty.value_of(self.last[0])
+        if not schedule.after_pass(start):
+            self.sound = self.last
+            return False
+        self.last = tuple(a.copy() for a in self.sound)
+        self.W[:], self.b[:] = self.sound
+        return True
 
     def lower_rate(self):
         schedule = getattr(self.method, "schedule", None)
