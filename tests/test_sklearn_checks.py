@@ -22,7 +22,8 @@ LOG_LINK = {
 
 def excused_methods(estimator):
     """The expected failures of a method: reason by name of the check."""
-    return STOCHASTIC if estimator.optimizer in ("sgd", "normalized_adaptive") else {}
+    exact = estimator.optimizer in ("gd", "lbfgs")
+    return {} if exact else STOCHASTIC
 
 
 def excused_losses(estimator):
