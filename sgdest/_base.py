@@ -28,7 +28,7 @@ from sgdest._core.train import EXPLODED, Limits, Outcome, run_pass, train
 from sgdest._early_stopping import Validation
 from sgdest._resolve import resolve
 from sgdest.losses import compile_loss
-from sgdest.schedules import compile_schedule
+from sgdest.schedules import compile_schedule, horizon_of
 
 # One thread below this many stored values: waking a second one would cost more than it saves.
 ENTRIES_FOR_THREADS = 1 << 20
@@ -295,11 +295,11 @@ class GDBase(BaseEstimator):
                 problem, optimizer, plan.batch_size, plan.average, W, b)
             state = {**state, **coordinates}
         else:
-            schedule = self._schedule(plan, state)
+            schedule = self._schedule(plan, problem, state)
         return optimizer.method(problem, W, b, schedule=schedule, batch_size=plan.batch_size,
                                 average=plan.average, state=state)
 
-    def _schedule(self, plan, state):
+    def _schedule(self, plan, problem, state):
         """The compiled schedule of a plan, at the level that an earlier state had reached."""
         if plan.learning_rate == "auto":
             rate = state["rate"]
@@ -309,6 +309,7 @@ class GDBase(BaseEstimator):
             eta0=0.01 if self.eta0 is None else self.eta0,
             power_t=self._default_power_t if self.power_t is None else self.power_t,
             alpha=self.alpha,
+            updates_per_pass=-(-problem.n_rows // (plan.batch_size or problem.n_rows)),
         )
         if "rate" in state:
             schedule.restore(state["rate"])
@@ -323,7 +324,8 @@ class GDBase(BaseEstimator):
             shuffle=self.shuffle,
             seed=int(rng.randint(np.iinfo(np.int32).max)),
             report=_print_epoch if self.verbose else None,
-            backs_off=plan.learning_rate in ("auto", None),
+            backs_off=plan.learning_rate is None or _is_auto(plan.learning_rate),
+            least_iter=horizon_of(plan.learning_rate),
         )
 
     def _keep(self, plan, problem, method, outcome, zero):
@@ -509,6 +511,11 @@ class GDBase(BaseEstimator):
         rng = check_random_state(self.random_state)
         self._seed = int(rng.randint(np.iinfo(np.int32).max))
         self.t_, self.n_iter_, self.loss_curve_ = 0.0, 1, np.empty(0)
+
+
+def _is_auto(learning_rate):
+    """Whether the rate is the method's own choice."""
+    return isinstance(learning_rate, str) and learning_rate == "auto"
 
 
 def _without_rate(state):

@@ -44,13 +44,17 @@ class Limits:
         Receives one record per epoch.
     backs_off : bool
         The method chose its rate itself, so a divergence is answered by halving it.
+    least_iter : float
+        Passes that a schedule is made for: ``tol`` stops no sooner.
     """
 
     def __init__(self, max_iter, tol=1e-4, n_iter_no_change=5, validation=None,
-                 validation_tol=0.0, shuffle=True, seed=0, report=None, backs_off=False):
+                 validation_tol=0.0, shuffle=True, seed=0, report=None, backs_off=False,
+                 least_iter=0):
         self.max_iter, self.tol, self.n_iter_no_change = max_iter, tol, n_iter_no_change
         self.validation, self.validation_tol = validation, validation_tol
         self.shuffle, self.seed, self.report, self.backs_off = shuffle, seed, report, backs_off
+        self.least_iter = least_iter
 
 
 class Outcome:
@@ -139,6 +143,7 @@ def _run_steps(Problem problem, Method method, limits, watch, outcome):
         else:
             waited += 1
         if stop or (limits.tol is not None and limits.validation is None
+                    and outcome.n_iter >= limits.least_iter
                     and waited >= limits.n_iter_no_change):
             plateaus += 1
             # a rate of our own has come to its end when two smaller ones brought nothing either
