@@ -37,7 +37,7 @@ from sgdest._observer import (
 )
 from sgdest._resolve import resolve
 from sgdest.losses import compile_loss
-from sgdest.schedules import compile_schedule
+from sgdest.schedules import compile_schedule, horizon_of
 
 # One thread below this many stored values: waking a second one would cost more than it saves.
 ENTRIES_FOR_THREADS = 1 << 20
@@ -323,11 +323,11 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
                 problem, optimizer, plan.batch_size, plan.average, W, b)
             state = {**state, **coordinates}
         else:
-            schedule = self._schedule(plan, state)
+            schedule = self._schedule(plan, problem, state)
         return optimizer.method(problem, W, b, schedule=schedule, batch_size=plan.batch_size,
                                 average=plan.average, state=state)
 
-    def _schedule(self, plan, state):
+    def _schedule(self, plan, problem, state):
         """The compiled schedule of a plan, at the level that an earlier state had reached."""
         if plan.learning_rate == "auto":
             rate = state["rate"]
@@ -337,6 +337,7 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
             eta0=0.01 if self.eta0 is None else self.eta0,
             power_t=self._default_power_t if self.power_t is None else self.power_t,
             alpha=self.alpha,
+            updates_per_pass=-(-problem.n_rows // (plan.batch_size or problem.n_rows)),
         )
         if "rate" in state:
             schedule.restore(state["rate"])
@@ -351,7 +352,8 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
             shuffle=self.shuffle,
             seed=int(rng.randint(np.iinfo(np.int32).max)),
             report=Printer() if self.verbose else None,
-            backs_off=plan.learning_rate in ("auto", None),
+            backs_off=plan.learning_rate is None or _is_auto(plan.learning_rate),
+            least_iter=horizon_of(plan.learning_rate),
         )
 
     def _keep(self, plan, problem, method, outcome, zero, before):
@@ -544,6 +546,11 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         rng = check_random_state(self.random_state)
         self._seed = int(rng.randint(np.iinfo(np.int32).max))
         self.t_, self.n_iter_, self._history = 0.0, 1, History()
+
+
+def _is_auto(learning_rate):
+    """Whether the rate is the method's own choice."""
+    return isinstance(learning_rate, str) and learning_rate == "auto"
 
 
 def _without_rate(state):

@@ -57,7 +57,8 @@ class GDRegressor(RegressorMixin, GDBase):
     random_state : int, RandomState instance or None, default=None
         Seed of the shuffles and of the validation split.
     learning_rate : "auto", str, float > 0 or callable, default="auto"
-        "auto": no rate to choose. "constant", "optimal", "invscaling", "adaptive", "pa1",
+        "auto": no rate to choose; it is taken from the data, in scaled and (dense X) centred
+        columns. "constant", "optimal", "invscaling", "adaptive", "pa1",
         "pa2": scikit-learn's formulas. A float: that rate. A callable: maps the number of the
         update, t = 1, 2, .., to the rate.
     eta0 : float > 0 or None, default=None
@@ -76,10 +77,11 @@ class GDRegressor(RegressorMixin, GDBase):
     average : bool or int, default=False
         Whether to average the coefficients over the updates; an integer: from that update on.
     optimizer : str or sgdest.optimizers.Optimizer, default="auto"
-        "auto": a solver in ``fit``, a streaming method in ``partial_fit``; "sgd", "gd" (descent
-        on the whole set), "lbfgs", "normalized_adaptive"; or an optimizer object.
+        "auto": a solver in ``fit``, a streaming method in ``partial_fit``. Step methods: "sgd",
+        "gd" (descent on the whole set), "momentum", "nesterov", "adagrad", "rmsprop", "adam",
+        "amsgrad", "ftrl". Others: "lbfgs", "normalized_adaptive". Or an optimizer object.
     batch_size : "auto", int >= 1 or None, default="auto"
-        Rows per step of a step method; None: all rows. "auto": 1.
+        Rows per step of a step method; None: all rows. "auto": 1 for "sgd", 256 for the others.
     positive : bool, default=False
         Whether to keep the coefficients >= 0.
     penalty_weights : None, array-like of shape (n_features,) or "scale", default=None

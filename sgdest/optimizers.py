@@ -1,6 +1,7 @@
 """The optimizer objects, and the names that stand for them."""
 
 from sgdest._core.adaptive import FTRL, Adagrad, Adam, RMSprop
+from sgdest._core.alone import StepOptimizer
 from sgdest._core.method import Optimizer
 from sgdest._core.optimizers import SGD
 from sgdest._core.quasi_newton import LBFGS
@@ -16,6 +17,7 @@ __all__ = [
     "NormalizedAdaptive",
     "Optimizer",
     "RMSprop",
+    "StepOptimizer",
 ]
 
 #: what each name of ``optimizer=`` stands for; "auto" is decided per fit

@@ -14,7 +14,7 @@ LAYERS = [
     {"_core.losses", "_core.penalties", "_core.rows", "_core.schedules"},
     {"_core.active_set", "_core.problem", "_core.smoothing", "_core.stream_rules"},
     {"_core.method"},
-    {"_core.shrinkage", "_core.step"},
+    {"_core.alone", "_core.shrinkage", "_core.step"},
     {"_core.coordinates"},
     {"_core.adaptive", "_core.optimizers", "_core.plain_sgd", "_core.quasi_newton", "_core.stream"},
     {"_core.train"},

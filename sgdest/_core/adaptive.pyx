@@ -10,7 +10,7 @@ from libc.math cimport copysign, fabs, fmax, pow, sqrt
 
 from sgdest._core.coordinates cimport CoordinateMethod, Coordinates
 
-from sgdest._core.method import Optimizer
+from sgdest._core.alone import StepOptimizer
 from sgdest._core.schedules import Harmonic
 
 
@@ -31,7 +31,7 @@ def falling(facts):
 # -- Adagrad ---------------------------------------------------------------------------------
 
 
-class Adagrad(Optimizer):
+class Adagrad(StepOptimizer):
     """Rates that fall with the gradients seen: ``s += g^2``, ``w -= eta g / (sqrt(s) + eps)``.
 
     Rare features keep large rates. On sparse rows a step costs what its entries cost, and the model
@@ -59,7 +59,6 @@ class Adagrad(Optimizer):
     """
 
     name = "adagrad"
-    kind = "step"
 
     def __init__(self, learning_rate="auto", eps=1e-10, clip_norm=None):
         self.learning_rate = learning_rate
@@ -105,7 +104,7 @@ cdef class AdagradMethod(CoordinateMethod):
 # -- RMSprop ---------------------------------------------------------------------------------
 
 
-class RMSprop(Optimizer):
+class RMSprop(StepOptimizer):
     """Rates by recent gradients: ``s = rho s + (1 - rho) g^2``, ``w -= eta g / (sqrt(s) + eps)``.
 
     On sparse rows only the features of the batch are stepped: ``s`` decays for the steps that a
@@ -135,7 +134,6 @@ class RMSprop(Optimizer):
     """
 
     name = "rmsprop"
-    kind = "step"
 
     def __init__(self, learning_rate="auto", rho=0.99, eps=1e-8, clip_norm=None):
         self.learning_rate = learning_rate
@@ -183,7 +181,7 @@ cdef class RMSpropMethod(CoordinateMethod):
 # -- Adam ------------------------------------------------------------------------------------
 
 
-class Adam(Optimizer):
+class Adam(StepOptimizer):
     """Momentum with rates by recent gradients.
 
     ``m = beta1 m + (1 - beta1) g``, ``v = beta2 v + (1 - beta2) g^2``, both divided by what they
@@ -224,7 +222,6 @@ class Adam(Optimizer):
     """
 
     name = "adam"
-    kind = "step"
 
     def __init__(self, learning_rate="auto", beta1=0.9, beta2=0.999, eps=1e-8, amsgrad=False,
                  clip_norm=None):
@@ -304,7 +301,7 @@ cdef class AdamMethod(CoordinateMethod):
 # -- FTRL ------------------------------------------------------------------------------------
 
 
-class FTRL(Optimizer):
+class FTRL(StepOptimizer):
     """Follow the regularised leader, proximally: ``w`` minimises what all steps have said.
 
     After t steps with gradients ``g_s`` taken at ``w_s``, and rates ``eta / (beta + sqrt(n))``,
@@ -337,7 +334,6 @@ class FTRL(Optimizer):
     """
 
     name = "ftrl"
-    kind = "step"
 
     def __init__(self, learning_rate="auto", beta=1.0, clip_norm=None):
         self.learning_rate = learning_rate

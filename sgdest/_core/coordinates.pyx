@@ -255,6 +255,13 @@ cdef class CoordinateMethod(StepMethod):
             for k in range(self.problem.n_outputs):
                 self.total[j, k] += self.W[j, k]
 
+    def take(self, gradient):
+        """One step along a gradient in ``W`` that was made elsewhere."""
+        np.copyto(np.asarray(self.g), gradient)
+        self.in_batch = 1
+        self.learn_batch()
+        self.clear_batch()
+
     # -- between passes ----------------------------------------------------------------------
 
     def _changing(self):

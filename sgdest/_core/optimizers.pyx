@@ -15,14 +15,14 @@ from sgdest._core.schedules cimport Schedule
 from sgdest._core.shrinkage cimport Shrinkage
 from sgdest._core.step cimport StepMethod
 
-from sgdest._core.method import Optimizer
+from sgdest._core.alone import StepOptimizer
 from sgdest._core.schedules import Harmonic, Measured
 from sgdest._core.shrinkage import shrinkage
 
 # -- SGD -------------------------------------------------------------------------------------
 
 
-class SGD(Optimizer):
+class SGD(StepOptimizer):
     """Stochastic gradient descent, with momentum: ``u = momentum u + g``, ``w -= eta u``.
 
     With ``batch_size=1`` it is stochastic descent, with ``batch_size=None`` batch descent. After
@@ -65,7 +65,6 @@ class SGD(Optimizer):
     """
 
     name = "sgd"
-    kind = "step"
 
     def __init__(self, learning_rate="auto", momentum=0.0, nesterov=False, clip_norm=None):
         self.learning_rate = learning_rate
@@ -76,7 +75,7 @@ class SGD(Optimizer):
     @property
     def default_batch_size(self):
         """Rows per step where none are named: a velocity costs more than a row."""
-        return Optimizer.default_batch_size if self.momentum else 1
+        return StepOptimizer.default_batch_size if self.momentum else 1
 
     def rate(self, facts):
         """One over the curvature descends; the noise of parts of the data makes it fall.
@@ -94,10 +93,15 @@ class SGD(Optimizer):
     def method(self, problem, W, b, *, schedule, batch_size=1, average=0, state=None):
         """The compiled method, at work on ``W`` and ``b``; see ``SGDMethod``."""
         if self.momentum or self.clip_norm is not None or "spread" in (state or {}):
-            return MomentumMethod(problem, W, b, schedule, batch_size, average, state,
-                                  self.clip_norm, momentum=self.momentum,
-                                  looks_ahead=float(self.nesterov))
+            return self.by_coordinates(problem, W, b, schedule=schedule, batch_size=batch_size,
+                                       average=average, state=state)
         return SGDMethod(problem, W, b, schedule, batch_size, average, state)
+
+    def by_coordinates(self, problem, W, b, *, schedule, batch_size=1, average=0, state=None):
+        """The method that keeps a memory of each coordinate; see ``CoordinateMethod``."""
+        return MomentumMethod(problem, W, b, schedule, batch_size, average, state,
+                              self.clip_norm, momentum=self.momentum,
+                              looks_ahead=float(self.nesterov))
 
 
 @cython.final

@@ -53,15 +53,17 @@ class Limits:
         and, after the last, ``close(training)``; see ``Training`` for what it may ask.
     paused : dict or None
         What ``Training.snapshot`` gave, to go on from there.
+    least_iter : float
+        Passes that a schedule is made for: ``tol`` stops no sooner.
     """
 
     def __init__(self, max_iter, tol=1e-4, n_iter_no_change=5, validation=None,
                  validation_tol=0.0, shuffle=True, seed=0, report=None, backs_off=False,
-                 observer=None, paused=None):
+                 observer=None, paused=None, least_iter=0):
         self.max_iter, self.tol, self.n_iter_no_change = max_iter, tol, n_iter_no_change
         self.validation, self.validation_tol = validation, validation_tol
         self.shuffle, self.seed, self.report, self.backs_off = shuffle, seed, report, backs_off
-        self.observer, self.paused = observer, paused
+        self.observer, self.paused, self.least_iter = observer, paused, least_iter
 
 
 class Outcome:
@@ -155,6 +157,7 @@ def _run_steps(Problem problem, Method method, limits, watch, outcome):
         if outcome.stopped:
             return
         if watch.stop or (limits.tol is not None and limits.validation is None
+                          and outcome.n_iter >= limits.least_iter
                           and watch.idle >= limits.n_iter_no_change):
             watch.plateaus += 1
             # a rate of our own has come to its end when two smaller ones brought nothing either
