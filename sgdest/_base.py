@@ -18,12 +18,12 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from sgdest import _validation as validation
-from sgdest._core.optimizers import automatic_schedule
+from sgdest._automatic import automatic
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.problem import Problem
 from sgdest._core.quasi_newton import best_constant, constant_margins
 from sgdest._core.rows import as_rows
-from sgdest._core.schedules import Harmonic
+from sgdest._core.schedules import Harmonic, Measured
 from sgdest._core.stream import FitFacts, state_after_fit
 from sgdest._core.train import COLUMNS, EXPLODED, Limits, Outcome, run_pass, train
 from sgdest._early_stopping import Validation
@@ -318,16 +318,20 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
             return optimizer.method(problem, W, b, tol=self.tol or 0.0, warm=warm)
         if optimizer.kind == "stream":
             return optimizer.method(problem, W, b, state=state or None)
-        schedule = self._schedule(plan, problem, state)
+        if plan.learning_rate == "auto" and "rate" not in state:
+            schedule, coordinates = automatic(
+                problem, optimizer, plan.batch_size, plan.average, W, b)
+            state = {**state, **coordinates}
+        else:
+            schedule = self._schedule(plan, state)
         return optimizer.method(problem, W, b, schedule=schedule, batch_size=plan.batch_size,
                                 average=plan.average, state=state)
 
-    def _schedule(self, plan, problem, state):
+    def _schedule(self, plan, state):
         """The compiled schedule of a plan, at the level that an earlier state had reached."""
         if plan.learning_rate == "auto":
-            if "rate" in state:
-                return Harmonic(*state["rate"])
-            return automatic_schedule(problem, plan.batch_size)
+            rate = state["rate"]
+            return Measured(*rate) if len(rate) == 1 else Harmonic(*rate)
         schedule = compile_schedule(
             plan.learning_rate,
             eta0=0.01 if self.eta0 is None else self.eta0,
@@ -508,7 +512,7 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         W, b = self._W.copy(), self._b.copy()
         state = dict(self._state) if self._same_method(plan) else {}
         if state and plan.learning_rate != self.optimizer_.learning_rate:
-            state.pop("rate", None)  # how far another schedule had come
+            state = _without_rate(state)
         if "iterate_coef" in state:
             W, b = state["iterate_coef"].copy(), state["iterate_intercept"].copy()
         if plan.optimizer.kind == "stream" and not state and self._facts is not None:
@@ -545,6 +549,15 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         rng = check_random_state(self.random_state)
         self._seed = int(rng.randint(np.iinfo(np.int32).max))
         self.t_, self.n_iter_, self._history = 0.0, 1, History()
+
+
+def _without_rate(state):
+    """A state without how far another schedule had come, and in which coordinates."""
+    if "spread" not in state:
+        return {name: value for name, value in state.items() if name != "rate"}
+    kept = ("t", "n_averaged", "average_coef", "average_intercept", "iterate_coef",
+            "iterate_intercept")
+    return {name: state[name] for name in kept if name in state}
 
 
 def _read_only(array):

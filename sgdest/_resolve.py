@@ -107,7 +107,9 @@ def _step_plan(optimizer, learning_rate, batch_size, average, reason):
             f"learning_rate={rate!r} is a rule for one row at a time; got "
             f"batch_size={batch_size!r}. Use batch_size=1."
         )
-    size = {"auto": 1, None: 0}.get(batch_size, batch_size)
+    size = {"auto": optimizer.default_batch_size, None: 0}.get(batch_size, batch_size)
+    if rate in ("pa1", "pa2"):
+        size = 1
     return Plan(optimizer, rate, int(size), int(average), reason)
 
 

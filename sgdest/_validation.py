@@ -89,6 +89,15 @@ _OPTIMIZER_PARAMETERS = {
     "learning_rate": _SHARED["learning_rate"],
     "memory": [Interval(Integral, 1, None, closed="left")],
     "rates": ["array-like"],
+    "momentum": [Interval(Real, 0, 1, closed="left")],
+    "nesterov": ["boolean"],
+    "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
+    "rho": [Interval(Real, 0, 1, closed="left")],
+    "beta1": [Interval(Real, 0, 1, closed="left")],
+    "beta2": [Interval(Real, 0, 1, closed="left")],
+    "eps": [Interval(Real, 0, None, closed="neither")],
+    "amsgrad": ["boolean"],
+    "beta": [Interval(Real, 0, None, closed="neither")],
 }
 
 
@@ -134,6 +143,10 @@ def _check_optimizer(optimizer):
     validate_parameter_constraints(_OPTIMIZER_PARAMETERS, params, type(optimizer).__name__)
     if "rates" in params:
         checked_rates(params["rates"])
+    if params.get("nesterov") and not params["momentum"]:
+        raise ValueError(
+            "nesterov=True looks ahead along the momentum; got momentum=0. Set momentum=0.9."
+        )
 
 
 def _check_rate(estimator, loss):
@@ -216,11 +229,11 @@ def _sound_sparse(X):
 
     SciPy's conversions trust their input; CSR itself is checked where its kernels begin.
     """
-    if not sp.issparse(X) or X.format not in ("csc", "bsr", "coo"):
+    if not sp.issparse(X) or X.ndim != 2 or X.format not in ("csc", "bsr", "coo"):
         return X
     try:
         if X.format == "coo":
-            return type(X)((X.data, tuple(X.coords)), shape=X.shape)
+            return type(X)((X.data, (X.row, X.col)), shape=X.shape)
         X = type(X)((X.data, X.indices, X.indptr), shape=X.shape)
         X.check_format(full_check=True)
     except (ValueError, IndexError, TypeError) as error:

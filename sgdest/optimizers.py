@@ -1,17 +1,44 @@
 """The optimizer objects, and the names that stand for them."""
 
+from sgdest._core.adaptive import FTRL, Adagrad, Adam, RMSprop
 from sgdest._core.method import Optimizer
 from sgdest._core.optimizers import SGD
 from sgdest._core.quasi_newton import LBFGS
 from sgdest._core.stream import NormalizedAdaptive
 
-__all__ = ["LBFGS", "NAMES", "SGD", "NormalizedAdaptive", "Optimizer"]
+__all__ = [
+    "FTRL",
+    "LBFGS",
+    "NAMES",
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "NormalizedAdaptive",
+    "Optimizer",
+    "RMSprop",
+]
 
 #: what each name of ``optimizer=`` stands for; "auto" is decided per fit
-NAMES = {kind.name: kind for kind in (SGD, NormalizedAdaptive, LBFGS)}
-NAMES["gd"] = SGD  # on the whole set: the batch size is what the name adds
+NAMES = {
+    kind.name: kind
+    for kind in (SGD, Adagrad, RMSprop, Adam, FTRL, NormalizedAdaptive, LBFGS)
+}
+# names of settings; with "gd" the batch size, the whole set, is what the name adds
+SETTINGS = {
+    "gd": (SGD, {}),
+    "momentum": (SGD, {"momentum": 0.9}),
+    "nesterov": (SGD, {"momentum": 0.9, "nesterov": True}),
+    "amsgrad": (Adam, {"amsgrad": True}),
+}
+NAMES.update({name: kind for name, (kind, _) in SETTINGS.items()})
+
+#: every step method a user can name
+STEP_OPTIMIZERS = [name for name, kind in NAMES.items() if kind.kind == "step"]
 
 
 def as_optimizer(optimizer):
     """The object that a name stands for; an object is its own."""
-    return NAMES[optimizer]() if isinstance(optimizer, str) else optimizer
+    if not isinstance(optimizer, str):
+        return optimizer
+    kind, settings = SETTINGS.get(optimizer, (NAMES[optimizer], {}))
+    return kind(**settings)

@@ -1,4 +1,4 @@
-"""Early stopping: what is watched, when it stops, and that the best weights are kept."""
+"""Early stopping: what is watched, when it stops, and which weights are kept."""
 
 import warnings
 
@@ -57,8 +57,15 @@ def test_the_best_weights_are_kept_and_ties_go_to_the_later(task, method):
     kind, data = TASKS[task]
     X, y, X_val, y_val = halves(data)
     scorer = Recorder([0.1, 0.3, 0.2, 0.3, 0.25])
-    model = kind(scoring=scorer, max_iter=30, tol=1e-4, n_iter_no_change=5, alpha=0.0,
-                 random_state=0, **METHODS[method])
+    model = kind(
+        scoring=scorer,
+        max_iter=30,
+        tol=1e-4,
+        n_iter_no_change=5,
+        alpha=0.0,
+        random_state=0,
+        **METHODS[method],
+    )
     model.fit(X, y, X_val=X_val, y_val=y_val)
     # epoch 2 is the last that gains; five more follow
     assert len(model.validation_scores_) == len(scorer.seen) == 7
@@ -75,7 +82,9 @@ def test_the_best_weights_are_kept_and_ties_go_to_the_later(task, method):
 def test_it_stops_after_so_many_epochs_without_gain(n_iter_no_change):
     X, y, X_val, y_val = halves(DIABETES)
     scorer = Recorder([0.0, 0.5, 0.50005, 0.4])
-    model = GDRegressor(scoring=scorer, learning_rate=0.01, n_iter_no_change=n_iter_no_change)
+    model = GDRegressor(
+        scoring=scorer, learning_rate=0.01, n_iter_no_change=n_iter_no_change
+    )
     model.fit(X, y, X_val=X_val, y_val=y_val)
     # a gain of half of tol is none, but its weights are kept
     assert model.n_iter_ == 2 + n_iter_no_change
@@ -107,19 +116,43 @@ def test_the_loss_is_watched_by_default(task, method):
     else:
         loss = log_loss(y_val, model.predict_proba(X_val), sample_weight=s)
     assert_allclose(model.best_validation_score_, -loss, rtol=1e-10)
-    assert model.best_validation_score_ == model.validation_scores_[model.best_epoch_ - 1]
+    assert (
+        model.best_validation_score_ == model.validation_scores_[model.best_epoch_ - 1]
+    )
     assert model.best_validation_score_ == model.validation_scores_.max()
 
 
 SCORINGS = [
-    (GDClassifier, CANCER, None, lambda m, X, y, s: accuracy_score(y, m.predict(X), sample_weight=s)),
-    (GDClassifier, CANCER, "roc_auc", lambda m, X, y, s: roc_auc_score(
-        y, m.decision_function(X), sample_weight=s)),
-    (GDClassifier, IRIS, "neg_log_loss", lambda m, X, y, s: -log_loss(
-        y, m.predict_proba(X), sample_weight=s)),
-    (GDRegressor, DIABETES, None, lambda m, X, y, s: r2_score(y, m.predict(X), sample_weight=s)),
-    (GDRegressor, DIABETES, "neg_mean_absolute_error", lambda m, X, y, s: -np.average(
-        abs(y - m.predict(X)), weights=s)),
+    (
+        GDClassifier,
+        CANCER,
+        None,
+        lambda m, X, y, s: accuracy_score(y, m.predict(X), sample_weight=s),
+    ),
+    (
+        GDClassifier,
+        CANCER,
+        "roc_auc",
+        lambda m, X, y, s: roc_auc_score(y, m.decision_function(X), sample_weight=s),
+    ),
+    (
+        GDClassifier,
+        IRIS,
+        "neg_log_loss",
+        lambda m, X, y, s: -log_loss(y, m.predict_proba(X), sample_weight=s),
+    ),
+    (
+        GDRegressor,
+        DIABETES,
+        None,
+        lambda m, X, y, s: r2_score(y, m.predict(X), sample_weight=s),
+    ),
+    (
+        GDRegressor,
+        DIABETES,
+        "neg_mean_absolute_error",
+        lambda m, X, y, s: -np.average(abs(y - m.predict(X)), weights=s),
+    ),
 ]
 
 
@@ -132,7 +165,9 @@ def test_scoring_may_be_the_score_method_or_a_scorer(row, method, weighted):
     s = np.random.default_rng(1).uniform(size=len(y_val)) if weighted else None
     model = kind(scoring=scoring, random_state=0, max_iter=50, **METHODS[method])
     model.fit(X, y, X_val=X_val, y_val=y_val, sample_weight_val=s)
-    assert_allclose(model.best_validation_score_, score(model, X_val, y_val, s), rtol=1e-12)
+    assert_allclose(
+        model.best_validation_score_, score(model, X_val, y_val, s), rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -140,9 +175,14 @@ def test_auto_watches_if_there_is_validation_data(task):
     kind, data = TASKS[task]
     X, y, X_val, y_val = halves(data)
     options = dict(learning_rate=0.01, max_iter=5, random_state=0)
-    for early_stopping, given, watched in [("auto", True, True), ("auto", False, False),
-                                           (True, True, True), (True, False, True),
-                                           (False, True, False), (False, False, False)]:
+    for early_stopping, given, watched in [
+        ("auto", True, True),
+        ("auto", False, False),
+        (True, True, True),
+        (True, False, True),
+        (False, True, False),
+        (False, False, False),
+    ]:
         model = kind(early_stopping=early_stopping, **options)
         model.fit(X, y, **(dict(X_val=X_val, y_val=y_val) if given else {}))
         assert (model.validation_scores_ is not None) == watched
@@ -163,23 +203,35 @@ def test_the_held_out_rows_are_a_stratified_share_of_one_seed(fraction):
         return 0.0
 
     for _ in range(2):
-        GDClassifier(early_stopping=True, validation_fraction=fraction, scoring=scorer, max_iter=3,
-                     random_state=5).fit(X, y)
-        model = GDClassifier(early_stopping=True, validation_fraction=fraction, random_state=5)
+        GDClassifier(
+            early_stopping=True,
+            validation_fraction=fraction,
+            scoring=scorer,
+            max_iter=3,
+            random_state=5,
+        ).fit(X, y)
+        model = GDClassifier(
+            early_stopping=True, validation_fraction=fraction, random_state=5
+        )
         scores.append(model.fit(X, y).validation_scores_)
     assert all(abs(size - fraction * 50).max() <= 1 for size in sizes)
     assert_array_equal(*scores)
 
 
-@pytest.mark.parametrize("layout", [np.asarray, sp.csr_array, sp.csc_array],
-                         ids=["dense", "csr", "csc"])
+@pytest.mark.parametrize(
+    "layout", [np.asarray, sp.csr_array, sp.csc_array], ids=["dense", "csr", "csc"]
+)
 @pytest.mark.parametrize("method", METHODS)
 def test_the_layout_of_the_validation_data_does_not_matter(method, layout):
     X, y, X_val, y_val = halves(IRIS)
-    model, other = (GDClassifier(random_state=0, shuffle=False, **METHODS[method]) for _ in "ab")
+    model, other = (
+        GDClassifier(random_state=0, shuffle=False, **METHODS[method]) for _ in "ab"
+    )
     model.fit(X, y, X_val=X_val, y_val=y_val)
     other.fit(layout(X), y, X_val=layout(X_val), y_val=y_val)
-    assert_allclose(other.validation_scores_[:3], model.validation_scores_[:3], rtol=1e-8)
+    assert_allclose(
+        other.validation_scores_[:3], model.validation_scores_[:3], rtol=1e-8
+    )
 
 
 def test_validation_rows_do_not_teach():
@@ -199,7 +251,9 @@ def test_class_weights_of_the_learned_rows_weigh_the_validation_rows(method):
     a = GDClassifier(class_weight="balanced", random_state=0, **METHODS[method])
     b = GDClassifier(random_state=0, **METHODS[method])
     a.fit(X, y, X_val=X_val, y_val=y_val)
-    b.fit(X, y, sample_weight=w[y], X_val=X_val, y_val=y_val, sample_weight_val=w[y_val])
+    b.fit(
+        X, y, sample_weight=w[y], X_val=X_val, y_val=y_val, sample_weight_val=w[y_val]
+    )
     assert_array_equal(a.validation_scores_, b.validation_scores_)
     assert_array_equal(a.coef_, b.coef_)
 
@@ -233,7 +287,9 @@ def test_a_solver_that_overfits_stops_early():
     y = (X[:, 0] + rng.normal(size=120) > 0).astype(int)
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
-        stopped = GDClassifier(alpha=1e-8).fit(X[:60], y[:60], X_val=X[60:], y_val=y[60:])
+        stopped = GDClassifier(alpha=1e-8).fit(
+            X[:60], y[:60], X_val=X[60:], y_val=y[60:]
+        )
         whole = GDClassifier(alpha=1e-8).fit(X[:60], y[:60])
 
     def loss(model):
@@ -249,6 +305,7 @@ def test_a_score_that_is_nan_keeps_the_last_weights():
     model = GDRegressor(scoring=lambda *_: np.nan, learning_rate=0.01, random_state=0)
     model.fit(X, y, X_val=X_val, y_val=y_val)
     assert len(model.loss_curve_) == model.n_iter_no_change
-    plain = GDRegressor(learning_rate=0.01, random_state=0, tol=None,
-                        max_iter=model.n_iter_no_change).fit(X, y)
+    plain = GDRegressor(
+        learning_rate=0.01, random_state=0, tol=None, max_iter=model.n_iter_no_change
+    ).fit(X, y)
     assert_array_equal(model.coef_, plain.coef_)

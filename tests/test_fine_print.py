@@ -55,15 +55,21 @@ def assert_same_model(a, b):
     assert_array_equal(a.intercept_, b.intercept_)
 
 
-# -- weights in steps ------------------------------------------------------------------------
+# -- weights in steps ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, None])
 def test_steps_of_fit_divide_by_the_size_of_the_batch_and_the_mean_weight(batch_size):
     X, y = DIABETES
     s = np.random.default_rng(1).uniform(0.1, 3.0, size=len(y))
-    model = GDRegressor(alpha=0.0, learning_rate=0.05, batch_size=batch_size, shuffle=False,
-                        max_iter=1, tol=None).fit(X, y, sample_weight=s)
+    model = GDRegressor(
+        alpha=0.0,
+        learning_rate=0.05,
+        batch_size=batch_size,
+        shuffle=False,
+        max_iter=1,
+        tol=None,
+    ).fit(X, y, sample_weight=s)
     w, b, size = np.zeros(10), 0.0, batch_size or len(y)
     for a in range(0, len(y), size):
         B = slice(a, a + size)
@@ -92,7 +98,7 @@ def test_weights_of_fit_have_no_unit(task, method):
     assert_allclose(a.coef_, b.coef_, rtol=1e-7, atol=1e-9)
 
 
-# -- average ---------------------------------------------------------------------------------
+# -- average ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("average", [True, 1, 100, 442, 600])
@@ -105,7 +111,7 @@ def test_an_integer_average_counts_updates(average):
         d = X[i] @ w + b - y[i]
         w, b = w - 0.01 * d * X[i], b - 0.01 * d
         iterates.append([*w, b])
-    mean = np.mean(iterates[int(average) - 1:], axis=0)
+    mean = np.mean(iterates[int(average) - 1 :], axis=0)
     assert_allclose(model.coef_, mean[:-1], rtol=1e-9)
     assert_allclose(model.intercept_, mean[-1:], rtol=1e-9)
 
@@ -120,15 +126,21 @@ def test_before_its_first_update_the_average_is_the_last_iterate():
 @pytest.mark.parametrize("layout", [np.asarray, sp.csr_array], ids=["dense", "csr"])
 def test_a_coefficient_that_is_zero_at_the_end_is_zero_in_the_average(layout):
     X, y = DIABETES
-    options = dict(penalty="l1", alpha=0.2, learning_rate="invscaling", random_state=0,
-                   max_iter=20, tol=None)
+    options = dict(
+        penalty="l1",
+        alpha=0.2,
+        learning_rate="invscaling",
+        random_state=0,
+        max_iter=20,
+        tol=None,
+    )
     last = GDRegressor(**options).fit(layout(X), y)
     mean = GDRegressor(average=True, **options).fit(layout(X), y)
     assert (last.coef_ == 0).any()
     assert_array_equal(mean.coef_ == 0, last.coef_ == 0)
 
 
-# -- warm_start ------------------------------------------------------------------------------
+# -- warm_start ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -176,27 +188,37 @@ def test_given_starts_take_precedence_over_a_warm_start():
     X, y = DIABETES
     options = dict(learning_rate=0.01, max_iter=1, tol=None, random_state=0)
     start = np.arange(10.0)
-    warm = GDRegressor(warm_start=True, **options).fit(X, y).fit(X, y, coef_init=start,
-                                                                intercept_init=2.0)
-    assert_same_model(warm, GDRegressor(**options).fit(X, y, coef_init=start, intercept_init=2.0))
+    warm = (
+        GDRegressor(warm_start=True, **options)
+        .fit(X, y)
+        .fit(X, y, coef_init=start, intercept_init=2.0)
+    )
+    assert_same_model(
+        warm, GDRegressor(**options).fit(X, y, coef_init=start, intercept_init=2.0)
+    )
     assert_array_equal(start, np.arange(10.0))
 
 
-# -- penalty_weights -------------------------------------------------------------------------
+# -- penalty_weights -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("penalty", ["l1", "l2", "elasticnet"])
 def test_scale_is_the_penalty_of_the_standardised_problem(penalty, weighted):
     rng = np.random.default_rng(0)
-    X, y = load_diabetes().data * 10.0 ** rng.integers(-1, 3, size=10) + 5.0, DIABETES[1]
+    X, y = (
+        load_diabetes().data * 10.0 ** rng.integers(-1, 3, size=10) + 5.0,
+        DIABETES[1],
+    )
     s = rng.integers(1, 4, size=len(y)) if weighted else None
     scaler = StandardScaler().fit(X, sample_weight=s)
     options = dict(penalty=penalty, alpha=0.05, l1_ratio=0.4)
     raw = GDRegressor(penalty_weights="scale", **options).fit(X, y, sample_weight=s)
     standard = GDRegressor(**options).fit(scaler.transform(X), y, sample_weight=s)
     assert_allclose(raw.coef_ * scaler.scale_, standard.coef_, rtol=1e-6, atol=1e-8)
-    assert_allclose(raw.predict(X), standard.predict(scaler.transform(X)), rtol=1e-6, atol=1e-8)
+    assert_allclose(
+        raw.predict(X), standard.predict(scaler.transform(X)), rtol=1e-6, atol=1e-8
+    )
 
 
 @pytest.mark.parametrize("penalty", ["l1", "l2"])
@@ -204,7 +226,9 @@ def test_penalty_weights_scale_the_columns(penalty):
     X, y = DIABETES
     c = np.array([0.5, 1.0, 2.0, 4.0, 1.0, 1.0, 0.25, 1.0, 3.0, 1.0])
     ours = GDRegressor(penalty=penalty, alpha=0.1, penalty_weights=c).fit(X, y)
-    theirs = (Lasso(0.1, tol=1e-12) if penalty == "l1" else Ridge(0.1 * len(y))).fit(X / c, y)
+    theirs = (Lasso(0.1, tol=1e-12) if penalty == "l1" else Ridge(0.1 * len(y))).fit(
+        X / c, y
+    )
     assert_allclose(ours.coef_ * c, theirs.coef_, rtol=1e-6, atol=1e-8)
 
 
@@ -214,7 +238,9 @@ def test_a_weight_of_zero_frees_a_column():
     c[3] = 0.0
     model = GDRegressor(penalty="l1", alpha=1e3, penalty_weights=c).fit(X, y)
     assert_array_equal(np.flatnonzero(model.coef_), [3])
-    assert_allclose(model.coef_[3], np.cov(X[:, 3], y)[0, 1] / X[:, 3].var(ddof=1), rtol=1e-6)
+    assert_allclose(
+        model.coef_[3], np.cov(X[:, 3], y)[0, 1] / X[:, 3].var(ddof=1), rtol=1e-6
+    )
 
 
 def test_scale_in_partial_fit_needs_a_fit_before():
@@ -239,7 +265,7 @@ def test_positive_keeps_the_coefficients_not_negative(task, method):
     assert (model.coef_ >= 0).all()
 
 
-# -- threads ---------------------------------------------------------------------------------
+# -- threads ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("layout", [np.asarray, sp.csr_array], ids=["dense", "csr"])
@@ -257,7 +283,7 @@ def test_the_bits_do_not_depend_on_the_number_of_threads(n_outputs, layout):
         assert_same_model(models[0], other)
 
 
-# -- divergence ------------------------------------------------------------------------------
+# -- divergence ------------------------------------------------------------------------
 
 
 EXPLOSIVE = {
@@ -275,8 +301,12 @@ EXPLOSIVE = {
 def test_a_rate_of_the_user_that_explodes_is_told_and_sound_weights_stay(name):
     X, y = DIABETES
     model = GDRegressor(random_state=0, max_iter=50, **EXPLOSIVE[name])
-    with pytest.warns(ConvergenceWarning, match=r"exploded in epoch \d+ at learning rate 50; the "
-                      "model keeps the last sound weights.*smaller learning rate, scale.*learning_rate='auto'") as record:
+    with pytest.warns(
+        ConvergenceWarning,
+        match=r"exploded in epoch \d+ at learning rate 50; the "
+        "model keeps the last sound weights.*smaller learning rate, scale.*"
+        "learning_rate='auto'",
+    ) as record:
         model.fit(X, y)
     assert len(record) == 1 and record[0].filename == __file__
     assert not model.converged_
@@ -292,9 +322,13 @@ def test_the_best_finite_weights_are_kept_after_a_divergence():
         return 0.01 if t <= 3 * 442 else 1e3
 
     options = dict(shuffle=False, tol=None)
-    with pytest.warns(ConvergenceWarning, match="exploded in epoch 4 at learning rate 1e"):
+    with pytest.warns(
+        ConvergenceWarning, match="exploded in epoch 4 at learning rate 1e"
+    ):
         model = GDRegressor(learning_rate=rate, max_iter=20, **options).fit(X, y)
-    assert_same_model(model, GDRegressor(learning_rate=rate, max_iter=3, **options).fit(X, y))
+    assert_same_model(
+        model, GDRegressor(learning_rate=rate, max_iter=3, **options).fit(X, y)
+    )
     assert len(model.loss_curve_) == 3 and model.best_epoch_ == 3
 
 
@@ -307,23 +341,36 @@ def test_a_rate_of_our_own_backs_off_and_learns(loss, batch_size):
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "The objective exploded")
         warnings.filterwarnings("ignore", "Maximum number")
-        model = GDRegressor(loss=loss, optimizer="sgd", batch_size=batch_size, max_iter=100,
-                            random_state=0, alpha=0.0).fit(X, y)
+        model = GDRegressor(
+            loss=loss,
+            optimizer="sgd",
+            batch_size=batch_size,
+            max_iter=100,
+            random_state=0,
+            alpha=0.0,
+        ).fit(X, y)
     constant = GDRegressor(loss=loss, alpha=1e9).fit(X, y)
     assert np.isfinite(model.coef_).all()
     assert model.loss_curve_[-1] < constant.loss_curve_[-1]
 
 
-# -- convergence -----------------------------------------------------------------------------
+# -- convergence -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("parameters", [dict(learning_rate=1e-6, tol=1e-12, n_iter_no_change=50),
-                                        dict(optimizer="lbfgs")], ids=str)
+@pytest.mark.parametrize(
+    "parameters",
+    [dict(learning_rate=1e-6, tol=1e-12, n_iter_no_change=50), dict(optimizer="lbfgs")],
+    ids=str,
+)
 def test_a_fit_that_ends_at_max_iter_says_how_far_it_got(parameters):
     X, y = CANCER
-    with pytest.warns(ConvergenceWarning, match=(
-            r"Maximum number of iteration reached before convergence: 3 passes with .*\(.*tol=.*"
-            "Consider increasing max_iter or tol")) as record:
+    with pytest.warns(
+        ConvergenceWarning,
+        match=(
+            r"Maximum number of iteration reached before convergence: 3 passes with "
+            r".*\(.*tol=.*Consider increasing max_iter or tol"
+        ),
+    ) as record:
         model = GDClassifier(max_iter=3, **parameters).fit(X, y)
     assert record[0].filename == __file__
     assert not model.converged_ and model.n_iter_ == 3
@@ -350,7 +397,9 @@ def test_one_pass_is_enough_for_a_model(task, optimizer):
 def test_a_solver_certifies_what_it_claims():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(4000, 20)) * np.logspace(-2, 2, 20)
-    y = (X @ (rng.normal(size=20) / np.logspace(-2, 2, 20)) + rng.logistic(size=4000) > 0) * 1
+    y = (
+        X @ (rng.normal(size=20) / np.logspace(-2, 2, 20)) + rng.logistic(size=4000) > 0
+    ) * 1
     exact = GDClassifier(tol=1e-12, alpha=1e-4).fit(X, y)
     start = -np.log(y.mean()) * y.mean() - np.log(1 - y.mean()) * (1 - y.mean())
     for tol in (1e-2, 1e-4, 1e-6):
@@ -360,7 +409,7 @@ def test_a_solver_certifies_what_it_claims():
         assert model.converged_ and true <= model.suboptimality_ <= tol
 
 
-# -- class weights and copies of rows ----------------------------------------------------------
+# -- class weights and copies of rows --------------------------------------------------
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -372,9 +421,13 @@ def test_class_weights_are_sample_weights(loss, data, method):
     given = {0: 0.3, 1: 2.0, 2: 1.0}
     totals = np.bincount(y, weights=s)
     options = dict(loss=loss, random_state=0, **METHODS[method])
-    for class_weight, w in [(given, np.array([given[k] for k in y])),
-                            ("balanced", (s.sum() / (len(totals) * totals))[y])]:
-        a = GDClassifier(class_weight=class_weight, **options).fit(X, y, sample_weight=s)
+    for class_weight, w in [
+        (given, np.array([given[k] for k in y])),
+        ("balanced", (s.sum() / (len(totals) * totals))[y]),
+    ]:
+        a = GDClassifier(class_weight=class_weight, **options).fit(
+            X, y, sample_weight=s
+        )
         b = GDClassifier(**options).fit(X, y, sample_weight=s * w)
         assert_allclose(a.coef_, b.coef_, rtol=1e-9, atol=1e-11)
         assert_allclose(a.intercept_, b.intercept_, rtol=1e-9, atol=1e-11)
@@ -388,10 +441,21 @@ def test_a_weight_of_k_is_k_copies_of_a_row(loss, layout, watched):
     rng = np.random.default_rng(3)
     X, k = rng.normal(size=(90, 6)) + 0.5, rng.integers(0, 4, size=90)
     y = rng.integers(0, 3, size=90) + 1.0
-    held_out = dict(X_val=layout(X[:30]), y_val=y[:30], sample_weight_val=k[:30]) if watched else {}
+    held_out = (
+        dict(X_val=layout(X[:30]), y_val=y[:30], sample_weight_val=k[:30])
+        if watched
+        else {}
+    )
     balanced = {"class_weight": "balanced"} if isinstance(model, GDClassifier) else {}
-    for options in ({}, dict(penalty="l1", alpha=0.01), dict(fit_intercept=False), balanced):
-        a, b = (type(model)(**{**model.get_params(deep=False), **options}) for _ in "ab")
+    for options in (
+        {},
+        dict(penalty="l1", alpha=0.01),
+        dict(fit_intercept=False),
+        balanced,
+    ):
+        a, b = (
+            type(model)(**{**model.get_params(deep=False), **options}) for _ in "ab"
+        )
         a.fit(layout(X), y, sample_weight=k, **held_out)
         b.fit(layout(np.repeat(X, k, axis=0)), np.repeat(y, k), **held_out)
         # run to rounding: what is left is the root of it over the curvature
@@ -410,7 +474,7 @@ def test_rows_of_weight_zero_are_as_if_absent(task, method):
     assert_allclose(a.coef_, b.coef_, rtol=1e-7, atol=1e-9)
 
 
-# -- seeds -----------------------------------------------------------------------------------
+# -- seeds -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])
@@ -419,8 +483,10 @@ def test_rows_of_weight_zero_are_as_if_absent(task, method):
 def test_one_seed_is_one_model(task, method, early_stopping):
     kind, (X, y) = TASKS[task]
     options = dict(early_stopping=early_stopping, **METHODS[method])
-    a, b, c = (kind(random_state=seed, **options).fit(X, y)
-               for seed in (7, 7, np.random.RandomState(7)))
+    a, b, c = (
+        kind(random_state=seed, **options).fit(X, y)
+        for seed in (7, 7, np.random.RandomState(7))
+    )
     assert_same_model(a, b)
     assert_same_model(a, c)
     assert_same_model(a, b.fit(X, y))
@@ -430,7 +496,9 @@ def test_a_generator_goes_on_from_fit_to_fit():
     X, y = DIABETES
     rng = np.random.RandomState(7)
     first, second = (
-        GDRegressor(learning_rate=0.02, max_iter=1, tol=None, random_state=rng).fit(X, y)
+        GDRegressor(learning_rate=0.02, max_iter=1, tol=None, random_state=rng).fit(
+            X, y
+        )
         for _ in "ab"
     )
     assert (first.coef_ != second.coef_).any()
@@ -439,8 +507,10 @@ def test_a_generator_goes_on_from_fit_to_fit():
 def test_without_shuffle_the_seed_does_not_matter():
     X, y = DIABETES
     options = dict(learning_rate=0.02, max_iter=3, tol=None, shuffle=False)
-    assert_same_model(GDRegressor(random_state=1, **options).fit(X, y),
-                      GDRegressor(random_state=2, **options).fit(X, y))
+    assert_same_model(
+        GDRegressor(random_state=1, **options).fit(X, y),
+        GDRegressor(random_state=2, **options).fit(X, y),
+    )
 
 
 def test_fit_leaves_the_parameters_and_the_data_alone():
@@ -455,7 +525,7 @@ def test_fit_leaves_the_parameters_and_the_data_alone():
         assert_array_equal(X, data[0])
 
 
-# -- verbose ---------------------------------------------------------------------------------
+# -- verbose ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", METHODS)

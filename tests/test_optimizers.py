@@ -11,11 +11,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize
 
 from sgdest import GDClassifier, GDRegressor
+from sgdest._automatic import automatic
 from sgdest._core.losses import LOSSES, Multinomial
-from sgdest._core.optimizers import STEP_OPTIMIZERS, SGDMethod, automatic_schedule
+from sgdest._core.optimizers import SGDMethod
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.problem import Problem
 from sgdest._core.schedules import SCHEDULES, Function, Harmonic
+from sgdest.optimizers import SGD
 
 N_ROWS, N_FEATURES = 45, 12
 ALPHA, L1_RATIO = 0.05, 0.4
@@ -136,10 +138,6 @@ def assert_same(ours, theirs, tolerance):
     if ours[2] is not None:
         for a, b in zip(ours[2], theirs[2]):
             assert_allclose(a, b, rtol=tolerance, atol=tolerance)
-
-
-def test_the_registry_has_the_step_methods():
-    assert set(STEP_OPTIMIZERS) == {"sgd"}
 
 
 # -- steps -----------------------------------------------------------------------------
@@ -370,7 +368,7 @@ def check_descent(case, kind):
 @pytest.mark.parametrize("penalty", ["l2", "l1"])
 def test_stochastic_descent_approaches_the_minimum(penalty, batch_size, average):
     case = Case(penalty=penalty, alpha=0.02)
-    schedule = SCHEDULES["invscaling"](automatic_schedule(case.problem(), 0).eta0, 0.5)
+    schedule = SCHEDULES["invscaling"](1.0 / N_FEATURES, 0.5)
     W, b, averages, _ = case.run(schedule, batch_size, average, n_passes=2000)
     best = minimiser(case)
     start = case.problem().objective(np.zeros_like(W), np.zeros(1))
@@ -503,7 +501,10 @@ def test_the_automatic_rate_of_batch_descent_never_lets_the_objective_rise(loss,
         y = 2 * y - 1
     problem = Problem(case.X, y, LOSSES[loss](), case.penalty)
     W, b = np.zeros((N_FEATURES, 1)), np.zeros(1)
-    method = SGDMethod(problem, W, b, automatic_schedule(problem, 0), 0)
+    schedule, state = automatic(problem, SGD(), 0, 0, W, b)
+    method = SGD().method(
+        problem, W, b, schedule=schedule, batch_size=0, state=state
+    )
     values = []
     for order in orders(30):
         values.append(problem.objective(W, b))

@@ -1,4 +1,4 @@
-"""``partial_fit``: one stream however it is cut, checked before it moves, resumed from anywhere."""
+"""``partial_fit``: one stream however cut, checked before it moves, always resumed."""
 
 import copy
 import pickle
@@ -63,7 +63,7 @@ def assert_same_bits(a, b):
         assert_array_equal(a.optimizer_state_[name], b.optimizer_state_[name])
 
 
-# -- cuts ------------------------------------------------------------------------------------
+# -- cuts ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("layout", [np.asarray, sp.csr_array], ids=["dense", "csr"])
@@ -86,8 +86,8 @@ def test_looking_at_the_model_between_steps_changes_it_by_rounding_only(method, 
     X, y = layout(DIABETES[0]), DIABETES[1]
     blind, seen = (GDRegressor(shuffle=False, **METHODS[method]) for _ in "ab")
     for a in range(0, 400, 40):
-        blind.partial_fit(X[a:a + 40], y[a:a + 40])
-        seen.partial_fit(X[a:a + 40], y[a:a + 40])
+        blind.partial_fit(X[a : a + 40], y[a : a + 40])
+        seen.partial_fit(X[a : a + 40], y[a : a + 40])
         assert seen.coef_ is not None
     assert_allclose(seen.coef_, blind.coef_, rtol=1e-11, atol=1e-14)
 
@@ -97,8 +97,8 @@ def test_looking_at_the_default_stream_changes_no_bit(name):
     kind, (X, y), options = STREAMS[name]
     blind, seen = kind(random_state=0, penalty="l1"), kind(random_state=0, penalty="l1")
     for a in range(0, 100, 20):
-        blind.partial_fit(X[a:a + 20], y[a:a + 20], **options)
-        seen.partial_fit(X[a:a + 20], y[a:a + 20], **options)
+        blind.partial_fit(X[a : a + 20], y[a : a + 20], **options)
+        seen.partial_fit(X[a : a + 20], y[a : a + 20], **options)
         assert seen.coef_ is not None and seen.intercept_ is not None
         seen.predict(X[:3])
     assert_same_bits(blind, seen)
@@ -123,7 +123,7 @@ def test_a_batch_does_not_reach_into_the_next_call():
     assert model.t_ == 2
 
 
-# -- checks ----------------------------------------------------------------------------------
+# -- checks ----------------------------------------------------------------------------
 
 BAD_ROWS = {
     "unknown label": (lambda X, y: (X, np.where(y == 1, 7, y), None), "7"),
@@ -208,7 +208,9 @@ def test_a_regressor_refuses_another_number_of_targets():
     assert snapshot(model) == before
 
 
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer that interrupts")
+@pytest.mark.skipif(
+    not hasattr(signal, "setitimer"), reason="needs a timer that interrupts"
+)
 @pytest.mark.parametrize("batch_size", [1, 64])
 def test_an_interrupt_leaves_the_last_whole_step(batch_size):
     rng = np.random.default_rng(0)
@@ -236,7 +238,7 @@ def test_an_interrupt_leaves_the_last_whole_step(batch_size):
     assert_same_bits(model, other)
 
 
-# -- classes ---------------------------------------------------------------------------------
+# -- classes ---------------------------------------------------------------------------
 
 
 def test_the_first_call_needs_the_classes():
@@ -255,14 +257,14 @@ def test_more_labels_than_before_add_classes(loss, labels):
     model.partial_fit(X[two], y[two], classes=first)
     before = model.predict(X)
     assert model.coef_.shape == (1, 4)
-    model.partial_fit(X[:0 + 1], y[:1], classes=last, sample_weight=[0.0])
+    model.partial_fit(X[: 0 + 1], y[:1], classes=last, sample_weight=[0.0])
     assert model.coef_.shape == (3, 4) and model.intercept_.shape == (3,)
     assert_array_equal(model.classes_, last)
     old = model.decision_function(X)[:, np.isin(last, first)]
     assert_array_equal(np.array(first)[old.argmax(axis=1)], before)
     for _ in range(30):
         model.partial_fit(X, y)
-    # the limit of both is the model that sees all rows at once: as good as that to 3 rows
+    # the limit of both is the model of all rows at once: as good as that to 3 rows
     assert model.score(X, y) >= GDClassifier(loss=loss).fit(X, y).score(X, y) - 0.02
 
 
@@ -304,11 +306,13 @@ def test_the_same_classes_in_another_order_are_the_same():
 
 def test_a_batch_may_lack_classes():
     X, y = IRIS
-    model = GDClassifier(random_state=0).partial_fit(X[y == 1], y[y == 1], classes=[0, 1, 2])
+    model = GDClassifier(random_state=0).partial_fit(
+        X[y == 1], y[y == 1], classes=[0, 1, 2]
+    )
     assert (model.predict(X[y == 1]) == 1).all()
 
 
-# -- weights ---------------------------------------------------------------------------------
+# -- weights ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", STREAMS)
@@ -316,7 +320,9 @@ def test_rows_without_weight_do_nothing(name):
     kind, (X, y), options = STREAMS[name]
     model = kind(random_state=0).partial_fit(X[:60], y[:60], **options)
     before = snapshot(model)
-    assert model.partial_fit(X[60:], y[60:], sample_weight=np.zeros(len(y) - 60)) is model
+    assert (
+        model.partial_fit(X[60:], y[60:], sample_weight=np.zeros(len(y) - 60)) is model
+    )
     assert snapshot(model) == before
 
 
@@ -354,8 +360,12 @@ def test_balanced_weights_count_all_rows_so_far_by_their_weight(data, method):
     for part in (slice(0, 40), slice(40, 50), slice(50, 150)):
         totals += np.bincount(y[part], weights=s[part], minlength=len(classes))
         auto.partial_fit(X[part], y[part], classes=classes, sample_weight=s[part])
-        by_hand.partial_fit(X[part], y[part], classes=classes,
-                            sample_weight=s[part] * balanced(totals, y[part]))
+        by_hand.partial_fit(
+            X[part],
+            y[part],
+            classes=classes,
+            sample_weight=s[part] * balanced(totals, y[part]),
+        )
     assert_allclose(auto.coef_, by_hand.coef_, rtol=1e-10, atol=1e-13)
 
 
@@ -379,12 +389,16 @@ def test_class_weights_by_label_are_sample_weights():
     b = GDClassifier(shuffle=False)
     for part in (slice(0, 50), slice(50, 150)):
         a.partial_fit(X[part], y[part], classes=[0, 1, 2])
-        b.partial_fit(X[part], y[part], classes=[0, 1, 2],
-                      sample_weight=[weights[k] for k in y[part]])
+        b.partial_fit(
+            X[part],
+            y[part],
+            classes=[0, 1, 2],
+            sample_weight=[weights[k] for k in y[part]],
+        )
     assert_same_bits(a, b)
 
 
-# -- after fit -------------------------------------------------------------------------------
+# -- after fit -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -397,14 +411,16 @@ def test_partial_fit_goes_on_from_fit(name, method):
         model.fit(X, y)
     coef = model.coef_.copy()
     model.partial_fit(X[:1], y[:1])
-    # from zero, the first row would leave a model of its own size; one more row changes little
+    # from zero, the first row would leave a model of its own size
     assert 0 < np.linalg.norm(model.coef_ - coef) < 0.2 * np.linalg.norm(coef)
 
 
 @pytest.mark.parametrize("average", [False, True])
 def test_steps_after_fit_are_those_of_a_longer_stream(average):
     X, y = DIABETES
-    options = dict(learning_rate="invscaling", eta0=0.05, shuffle=False, average=average)
+    options = dict(
+        learning_rate="invscaling", eta0=0.05, shuffle=False, average=average
+    )
     fitted = GDRegressor(max_iter=1, tol=None, **options).fit(X[:300], y[:300])
     fitted.partial_fit(X[300:], y[300:])
     whole = GDRegressor(**options).partial_fit(X, y)
@@ -419,7 +435,7 @@ def test_shuffles_go_on_from_those_of_fit():
     two = GDRegressor(max_iter=2, tol=None, **options).fit(X, y)
     one = GDRegressor(max_iter=1, tol=None, **options).fit(X, y).partial_fit(X, y)
     assert one.t_ == two.t_
-    # fit shuffles the order that the epoch before has left, so the sets of rows agree only in
+    # fit shuffles the order that the epoch before has left, so the orders agree only in
     # their law; the same seed must not be drawn again
     again = GDRegressor(max_iter=1, tol=None, **options).fit(X, y)
     assert one._seed == two._seed != again._seed
@@ -453,7 +469,7 @@ def test_partial_fit_between_other_methods_goes_on_from_the_weights():
     assert_allclose(model.coef_, coef - 0.01 * r * X[200], rtol=1e-12)
 
 
-# -- layouts ---------------------------------------------------------------------------------
+# -- layouts ---------------------------------------------------------------------------
 
 LAYOUTS = {
     "float32": lambda X: X.astype(np.float32),
@@ -492,7 +508,9 @@ def test_sparsify_in_between_changes_no_bit(method):
     a, b = (GDClassifier(random_state=0, **METHODS[method]) for _ in "ab")
     for model in (a, b):
         model.partial_fit(X[:100], y[:100], classes=[0, 1])
-        assert model.coef_ is not None  # a penalty that waits is paid when it is looked at
+        assert (
+            model.coef_ is not None
+        )  # a penalty that waits is paid when it is looked at
     b.sparsify()
     assert sp.issparse(b.coef_)
     for model in (a, b):
@@ -501,7 +519,7 @@ def test_sparsify_in_between_changes_no_bit(method):
     assert_same_bits(a, b)
 
 
-# -- copies ----------------------------------------------------------------------------------
+# -- copies ----------------------------------------------------------------------------
 
 
 def arrays_of(model):
@@ -522,7 +540,9 @@ def test_copies_share_no_memory_with_what_changes(method, duplicate):
     assert snapshot(other) == before
     other.partial_fit(X[100:], y[100:])
     assert_same_bits(model, other)
-    assert not any(np.shares_memory(a, b) for a in arrays_of(model) for b in arrays_of(other))
+    assert not any(
+        np.shares_memory(a, b) for a in arrays_of(model) for b in arrays_of(other)
+    )
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -532,8 +552,10 @@ def test_a_stream_survives_a_pickle_after_every_call(method):
     sent = clone(kept)
     for a in range(0, 150, 30):
         for model in (kept, sent):
-            model.partial_fit(X[a:a + 30], y[a:a + 30], classes=[0, 1, 2])
-            assert model.coef_ is not None  # a penalty that waits is paid when it is looked at
+            model.partial_fit(X[a : a + 30], y[a : a + 30], classes=[0, 1, 2])
+            assert (
+                model.coef_ is not None
+            )  # a penalty that waits is paid when it is looked at
         sent = pickle.loads(pickle.dumps(sent))
     assert_same_bits(kept, sent)
 
@@ -556,15 +578,19 @@ def test_coefficients_read_once_do_not_move_with_the_stream():
     assert not held.flags.writeable
 
 
-# -- cost ------------------------------------------------------------------------------------
+# -- cost ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [{}, dict(learning_rate=0.1),
-                                     dict(learning_rate=0.1, penalty="l1", average=True)],
-                         ids=["default", "sgd", "averaged l1"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, dict(learning_rate=0.1), dict(learning_rate=0.1, penalty="l1", average=True)],
+    ids=["default", "sgd", "averaged l1"],
+)
 def test_a_sparse_row_costs_the_same_among_many_features(options):
     def seconds(n_features):
-        X = sp.csr_array(([1.0, -2.0], [3, n_features - 1], [0, 2]), shape=(1, n_features))
+        X = sp.csr_array(
+            ([1.0, -2.0], [3, n_features - 1], [0, 2]), shape=(1, n_features)
+        )
         model = GDRegressor(**options)
         for _ in range(5):
             model.partial_fit(X, [1.0])
@@ -585,7 +611,10 @@ def test_a_stream_ends_near_the_batch_solution():
     for _ in range(50):
         model.partial_fit(X, y, classes=[0, 1])
     batch = LogisticRegression(C=1 / (1e-2 * len(y)), tol=1e-8, max_iter=1000).fit(X, y)
-    loss = [np.logaddexp(0, -(2 * y - 1) * m.decision_function(X)).mean()
-            + 5e-3 * (m.coef_**2).sum() for m in (model, batch)]
-    # rows in random order: the distance shrinks as 1 / sqrt(t), and 50 passes have been made
+    loss = [
+        np.logaddexp(0, -(2 * y - 1) * m.decision_function(X)).mean()
+        + 5e-3 * (m.coef_**2).sum()
+        for m in (model, batch)
+    ]
+    # in random order the distance shrinks as 1 / sqrt(t), and 50 passes have been made
     assert loss[0] - loss[1] < 0.02 * loss[1]

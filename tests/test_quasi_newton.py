@@ -394,3 +394,27 @@ def test_several_targets_are_solved_as_each_alone(loss):
         assert_allclose(
             many.coef_[k], one.coef_, atol=1e-3 if loss == "quantile" else 1e-6
         )
+
+
+@pytest.mark.parametrize("penalty", ["l2", "l1", "elasticnet", None])
+@pytest.mark.parametrize(
+    "loss", [n for n, c in LOSSES.items() if c.smoothness == "kinked" and n != "perceptron"]
+)
+def test_kinked_losses_are_solved_to_rounding_on_small_data(loss, penalty):
+    # rows in another order, and copies for weights: another path to the same minimum
+    rng = np.random.default_rng(3)
+    A = rng.normal(size=(60, 4)) * [1.0, 10.0, 0.1, 1.0] + 5.0
+    t = A @ [1.0, 0.1, -3.0, 0.5] + rng.normal(size=60)
+    copies = rng.integers(0, 4, 60)
+    order = rng.permutation(copies.sum())
+    if LOSSES[loss].targets == "sign":
+        make, t = GDClassifier, t > np.median(t)
+    else:
+        make = GDRegressor
+    settings = dict(loss=loss, penalty=penalty, alpha=0.01)
+    weighted = make(**settings).fit(A, t, sample_weight=copies)
+    repeated = make(**settings).fit(
+        np.repeat(A, copies, axis=0)[order], np.repeat(t, copies)[order]
+    )
+    assert_allclose(weighted.coef_, repeated.coef_, rtol=1e-8, atol=1e-10)
+    assert_allclose(weighted.intercept_, repeated.intercept_, rtol=1e-8, atol=1e-10)

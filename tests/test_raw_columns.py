@@ -1,4 +1,4 @@
-"""Columns of any scale and offset are learned as they are, to the models of exact solvers."""
+"""Columns of any scale and offset are learned as well as by exact solvers."""
 
 import warnings
 
@@ -13,7 +13,7 @@ from sklearn.preprocessing import scale
 from sgdest import GDClassifier, GDRegressor
 
 SCALES = np.array([1.0, 100.0, 10_000.0])
-# below 20,000 stored values a solver runs to rounding; the second set is stopped by its tolerance
+# below 20,000 stored values a solver runs to rounding; the second set stops by `tol`
 SIZES = [400, 20_000]
 LAYOUTS = {
     "float64": np.asarray,
@@ -23,7 +23,7 @@ LAYOUTS = {
 
 
 def columns(n_rows):
-    """Nine columns: every scale without an offset, with one of its size, and with a large one."""
+    """Nine columns: each scale without an offset, with one of its size, and with 50."""
     rng = np.random.default_rng(n_rows)
     base = rng.normal(size=(n_rows, 9))
     base[:, 3:] += 0.5 * base[:, :1]  # correlated
@@ -60,8 +60,12 @@ def labels(base, n_classes):
 def newton(X, y, alpha, max_iter):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return LogisticRegression(C=1 / (alpha * len(y)), solver="newton-cholesky", tol=1e-10,
-                                  max_iter=max_iter).fit(X, y)
+        return LogisticRegression(
+            C=1 / (alpha * len(y)),
+            solver="newton-cholesky",
+            tol=1e-10,
+            max_iter=max_iter,
+        ).fit(X, y)
 
 
 @pytest.mark.parametrize("alpha", [1e-4, 1.0])
@@ -73,22 +77,28 @@ def test_the_classifier_has_the_log_loss_of_newton(n_rows, layout, alpha):
     rows = LAYOUTS[layout](X)
     ours = GDClassifier(alpha=alpha).fit(rows, y)
     theirs = newton(X, y, alpha, max_iter=1000)
-    assert_allclose(log_loss(y, ours.predict_proba(rows)), log_loss(y, theirs.predict_proba(X)),
-                    atol=1e-3)
+    assert_allclose(
+        log_loss(y, ours.predict_proba(rows)),
+        log_loss(y, theirs.predict_proba(X)),
+        atol=1e-3,
+    )
 
 
 @pytest.mark.parametrize("alpha", [1e-4, 1.0])
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("n_rows", SIZES)
 def test_softmax_on_raw_columns_is_that_of_standardised_ones(n_rows, layout, alpha):
-    # newton-cholesky ends far from the minimum here (singular to its eyes): it cannot be the
-    # reference on raw columns, but it can on standardised ones
+    # newton-cholesky ends far from the minimum here (singular to its eyes): it cannot
+    # be the reference on raw columns, but it can on standardised ones
     base, X = columns(n_rows)
     y = labels(base, 3)
     ours = GDClassifier(alpha=alpha, penalty_weights="scale").fit(LAYOUTS[layout](X), y)
     theirs = newton(scale(X), y, alpha, max_iter=100)
-    assert_allclose(log_loss(y, ours.predict_proba(LAYOUTS[layout](X))),
-                    log_loss(y, theirs.predict_proba(scale(X))), atol=1e-3)
+    assert_allclose(
+        log_loss(y, ours.predict_proba(LAYOUTS[layout](X))),
+        log_loss(y, theirs.predict_proba(scale(X))),
+        atol=1e-3,
+    )
 
 
 @pytest.mark.parametrize("unit", [1e-3, 1e3])

@@ -4,7 +4,7 @@ import pytest
 
 from sgdest._resolve import resolve
 from sgdest.losses import Huber
-from sgdest.optimizers import LBFGS, SGD, NormalizedAdaptive
+from sgdest.optimizers import LBFGS, SGD, Adam, NormalizedAdaptive
 
 # loss, optimizer, learning_rate, batch_size, average -> fit, partial_fit, rate, rows, average
 TABLE = [
@@ -23,6 +23,9 @@ TABLE = [
     ("log_loss", "sgd", "auto", "auto", 0, SGD, SGD, "auto", 1, 0),
     ("log_loss", SGD(0.2), "auto", "auto", False, SGD, SGD, 0.2, 1, 0),
     ("log_loss", "gd", 0.1, "auto", False, SGD, SGD, 0.1, 0, 0),
+    ("log_loss", "momentum", "auto", "auto", False, SGD, SGD, "auto", 256, 0),
+    ("log_loss", "adam", "auto", "auto", False, Adam, Adam, "auto", 256, 0),
+    ("log_loss", Adam(0.1), "auto", None, True, Adam, Adam, 0.1, 0, 1),
     ("log_loss", "lbfgs", "auto", "auto", False, LBFGS, NormalizedAdaptive, None, None, 0),
     ("log_loss", LBFGS(5), "auto", "auto", False, LBFGS, NormalizedAdaptive, None, None, 0),
     ("log_loss", "normalized_adaptive", "auto", "auto", False, NormalizedAdaptive,

@@ -455,7 +455,7 @@ def test_malformed_csr_never_reaches_an_estimators_loops(name, method):
 def test_malformed_arrays_of_other_formats_are_refused_too(kind, value):
     A = kind(np.array([[1.0, 0, 2], [0, 3, 0], [4, 0, 5], [0, 6, 0]]))
     if A.format == "coo":
-        A.coords[1][2] = value
+        A.col[2] = value
     else:
         A.indices[2] = value
     with pytest.raises(ValueError, match="malformed"):

@@ -45,7 +45,11 @@ enum { BASELINE, AVX2, AVX512, N_LEVELS };
 #endif
 
 #define AVX2_FEATURES "avx2,fma"
+#if defined(__clang__) /* it leaves out the whole list for the sake of a word it does not know */
+#define AVX512_FEATURES "avx2,fma,avx512f,avx512dq,avx512vl,avx512bw"
+#else
 #define AVX512_FEATURES "avx2,fma,avx512f,avx512dq,avx512vl,avx512bw,prefer-vector-width=512"
+#endif
 
 /* One table per level, the highest last. */
 #if HAS_LEVELS

@@ -145,6 +145,15 @@ cdef class Loss:
         """sup over z of ``a z - value(y, z)``."""
         return self.conjugate(y, a)
 
+    def evaluate_kinks(self, y):
+        """(low, high, dead, kink) of a piecewise-linear loss: arrays of the shape of ``y``."""
+        cdef double[::1] y_ = np.ascontiguousarray(y, dtype=np.float64).ravel()
+        cdef double[:, ::1] out = np.empty((4, y_.shape[0]))
+        cdef Py_ssize_t i
+        for i in range(y_.shape[0]):
+            out[3, i] = self.kink(y_[i], &out[0, i], &out[1, i], &out[2, i])
+        return tuple(np.asarray(out).reshape(4, *np.shape(y)))
+
     def evaluate_dual_step(self, double y, double u, double q):
         """The ``a`` with ``a = derivative(y, u - q a)``."""
         return self.dual_step(y, u, q)

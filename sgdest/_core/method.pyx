@@ -5,6 +5,8 @@ be rebuilt from them. An ``Optimizer`` is its public face: hyperparameters and a
 state. Each stands beside its method, in the same file.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from sklearn.base import BaseEstimator
 
@@ -64,6 +66,29 @@ cdef class Method:
         return self.loss_sum / self.weight_sum if self.weight_sum else np.nan
 
 
+class Facts(NamedTuple):
+    """What "auto" knows of the data, in the coordinates of the steps.
+
+    Attributes
+    ----------
+    curvature : float
+        Bound of the curvature of the loss of a batch.
+    batch_size : int
+        Rows per step.
+    steps_per_pass : int
+    is_whole : bool
+        A batch is the whole set: its gradient has no noise.
+    target_scale : float
+        How far raw predictions spread.
+    """
+
+    curvature: float
+    batch_size: int
+    steps_per_pass: int
+    is_whole: bool
+    target_scale: float
+
+
 class Optimizer(BaseEstimator):
     """Base of the public optimizer objects: hyperparameters only, never state.
 
@@ -74,7 +99,10 @@ class Optimizer(BaseEstimator):
     kind : {"step", "stream", "solver"}
         "step" objects take a learning rate, a batch size and averaging; "stream" objects learn
         row by row with rates of their own; "solver" objects see all rows at once.
+    default_batch_size : int
+        Rows per step of a step object where ``batch_size="auto"``.
     """
 
     name = None
     kind = None
+    default_batch_size = 256

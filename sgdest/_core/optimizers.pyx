@@ -5,29 +5,31 @@ gradient of a batch, and the walk over the rows, are ``StepMethod``'s.
 """
 
 cimport cython
-from libc.math cimport INFINITY, fabs, isfinite
+from libc.math cimport INFINITY, fabs, isfinite, pow
 
 import numpy as np
 
+from sgdest._core.coordinates cimport CoordinateMethod, Coordinates
 from sgdest._core.problem cimport Problem
 from sgdest._core.schedules cimport Schedule
 from sgdest._core.shrinkage cimport Shrinkage
 from sgdest._core.step cimport StepMethod
 
 from sgdest._core.method import Optimizer
-from sgdest._core.schedules import Harmonic
+from sgdest._core.schedules import Harmonic, Measured
 from sgdest._core.shrinkage import shrinkage
-
 
 # -- SGD -------------------------------------------------------------------------------------
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent: ``w -= eta g``, on batches of any size.
+    """Stochastic gradient descent, with momentum: ``u = momentum u + g``, ``w -= eta u``.
 
     With ``batch_size=1`` it is stochastic descent, with ``batch_size=None`` batch descent. After
-    each step the penalty shrinks the coefficients for the same length ``eta``, so that L1 gives
-    exact zeros; on sparse rows that is done lazily and exactly.
+    each step the penalty shrinks the coefficients for the same length, so that L1 gives exact
+    zeros; on sparse rows that is done lazily, and exactly without momentum. With momentum a
+    feature that was zero for k steps is moved on by what its momentum was worth over them
+    (``momentum + .. + momentum^k`` times the mean of their rates) when it is next read.
 
     Parameters
     ----------
@@ -36,10 +38,19 @@ class SGD(Optimizer):
         ("constant", "optimal", "invscaling", "adaptive", "pa1", "pa2") and takes ``eta0`` and
         ``power_t`` from the estimator; a callable maps the number of the update, t = 1, 2, ..,
         to a rate. An estimator's own ``learning_rate`` must be "auto" if this one is not.
+    momentum : float in [0, 1), default=0.0
+        Share of the velocity ``u`` that a step keeps. "momentum" is the name of 0.9.
+    nesterov : bool, default=False
+        Whether the step looks ahead: ``w -= eta (g + momentum u)``. Needs momentum.
+    clip_norm : float > 0 or None, default=None
+        Longest gradient (its Euclidean norm, the intercept included); a longer one is shortened
+        to this before the step.
 
     References
     ----------
     .. [1] L. Bottou, "Stochastic gradient descent tricks", 2012.
+    .. [2] I. Sutskever et al., "On the importance of initialization and momentum in deep
+       learning", ICML 2013.
 
     Examples
     --------
@@ -56,11 +67,36 @@ class SGD(Optimizer):
     name = "sgd"
     kind = "step"
 
-    def __init__(self, learning_rate="auto"):
+    def __init__(self, learning_rate="auto", momentum=0.0, nesterov=False, clip_norm=None):
         self.learning_rate = learning_rate
+        self.momentum = momentum
+        self.nesterov = nesterov
+        self.clip_norm = clip_norm
+
+    @property
+    def default_batch_size(self):
+        """Rows per step where none are named: a velocity costs more than a row."""
+        return Optimizer.default_batch_size if self.momentum else 1
+
+    def rate(self, facts):
+        """One over the curvature descends; the noise of parts of the data makes it fall.
+
+        Gradients of batches do not vanish at the minimum, so their rate falls as t^-3/4, which
+        still reaches any distance: after the first pass, and later if batches are larger.
+        """
+        if facts.is_whole and not self.momentum:
+            return Measured(1.0 / facts.curvature)
+        if facts.is_whole:
+            return Harmonic(1.0 / facts.curvature, 1.0, 0.0)
+        delay = facts.steps_per_pass * facts.batch_size**0.5
+        return Harmonic(1.0 / facts.curvature, delay, 0.75)
 
     def method(self, problem, W, b, *, schedule, batch_size=1, average=0, state=None):
         """The compiled method, at work on ``W`` and ``b``; see ``SGDMethod``."""
+        if self.momentum or self.clip_norm is not None or "spread" in (state or {}):
+            return MomentumMethod(problem, W, b, schedule, batch_size, average, state,
+                                  self.clip_norm, momentum=self.momentum,
+                                  looks_ahead=float(self.nesterov))
         return SGDMethod(problem, W, b, schedule, batch_size, average, state)
 
 
@@ -76,6 +112,8 @@ cdef class SGDMethod(StepMethod):
     state : dict, default=None
         What ``state()`` of an earlier method returned.
     """
+
+    learns_rows = True
 
     cdef Shrinkage shrinkage
     cdef Py_ssize_t average
@@ -241,14 +279,15 @@ cdef class SGDMethod(StepMethod):
         np.copyto(np.asarray(self.b), mark[1])
         self.t, self.n_averaged = mark[2:4]
         np.copyto(np.asarray(self.b_total), mark[4])
-        if self.batch_size != 1:
+        if not self.by_rows:
             self.stamp[:] = -1  # the numbers of the batches will come again
 
     def settle(self):
         self.shrinkage.settle()
 
-    def restart_average(self):
-        """Forget the iterates averaged so far, after some of them have exploded."""
+    def restart(self):
+        """Forget what led to an explosion: the batch under way, the iterates averaged."""
+        self.drop_batch()
         if self.n_averaged:
             self.n_averaged = 0.0
             self.b_total[:] = 0.0
@@ -277,29 +316,50 @@ cdef class SGDMethod(StepMethod):
         return state
 
 
-def automatic_schedule(Problem problem, Py_ssize_t batch_size):
-    """The rate that "auto" means, from the data: constant for batch descent, else falling.
+@cython.final
+cdef class MomentumMethod(CoordinateMethod):
+    """Steps of gradient descent with a velocity.
 
-    The curvature of the loss along a row is at most c (|x|^2 + 1), c the bound of its second
-    derivative (1 where it has none): one over its weighted mean is a rate that descends.
-    Gradients of single rows do not vanish at the minimum, so their rate falls as t^-3/4 from the
-    first epochs on, which still reaches any distance. A divergence halves it
-    (``Harmonic.lower``).
+    Parameters
+    ----------
+    momentum : float
+    looks_ahead : float
+        1 for Nesterov's step, 0 for the plain one.
+    others : see ``CoordinateMethod``
     """
-    cdef Py_ssize_t i, step = max(1, problem.n_rows // 10_000)
-    cdef double norm = 0.0, weight = 0.0, size
-    for i from 0 <= i < problem.n_rows by step:
-        norm += problem.weight(i) * problem.rows.square_norm(i)
-        weight += problem.weight(i)
-    bound = type(problem.loss).curvature_bound
-    curvature = bound if np.isfinite(bound) else 1.0
-    norm = norm / weight if weight > 0.0 else 0.0
-    eta0 = 1.0 / (curvature * (norm + problem.fit_intercept) + problem.penalty.l2)
-    if batch_size == 0 or batch_size >= problem.n_rows:
-        return Harmonic(eta0, 1.0, 0.0)
-    size = <double> problem.n_rows / batch_size
-    return Harmonic(eta0, size, 0.75)
 
+    slot_names = ("velocity",)
 
-#: every step method a user can name
-STEP_OPTIMIZERS = {cls.name: cls for cls in Optimizer.__subclasses__() if cls.kind == "step"}
+    cdef double momentum, ahead
+
+    def __init__(self, *args, momentum=0.0, looks_ahead=0.0):
+        self.momentum, self.ahead = momentum, looks_ahead
+        super().__init__(*args)
+
+    cdef double weight(self, double steps) noexcept nogil:
+        """1 + momentum + .. over a number of steps: by now a unit gradient has moved so far."""
+        cdef double mu = self.momentum
+        return (1.0 - pow(mu, steps)) / (1.0 - mu)
+
+    cdef void step(self, Coordinates* at, double eta) noexcept nogil:
+        # Nesterov's step is mu u + g, and u itself is mu u + g of the velocity before
+        cdef double mu = self.momentum, a = self.ahead, m = 1.0 - a + a * mu
+        cdef double length = eta * (a + m * self.weight(self.n_steps))
+        cdef double* u = at.slots
+        cdef Py_ssize_t p
+        for p in range(at.n):
+            u[p] = mu * u[p] + at.g[p]
+            at.w[p] -= eta * (m * u[p] + a * at.g[p])
+            at.length[p] = length
+
+    cdef void rest(self, Coordinates* at) noexcept nogil:
+        cdef double mu = self.momentum, a = self.ahead, m = 1.0 - a + a * mu
+        cdef double length = a + m * self.weight(self.n_steps), mean
+        cdef double* u = at.slots
+        cdef Py_ssize_t p
+        for p in range(at.n):
+            at.length[p] = at.path[p] * length
+            if at.missed[p] > 0.0 and u[p] != 0.0:
+                mean = at.path[p] / at.missed[p]
+                at.w[p] -= mean * m * mu * self.weight(at.missed[p]) * u[p]
+                u[p] *= pow(mu, at.missed[p])

@@ -296,6 +296,19 @@ cdef class Problem:
                         mean[k] += self.weight(first + i) * h[i * K + k]
         return np.asarray(mean) / self.total_weight
 
+    def curvatures(self, const double[:, ::1] z):
+        """Second derivatives of the loss at the margins: ndarray of shape (n_rows, n_outputs)."""
+        cdef Py_ssize_t i, n, first, K = self.n_outputs
+        cdef double[:, ::1] h = np.empty((self.n_rows, K))
+        cdef double[::1] room = np.empty(self.block_room())
+        with nogil:
+            for first from 0 <= first < self.n_rows by LARGEST_BLOCK:
+                n = min(LARGEST_BLOCK, self.n_rows - first)
+                for i in range(n):
+                    self.target(first + i, &room[i * self.target_width])
+                self.loss.curvatures(n, K, &room[0], &z[first, 0], &h[first, 0])
+        return np.asarray(h)
+
     def slopes(self, const double[:, ::1] z):
         """Slopes of the loss at the margins: ndarray of shape (n_rows, n_outputs)."""
         cdef Py_ssize_t i, n, first, K = self.n_outputs

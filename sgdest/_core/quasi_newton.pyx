@@ -25,8 +25,10 @@ from sgdest._core.losses cimport Loss
 from sgdest._core.method cimport Method
 from sgdest._core.problem cimport Problem
 
+from sgdest._core.active_set import on_active_set
 from sgdest._core.smoothing import Smoothed
 from sgdest._core.method import Optimizer
+from sgdest._core.penalties import PENALTIES
 
 # Rows on which the constant of a loss without a closed form is sought: it only sets a start.
 ROWS_FOR_CONSTANT = 10_000
@@ -216,8 +218,7 @@ def constant_margins(problem, b):
 
 def constant_by_search(problem):
     """The same by one-dimensional search, on at most ``ROWS_FOR_CONSTANT`` rows."""
-    step = max(1, problem.n_rows // ROWS_FOR_CONSTANT)
-    small = problem.subset(slice(None, None, step)) if step > 1 else problem
+    small = every(problem, max(1, problem.n_rows // ROWS_FOR_CONSTANT))
     K = problem.n_outputs
     z = np.zeros((small.n_rows, K)) if small.offset is None else np.array(small.offset)
     real = type(problem.loss).targets == "real" and not problem.coded
@@ -233,6 +234,27 @@ def constant_by_search(problem):
         b[k] = minimize_scalar(lambda t: small.line(z, along, t)[0], bounds=(low, high),
                                method="bounded", options={"xatol": 1e-6 * (high - low)}).x
     return b
+
+
+def every(problem, step):
+    """The problem of every ``step``-th row, without the columns, which a constant does not read."""
+    rows = slice(None, None, step)
+    s, o = (None if part is None else part[rows]
+            for part in (problem.sample_weight, problem.offset))
+    y = problem.y[rows]
+    return Problem(np.empty((len(y), 0)), y, problem.loss, PENALTIES[None](), sample_weight=s,
+                   offset=o, n_outputs=problem.n_outputs)
+
+
+def pairs_remembered(problem, memory, size):
+    """How many changes of ``size`` parameters to remember.
+
+    Up to 100 where there are few parameters: convergence becomes superlinear. The pairs may take
+    a sixth of a byte per stored value, so that fitting needs little memory beside X; problems
+    that run to rounding have no such limit, which would depend on the number of their rows.
+    """
+    room = 100 if problem.is_small else problem.rows.n_stored // (100 * size)
+    return max(memory, min(3 * size, 100, room))
 
 
 cdef class LBFGSMethod(Method):
@@ -287,7 +309,7 @@ cdef class LBFGSMethod(Method):
         size = W_.size + b_.size
         self.coordinates = Coordinates(problem, self.moments[0], self.moments[1],
                                        h if np.isfinite(h) and h > 1e-8 else 1e-8)
-        self.pairs = CurvaturePairs(max(memory, min(3 * size, 100)), size)
+        self.pairs = CurvaturePairs(pairs_remembered(problem, memory, size), size)
         c = 1.0 if problem.penalty.factors is None else problem.penalty.factors
         lam = problem.penalty.l1 * c / self.coordinates.sigma
         self.lam = np.concatenate([np.repeat(lam, problem.n_outputs), np.zeros(b_.size)])
@@ -526,6 +548,8 @@ cdef class LBFGSMethod(Method):
     def end_stage(self):
         """Finish, or go on with centres at the slopes that have been found."""
         gap = self.gap()
+        if self.sharpness > 0.0 and self.problem.is_small and self.found_exactly():
+            return
         if np.isinf(self.remaining):  # the first step of the stage failed: it is solved
             self.remaining = gap
         self.store()
@@ -542,10 +566,25 @@ cdef class LBFGSMethod(Method):
         if gap > max(0.25 * self.last_gap, self.rounding()):
             self.sharpness *= 4.0
         self.last_gap = gap
-        self.smooth = self.problem.smoothed(Smoothed(self.problem.loss, self.sharpness),
-                                            self.smooth.slopes(self.z))
+        centres = self.smooth.slopes(self.z)
+        self.smooth = self.problem  # releases the targets of the stage before the new ones come
+        self.smooth = self.problem.smoothed(Smoothed(self.problem.loss, self.sharpness), centres)
         self.begin_stage()
         self.remaining = np.inf
+
+    def found_exactly(self):
+        """Whether the slopes found so far lead to the minimum itself, which is then stored."""
+        found = on_active_set(self.problem, np.asarray(self.W), np.asarray(self.b),
+                              self.smooth.slopes(self.z))
+        if found is None:
+            return False
+        objective = self.problem.objective(*found)
+        if objective > self.objective + self.rounding():
+            return False
+        np.asarray(self.W)[:], np.asarray(self.b)[:] = found
+        self.objective, self.remaining = objective, self.rounding()
+        self.finished = True
+        return True
 
     def settle(self):
         """For softmax, take out the constant that adds nothing: intercepts sum to zero."""

@@ -97,6 +97,18 @@ cdef class Rows:
                         z[i, k] += b[k]
         return np.asarray(z)
 
+    def weighted_sum(self, const double[::1] s):
+        """sum_i s_i x_i: ndarray of shape (n_features,)."""
+        cdef Py_ssize_t i
+        cdef double[::1] out = np.zeros(self.n_features + 1)
+        if s.shape[0] != self.n_rows:
+            raise ValueError("s must have one number per row")
+        with nogil:
+            for i in range(self.n_rows):
+                if s[i] != 0.0:
+                    self.add(i, s[i], &out[0])
+        return np.asarray(out)[:self.n_features]
+
     def square_norms(self):
         """|x_i|^2 of every row: ndarray of shape (n_rows,)."""
         cdef Py_ssize_t i

@@ -5,7 +5,7 @@ take ``eta0``, ``power_t`` and ``alpha``, by those names, as far as their formul
 """
 
 cimport cython
-from libc.math cimport fmin, pow, sqrt
+from libc.math cimport INFINITY, fmin, pow, sqrt
 
 import numpy as np
 
@@ -42,6 +42,14 @@ cdef class Schedule:
 
     def restore(self, state):
         """Continue from the numbers of ``state``."""
+
+    def after_pass(self, objective):
+        """A pass has ended whose objective was this; True if the step that led to it was too long."""
+        return False
+
+    def after_plateau(self):
+        """Some passes brought nothing; True if further ones may bring something."""
+        return self.lower()
 
     def lower_rate(self):
         """Ask for a smaller rate; False if the schedule has none to offer."""
@@ -192,6 +200,51 @@ cdef class Harmonic(Schedule):
 
     def restore(self, state):
         self.eta0, self.delay, self.power = state
+
+
+@cython.final
+cdef class Measured(Schedule):
+    """eta0; after passes 1, 2, 4, 8, .. what ``measure()`` says; half after a pass that rose.
+
+    For batch descent, whose first rate is one over a bound of the curvature: where the curvature
+    has become smaller than its bound, longer steps descend too. A pass that rose is taken back.
+    """
+
+    cdef readonly double eta
+    cdef readonly double before      # the objective of the pass before
+    cdef readonly Py_ssize_t n_passes
+    cdef public object measure
+
+    def __init__(self, double eta, measure=None):
+        self.eta, self.measure = eta, measure
+        self.before = INFINITY
+
+    cdef double at(self, double t) noexcept nogil:
+        return self.eta
+
+    cdef bint lower(self) noexcept nogil:
+        self.eta *= 0.5
+        return self.eta > 0.0
+
+    def after_pass(self, objective):
+        # beyond rounding, which is all that is left at the minimum
+        if objective > self.before + 1e-12 * abs(self.before):
+            self.lower()
+            return True
+        self.before = objective
+        self.n_passes += 1
+        if self.measure is not None and self.n_passes & (self.n_passes - 1) == 0:
+            self.eta = self.measure()
+        return False
+
+    def after_plateau(self):
+        return False
+
+    def state(self):
+        return [self.eta]
+
+    def restore(self, state):
+        self.eta = state[0]
 
 
 @cython.final

@@ -34,10 +34,14 @@ cdef class StepMethod(Method):
         Rows per step; 0 means all rows of a pass.
     """
 
+    #: whether a step on a single row needs no gradient in between: ``learn_rows``
+    learns_rows = False
+
     def __init__(self, Problem problem, double[:, ::1] W, double[::1] b, Schedule schedule,
                  Py_ssize_t batch_size):
         cdef Py_ssize_t K = problem.n_outputs
         self.schedule, self.batch_size = schedule, batch_size
+        self.by_rows = batch_size == 1 and self.learns_rows
         super().__init__(problem, W, b)
         self.s = np.empty(LARGEST_BLOCK)
         self.y = np.empty(LARGEST_BLOCK * problem.target_width)
@@ -46,7 +50,7 @@ cdef class StepMethod(Method):
         apart = K > 1 and not type(problem.loss).joint
         self.sums = np.zeros(K if apart else 0)
         self.y_one, self.z_one = np.empty((2, LARGEST_BLOCK if apart else 0))
-        if batch_size != 1:
+        if not self.by_rows:
             self.touched = np.empty(problem.n_features, dtype=np.intp)
             self.stamp = np.full(problem.n_features, -1, dtype=np.intp)
 
@@ -55,7 +59,7 @@ cdef class StepMethod(Method):
         self.by_columns = problem.rows.is_sparse
         self.columns = np.empty(problem.rows.largest_count() + 1, dtype=np.intp)
         d, K = problem.n_features, problem.n_outputs
-        if self.batch_size != 1:
+        if not self.by_rows:
             self.turns = K > 1 and not problem.rows.is_sparse
             shape = [K, d] if self.turns else [d, K]
             self.g = np.zeros(shape)
@@ -71,11 +75,11 @@ cdef class StepMethod(Method):
         cdef Py_ssize_t size = self.batch_size if self.batch_size > 0 else self.problem.n_rows
         while start < stop:
             m = min(LARGEST_BLOCK, stop - start)
-            if size > 1:
+            if not self.by_rows:
                 m = min(m, min(LARGEST_TILE, size - self.in_batch))
             self.problem.gather(m, order + start, &self.y[0], &self.s[0])
             self.problem.ask_for_targets(min(m, stop - start - m), order + start + m)
-            if size == 1:
+            if self.by_rows:
                 self.learn_rows(order + start, m, stop - start)
             else:
                 self.add_rows(order + start, m, stop - start)
@@ -185,7 +189,8 @@ cdef class StepMethod(Method):
                 self.stamp[j] = batch
                 self.touched[self.n_touched] = j
                 self.n_touched += 1
-        self.reach(self.n_touched - before, &self.touched[before])
+        if self.n_touched > before:
+            self.reach(self.n_touched - before, &self.touched[before])
 
     cdef void clear_batch(self) noexcept nogil:
         cdef Py_ssize_t p, k, K = self.problem.n_outputs

@@ -147,6 +147,8 @@ def _run_steps(Problem problem, Method method, limits, watch, outcome):
                 if watch.retreat(objective):
                     continue
                 return
+            if watch.went_too_far():
+                continue
             watch.compare(objective)
             watch.end_epoch(objective, watch.rate(), np.nan)
         watch.undecided = False
@@ -154,7 +156,9 @@ def _run_steps(Problem problem, Method method, limits, watch, outcome):
             return
         if watch.stop or (limits.tol is not None and limits.validation is None
                           and watch.idle >= limits.n_iter_no_change):
-            if not watch.lower_rate():
+            watch.plateaus += 1
+            # a rate of our own has come to its end when two smaller ones brought nothing either
+            if not ((watch.plateaus <= 2 or not limits.backs_off) and watch.goes_on()):
                 outcome.converged = True
                 return
             watch.reference, watch.idle = min(watch.reference, watch.objective), 0
@@ -213,7 +217,7 @@ class Training:
 
     # what a snapshot holds of this object and of the outcome, beside weights and method
     KEPT = ("best_score", "waited", "kept", "last", "best_objective", "best", "retreats", "scale",
-            "objective", "reference", "idle", "stop")
+            "objective", "reference", "idle", "plateaus", "sound", "stop")
     KEPT_OF_OUTCOME = ("n_iter", "best_epoch", "seed", "per_output")
 
     def __init__(self, problem, method, limits, W, b, start_objective, outcome):
@@ -225,11 +229,13 @@ class Training:
         self.last = (W.copy(), b.copy())   # finite weights at the start of this pass
         # the objective of a pass is measured before its updates: it speaks for their start
         self.best_objective, self.best = np.inf, self.last
+        self.sound = self.last       # weights whose objective the schedule has approved
         self.is_solver = hasattr(method, "iterate")
         self.retreats = 0
         self.scale = abs(start_objective)
-        # the objective to improve on, and for how many passes that has not happened
-        self.objective, self.reference, self.idle = np.nan, np.inf, 0
+        # the objective to improve on, for how many passes that has not happened, and how often
+        # that was answered by a smaller rate
+        self.objective, self.reference, self.idle, self.plateaus = np.nan, np.inf, 0, 0
         self.stop, self.undecided = False, False
         self.order = None if self.is_solver else np.arange(problem.n_rows, dtype=np.intp)
         if limits.paused is not None:
@@ -269,7 +275,7 @@ class Training:
         """Note whether a pass has improved the objective."""
         self.objective = objective
         if objective < self.reference - (self.limits.tol or 0.0) * self.scale:
-            self.reference, self.idle = objective, 0
+            self.reference, self.idle, self.plateaus = objective, 0, 0
         else:
             self.idle += 1
 
@@ -306,14 +312,33 @@ class Training:
             values = [self.problem.objective(*weights) for weights in (self.last, self.best)]
         self.last = self.last if values[0] <= values[1] else self.best  # also if not finite
         self.W[:], self.b[:] = self.last
-        if hasattr(self.method, "restart_average"):
-            self.method.restart_average()
+        if hasattr(self.method, "restart"):
+            self.method.restart()
         self.retreats += 1
         if self.limits.backs_off and self.retreats <= 60 and self.lower_rate():
-            self.reference, self.idle = np.inf, 0
+            self.reference, self.idle, self.plateaus = np.inf, 0, 0
             return True
         self.outcome.diverged = (self.outcome.n_iter, rate)
         return False
+
+    def goes_on(self):
+        """Whether the schedule answers a plateau."""
+        schedule = getattr(self.method, "schedule", None)
+        return schedule is not None and schedule.after_plateau()
+
+    def went_too_far(self):
+        """Tell the schedule how a pass went; True, and a step back, if it finds the step too long."""
+        schedule = getattr(self.method, "schedule", None)
+        if schedule is None:
+            return False
+        # of descent on all rows, the exact objective at the start of the pass
+        start = self.method.mean_loss + self.problem.penalty.value_of(self.last[0])
+        if not schedule.after_pass(start):
+            self.sound = self.last
+            return False
+        self.last = tuple(a.copy() for a in self.sound)
+        self.W[:], self.b[:] = self.sound
+        return True
 
     def lower_rate(self):
         schedule = getattr(self.method, "schedule", None)

@@ -1,0 +1,161 @@
+"""``learning_rate="auto"``: coordinates in which columns look alike, and a rate for them.
+
+The coordinates are (x - centre) / spread. The centre of a dense column is its mean; the spread is
+its standard deviation (of a sparse column the root mean square of its stored entries), enlarged
+where the penalty curves more than the loss. In them the curvature of the loss along the mean of a
+batch of B rows is at most ``c (L + (M - L) / B)``: c bounds the second derivative of the loss, L
+is the largest eigenvalue of the second moments of the rows, M their trace. How each optimizer
+makes a rate of that is written beside it (``Optimizer.rate``).
+"""
+
+import numpy as np
+import scipy.sparse as sp
+
+from sgdest._core.method import Facts
+from sgdest._core.quasi_newton import best_constant, constant_margins
+from sgdest._core.schedules import Measured
+
+# Rows and iterations from which L is estimated.
+PROBED_ROWS, PROBE_ITERATIONS = 1000, 20
+# Fewer rows than this say too little of where a column has its centre.
+ROWS_TO_CENTRE = 10
+# The penalty curves at most one over this times as much as the loss: its exact flow and the step of
+# the loss then hardly differ in their fixed point from the minimum.
+STIFFNESS = 10.0
+# Columns whose spreads lie within this factor of 1 are left as they are, which costs less.
+ALIKE = 3.0
+
+
+def automatic(problem, optimizer, batch_size, average, W, b):
+    """(Schedule, arrays for the state): the rate that "auto" means, from the data.
+
+    ``W`` and ``b`` are the parameters that will change: a rate may be measured where they are.
+    """
+    curvature = _curvature(problem)
+    spread, centre = _coordinates(problem)
+    c = 1.0 if problem.penalty.factors is None else problem.penalty.factors
+    spread = np.sqrt(spread**2 + STIFFNESS * problem.penalty.l2 * c**2 / curvature)
+    alike = 1 / ALIKE <= spread.min() and spread.max() <= ALIKE
+    plain = alike and (np.abs(centre) <= spread).all()
+    # of sparse rows, every iterate counts in an average, and none may cost more
+    plain = bool(plain or (problem.rows.is_sparse and average))
+    if plain:
+        spread[:], centre[:] = 1.0, 0.0
+    largest, trace = _second_moments(problem, spread, centre)
+    n = problem.n_rows
+    rows = min(batch_size or n, n)
+    of_batch = largest if rows == n else largest + (trace - largest) / rows
+    facts = Facts(
+        curvature=curvature * of_batch + problem.penalty.l2 * plain,
+        batch_size=rows,
+        steps_per_pass=-(-n // rows),
+        is_whole=rows == n,
+        target_scale=_target_scale(problem),
+    )
+    schedule = optimizer.rate(facts)
+    if isinstance(schedule, Measured) and type(problem.loss).smoothness == "smooth":
+        penalty = problem.penalty.l2 * plain
+
+        def measure():
+            weights = _curvatures(problem, W, b)
+            return 1.0 / (_second_moments(problem, spread, centre, weights)[0] + penalty)
+
+        schedule.measure = measure
+    if plain:
+        return schedule, {}
+    coordinates = {"spread": spread}
+    if centre.any():
+        coordinates["centre"] = centre
+    return schedule, coordinates
+
+
+def _coordinates(problem):
+    """(spread, centre) of every column; a column that says nothing gets 1 and 0."""
+    mean, variance, largest = problem.moments()
+    centre = np.zeros_like(mean)
+    if problem.rows.is_sparse:
+        square = (variance + mean**2) / _share_stored(problem)
+    elif not problem.fit_intercept or problem.n_rows < ROWS_TO_CENTRE:
+        square = variance + mean**2
+    else:
+        # beside rounding, a constant column is a second intercept
+        constant = variance <= (1e-10 * largest) ** 2
+        square = np.where(constant, largest**2, variance)
+        centre = np.where(constant, 0.0, mean)
+    spread = np.sqrt(square)
+    usable = (spread > 0.0) & np.isfinite(spread)
+    unknown = np.median(spread[usable]) if usable.any() else 1.0
+    return np.where(usable, spread, unknown), np.where(usable, centre, 0.0)
+
+
+def _share_stored(problem):
+    """Weighted share of the rows in which a sparse column has an entry."""
+    X = problem.rows.X
+    weights = problem.sample_weight
+    if weights is not None:
+        weights = np.repeat(weights, np.diff(X.indptr))
+    share = np.bincount(X.indices, weights, minlength=problem.n_features)
+    return np.maximum(share / problem.total_weight, np.finfo(float).tiny)
+
+
+def _curvature(problem):
+    """A bound of the second derivative of the loss, or what it is at the best constant model."""
+    bound = type(problem.loss).curvature_bound
+    if np.isfinite(bound):
+        return bound
+    if type(problem.loss).smoothness != "smooth":
+        return 1.0
+    z = constant_margins(problem, best_constant(problem))
+    curvature = 2.0 * problem.mean_curvature(z).max()
+    return curvature if 0.0 < curvature < np.inf else 1.0
+
+
+def _curvatures(problem, W, b):
+    """Bound of the second derivatives of the loss of each row, in all outputs together."""
+    h = problem.curvatures(problem.margins(W, b)).max(axis=1)
+    # softmax: diag(p) - p p' is at most twice its diagonal, by Gershgorin
+    bound = type(problem.loss).curvature_bound
+    return np.minimum(2.0 * h if type(problem.loss).joint else h, bound)
+
+
+def _second_moments(problem, spread, centre, weights=None):
+    """(L, M) of a sample of the rows, times ``weights``; the intercept's constant included."""
+    n = problem.n_rows
+    step = max(1, n // PROBED_ROWS)
+    X = problem.rows.X
+    if problem.rows.is_sparse:
+        X = sp.csr_array((X.data, X.indices, X.indptr), shape=X.shape)
+    X = X[::step].astype(np.float64)
+    s = np.ones(n) if problem.sample_weight is None else problem.sample_weight
+    s = s[::step] / max(s[::step].sum(), np.finfo(float).tiny)
+    if weights is not None:
+        s = s * weights[::step]
+    if problem.rows.is_sparse:
+        X = X @ sp.diags_array(1.0 / spread)
+        norms = X.multiply(X).sum(axis=1)
+    else:
+        X = (X - centre) / spread
+        norms = np.einsum("ij,ij->i", X, X)
+    ones = float(problem.fit_intercept)
+    u, largest = np.full(X.shape[1], 1.0), 0.0
+    u /= max(np.linalg.norm(u), 1.0)
+    b = ones
+    for _ in range(PROBE_ITERATIONS):
+        z = s * (X @ u + ones * b)
+        u, b = X.T @ z, ones * z.sum()
+        largest = np.hypot(np.linalg.norm(u), b)
+        if not 0.0 < largest < np.inf:
+            return 1.0, 1.0  # rows of zeros: any rate will do
+        u, b = u / largest, b / largest
+    trace = float(s @ np.ravel(norms)) + ones * s.sum()
+    return min(1.1 * largest, trace), trace  # from below: the iteration has not quite ended
+
+
+def _target_scale(problem):
+    """How far raw predictions spread: as the targets where they are these, else 1."""
+    if type(problem.loss).link != "identity" or type(problem.loss).targets != "real":
+        return 1.0
+    y, s = problem.targets(), problem.sample_weight
+    mean = np.average(y, axis=0, weights=s)
+    scale = float(np.sqrt(np.average((y - mean) ** 2, axis=0, weights=s).max()))
+    return scale if 0.0 < scale < np.inf else 1.0

@@ -1,0 +1,400 @@
+"""The step methods with a rate for each coordinate, each beside its public object.
+
+``step`` moves n coordinates along their gradient and reports by which length, ``rest`` makes up for
+steps that had no gradient; what happens around them is ``CoordinateMethod``'s. A coordinate that
+has never had a gradient has no rate yet: it stays where it is, and is not shrunk either.
+"""
+
+cimport cython
+from libc.math cimport copysign, fabs, fmax, pow, sqrt
+
+from sgdest._core.coordinates cimport CoordinateMethod, Coordinates
+
+from sgdest._core.method import Optimizer
+from sgdest._core.schedules import Harmonic
+
+
+cdef inline double inverse(double square, double eps) noexcept nogil:
+    """1 / (root of the square + eps); 0 before the first gradient."""
+    return 1.0 / (sqrt(square) + eps) if square > 0.0 else 0.0
+
+
+def falling(facts):
+    """The rate of methods whose steps do not shrink with the gradient.
+
+    A tenth of how far raw predictions spread, for some passes and at least a hundred steps; then
+    it falls as t^-3/4, which still reaches any distance.
+    """
+    return Harmonic(0.1 * facts.target_scale, max(100, facts.steps_per_pass), 0.75)
+
+
+# -- Adagrad ---------------------------------------------------------------------------------
+
+
+class Adagrad(Optimizer):
+    """Rates that fall with the gradients seen: ``s += g^2``, ``w -= eta g / (sqrt(s) + eps)``.
+
+    Rare features keep large rates. On sparse rows a step costs what its entries cost, and the model
+    is that of dense rows.
+
+    Parameters
+    ----------
+    learning_rate : "auto", float > 0, name of a schedule, or callable, default="auto"
+        The rate ``eta``, as in ``SGD``; torch's default is 0.01.
+    eps : float > 0, default=1e-10
+        Keeps the division finite.
+    clip_norm : float > 0 or None, default=None
+        Longest gradient, as in ``SGD``.
+
+    References
+    ----------
+    .. [1] J. Duchi, E. Hazan, Y. Singer, "Adaptive subgradient methods for online learning and
+       stochastic optimization", JMLR 12, 2011.
+
+    Examples
+    --------
+    >>> from sgdest.optimizers import Adagrad
+    >>> Adagrad(0.1)
+    Adagrad(learning_rate=0.1)
+    """
+
+    name = "adagrad"
+    kind = "step"
+
+    def __init__(self, learning_rate="auto", eps=1e-10, clip_norm=None):
+        self.learning_rate = learning_rate
+        self.eps = eps
+        self.clip_norm = clip_norm
+
+    def rate(self, facts):
+        """The first step goes as far as raw predictions spread; the method lowers its rates."""
+        return Harmonic(facts.target_scale, 1.0, 0.0)
+
+    def method(self, problem, W, b, *, schedule, batch_size=1, average=0, state=None):
+        """The compiled method, at work on ``W`` and ``b``; see ``CoordinateMethod``."""
+        return AdagradMethod(problem, W, b, schedule, batch_size, average, state, self.clip_norm,
+                             eps=self.eps)
+
+
+@cython.final
+cdef class AdagradMethod(CoordinateMethod):
+    """Steps of AdaGrad; for the parameters see ``CoordinateMethod``."""
+
+    slot_names = ("sum_of_squares",)
+
+    cdef double eps
+
+    def __init__(self, *args, eps=1e-10):
+        self.eps = eps
+        super().__init__(*args)
+
+    cdef void step(self, Coordinates* at, double eta) noexcept nogil:
+        cdef double* s = at.slots
+        cdef Py_ssize_t p
+        for p in range(at.n):
+            s[p] += at.g[p] * at.g[p]
+            at.length[p] = eta * inverse(s[p], self.eps)
+            at.w[p] -= at.length[p] * at.g[p]
+
+    cdef void rest(self, Coordinates* at) noexcept nogil:
+        cdef Py_ssize_t p
+        for p in range(at.n):
+            at.length[p] = at.path[p] * inverse(at.slots[p], self.eps)
+
+
+# -- RMSprop ---------------------------------------------------------------------------------
+
+
+class RMSprop(Optimizer):
+    """Rates by recent gradients: ``s = rho s + (1 - rho) g^2``, ``w -= eta g / (sqrt(s) + eps)``.
+
+    On sparse rows only the features of the batch are stepped: ``s`` decays for the steps that a
+    feature missed when it is next read, and the penalty of those steps is taken at the rate that
+    the feature had before them.
+
+    Parameters
+    ----------
+    learning_rate : "auto", float > 0, name of a schedule, or callable, default="auto"
+        The rate ``eta``, as in ``SGD``; torch's default is 0.01.
+    rho : float in [0, 1), default=0.99
+        Memory of the mean square; torch's ``alpha``.
+    eps : float > 0, default=1e-8
+        Keeps the division finite.
+    clip_norm : float > 0 or None, default=None
+        Longest gradient, as in ``SGD``.
+
+    References
+    ----------
+    .. [1] G. Hinton, "Neural networks for machine learning", lecture 6e, 2012.
+
+    Examples
+    --------
+    >>> from sgdest.optimizers import RMSprop
+    >>> RMSprop(rho=0.9)
+    RMSprop(rho=0.9)
+    """
+
+    name = "rmsprop"
+    kind = "step"
+
+    def __init__(self, learning_rate="auto", rho=0.99, eps=1e-8, clip_norm=None):
+        self.learning_rate = learning_rate
+        self.rho = rho
+        self.eps = eps
+        self.clip_norm = clip_norm
+
+    def rate(self, facts):
+        """See ``falling``."""
+        return falling(facts)
+
+    def method(self, problem, W, b, *, schedule, batch_size=1, average=0, state=None):
+        """The compiled method, at work on ``W`` and ``b``; see ``CoordinateMethod``."""
+        return RMSpropMethod(problem, W, b, schedule, batch_size, average, state, self.clip_norm,
+                             rho=self.rho, eps=self.eps)
+
+
+@cython.final
+cdef class RMSpropMethod(CoordinateMethod):
+    """Steps of RMSProp; for the parameters see ``CoordinateMethod``."""
+
+    slot_names = ("mean_square",)
+
+    cdef double rho, eps
+
+    def __init__(self, *args, rho=0.99, eps=1e-8):
+        self.rho, self.eps = rho, eps
+        super().__init__(*args)
+
+    cdef void step(self, Coordinates* at, double eta) noexcept nogil:
+        cdef double* s = at.slots
+        cdef Py_ssize_t p
+        for p in range(at.n):
+            s[p] = self.rho * s[p] + (1.0 - self.rho) * at.g[p] * at.g[p]
+            at.length[p] = eta * inverse(s[p], self.eps)
+            at.w[p] -= at.length[p] * at.g[p]
+
+    cdef void rest(self, Coordinates* at) noexcept nogil:
+        cdef Py_ssize_t p
+        for p in range(at.n):
+            at.length[p] = at.path[p] * inverse(at.slots[p], self.eps)
+            at.slots[p] *= pow(self.rho, at.missed[p])
+
+
+# -- Adam ------------------------------------------------------------------------------------
+
+
+class Adam(Optimizer):
+    """Momentum with rates by recent gradients.
+
+    ``m = beta1 m + (1 - beta1) g``, ``v = beta2 v + (1 - beta2) g^2``, both divided by what they
+    lack of weight one after t steps (``1 - beta^t``), then ``w -= eta m / (sqrt(v) + eps)``.
+
+    The penalty is no part of ``g``: it shrinks each coefficient at the rate of that coefficient,
+    so that the steps end at the minimum of loss and penalty together, as neither torch's
+    ``weight_decay`` nor AdamW's does. On sparse rows only the features of the batch are stepped;
+    what ``m`` and ``v`` were worth over the steps that a feature missed is made up when it is next
+    read, at the rates that it had before them.
+
+    Parameters
+    ----------
+    learning_rate : "auto", float > 0, name of a schedule, or callable, default="auto"
+        The rate ``eta``, as in ``SGD``; torch's default is 0.001.
+    beta1 : float in [0, 1), default=0.9
+        Memory of the mean gradient.
+    beta2 : float in [0, 1), default=0.999
+        Memory of the mean square.
+    eps : float > 0, default=1e-8
+        Keeps the division finite.
+    amsgrad : bool, default=False
+        Whether to divide by the largest ``v`` so far, so that rates never rise. "amsgrad" is the
+        name of this.
+    clip_norm : float > 0 or None, default=None
+        Longest gradient, as in ``SGD``.
+
+    References
+    ----------
+    .. [1] D. Kingma, J. Ba, "Adam: a method for stochastic optimization", ICLR 2015.
+    .. [2] S. Reddi, S. Kale, S. Kumar, "On the convergence of Adam and beyond", ICLR 2018.
+
+    Examples
+    --------
+    >>> from sgdest.optimizers import Adam
+    >>> Adam(0.01, amsgrad=True)
+    Adam(amsgrad=True, learning_rate=0.01)
+    """
+
+    name = "adam"
+    kind = "step"
+
+    def __init__(self, learning_rate="auto", beta1=0.9, beta2=0.999, eps=1e-8, amsgrad=False,
+                 clip_norm=None):
+        self.learning_rate = learning_rate
+        self.beta1 = beta1
+        self.beta2 = beta2
+        self.eps = eps
+        self.amsgrad = amsgrad
+        self.clip_norm = clip_norm
+
+    def rate(self, facts):
+        """See ``falling``."""
+        return falling(facts)
+
+    def method(self, problem, W, b, *, schedule, batch_size=1, average=0, state=None):
+        """The compiled method, at work on ``W`` and ``b``; see ``CoordinateMethod``."""
+        return AdamMethod(problem, W, b, schedule, batch_size, average, state, self.clip_norm,
+                          beta1=self.beta1, beta2=self.beta2, eps=self.eps,
+                          keeps=float(self.amsgrad))
+
+
+@cython.final
+cdef class AdamMethod(CoordinateMethod):
+    """Steps of Adam.
+
+    Parameters
+    ----------
+    beta1, beta2, eps : float
+    keeps : float
+        Share of the largest mean square that is kept: 1 for AMSGrad, 0 for Adam.
+    others : see ``CoordinateMethod``
+    """
+
+    slot_names = ("mean", "mean_square", "largest_square")
+
+    cdef double beta1, beta2, eps, keeps
+
+    def __init__(self, *args, beta1=0.9, beta2=0.999, eps=1e-8, keeps=0.0):
+        self.beta1, self.beta2, self.eps, self.keeps = beta1, beta2, eps, keeps
+        super().__init__(*args)
+
+    cdef void step(self, Coordinates* at, double eta) noexcept nogil:
+        cdef double lack1 = 1.0 - pow(self.beta1, self.n_steps)
+        cdef double lack2 = 1.0 - pow(self.beta2, self.n_steps)
+        cdef double* m = at.slots
+        cdef double* v = m + at.stride
+        cdef double* largest = v + at.stride
+        cdef Py_ssize_t p
+        for p in range(at.n):
+            m[p] = self.beta1 * m[p] + (1.0 - self.beta1) * at.g[p]
+            v[p] = self.beta2 * v[p] + (1.0 - self.beta2) * at.g[p] * at.g[p]
+            largest[p] = fmax(self.keeps * largest[p], v[p])
+            at.length[p] = eta * inverse(largest[p] / lack2, self.eps)
+            at.w[p] -= at.length[p] * m[p] / lack1
+
+    cdef void rest(self, Coordinates* at) noexcept nogil:
+        cdef double lack1 = 1.0 - pow(self.beta1, self.n_steps)
+        cdef double lack2 = 1.0 - pow(self.beta2, self.n_steps)
+        cdef double* m = at.slots
+        cdef double* v = m + at.stride
+        cdef double* largest = v + at.stride
+        cdef double k, kept, worth
+        cdef Py_ssize_t p
+        for p in range(at.n):
+            k = at.missed[p]
+            if k == 0.0:
+                continue
+            kept = pow(self.beta1, k)
+            worth = self.beta1 * (1.0 - kept) / (1.0 - self.beta1) / lack1
+            at.length[p] = at.path[p] * inverse(largest[p] / lack2, self.eps)
+            at.w[p] -= at.length[p] / k * worth * m[p]
+            m[p] *= kept
+            v[p] *= pow(self.beta2, k)
+            largest[p] = fmax(self.keeps * largest[p], v[p])
+
+
+# -- FTRL ------------------------------------------------------------------------------------
+
+
+class FTRL(Optimizer):
+    """Follow the regularised leader, proximally: ``w`` minimises what all steps have said.
+
+    After t steps with gradients ``g_s`` taken at ``w_s``, and rates ``eta / (beta + sqrt(n))``,
+    ``n`` the sum of the squares of the gradients of the coordinate, ::
+
+        w = argmin  sum_s g_s w + sum_s sigma_s (w - w_s)^2 / 2 + t alpha penalty(w),
+
+    ``sigma_s`` the growth of the inverse rate. The penalty counts once per step, where the paper
+    has L1 only once in all: so the minimum of loss and penalty is reached, with exact zeros. On
+    sparse rows a step costs what its entries cost, and the model is that of dense rows.
+
+    Parameters
+    ----------
+    learning_rate : "auto", float > 0, name of a schedule, or callable, default="auto"
+        The rate ``eta``, as in ``SGD``; the paper's ``alpha``.
+    beta : float > 0, default=1.0
+        Keeps the first rates small; the paper's ``beta``.
+    clip_norm : float > 0 or None, default=None
+        Longest gradient, as in ``SGD``.
+
+    References
+    ----------
+    .. [1] H. B. McMahan et al., "Ad click prediction: a view from the trenches", KDD 2013.
+
+    Examples
+    --------
+    >>> from sgdest.optimizers import FTRL
+    >>> FTRL(0.1)
+    FTRL(learning_rate=0.1)
+    """
+
+    name = "ftrl"
+    kind = "step"
+
+    def __init__(self, learning_rate="auto", beta=1.0, clip_norm=None):
+        self.learning_rate = learning_rate
+        self.beta = beta
+        self.clip_norm = clip_norm
+
+    def rate(self, facts):
+        """As Adagrad's, but at least one over the curvature where gradients are small."""
+        return Harmonic(max(facts.target_scale, self.beta / facts.curvature), 1.0, 0.0)
+
+    def method(self, problem, W, b, *, schedule, batch_size=1, average=0, state=None):
+        """The compiled method, at work on ``W`` and ``b``; see ``CoordinateMethod``."""
+        return FTRLMethod(problem, W, b, schedule, batch_size, average, state, self.clip_norm,
+                          beta=self.beta)
+
+
+@cython.final
+cdef class FTRLMethod(CoordinateMethod):
+    """Steps of FTRL-Proximal; for the parameters see ``CoordinateMethod``."""
+
+    slot_names = ("leader", "sum_of_squares", "inverse_rate")
+
+    cdef double beta
+
+    def __init__(self, *args, beta=1.0):
+        self.beta = beta
+        super().__init__(*args)
+
+    cdef double leader(self, double z, double inverse_rate, double c) noexcept nogil:
+        """argmin over w of ``z w + inverse_rate w^2 / 2`` and the penalty of all steps."""
+        cdef double l1 = self.n_steps * self.problem.penalty.l1 * c
+        cdef double l2 = self.n_steps * self.problem.penalty.l2 * c * c
+        cdef double size = fmax(0.0, fabs(z) - l1)
+        return copysign(size, -z) / (inverse_rate + l2) if size > 0.0 else 0.0
+
+    cdef void step(self, Coordinates* at, double eta) noexcept nogil:
+        cdef double* z = at.slots
+        cdef double* n = z + at.stride
+        cdef double* inverse_rate = n + at.stride
+        cdef double after
+        cdef Py_ssize_t p
+        for p in range(at.n):
+            at.length[p] = 0.0             # the leader has the penalty in it, but for its sign
+            if at.g[p] != 0.0:
+                if inverse_rate[p] == 0.0:  # begin such that w is the leader
+                    inverse_rate[p] = self.beta / eta
+                    z[p] = -inverse_rate[p] * at.w[p]
+                n[p] += at.g[p] * at.g[p]
+                after = (self.beta + sqrt(n[p])) / eta
+                z[p] += at.g[p] - (after - inverse_rate[p]) * at.w[p]
+                inverse_rate[p] = after
+        self.rest(at)
+
+    cdef void rest(self, Coordinates* at) noexcept nogil:
+        cdef double* inverse_rate = at.slots + 2 * at.stride
+        cdef Py_ssize_t p
+        for p in range(at.n):
+            if inverse_rate[p] > 0.0:
+                at.w[p] = self.leader(at.slots[p], inverse_rate[p],
+                                      1.0 if at.c == NULL else at.c[p])

@@ -1,0 +1,121 @@
+"""No step optimizer needs a rate from the user, on standardised columns or on raw ones."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from numpy.testing import assert_allclose
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
+from sklearn.preprocessing import scale
+
+from sgdest import GDClassifier, GDRegressor
+from sgdest._automatic import automatic
+from sgdest._core.losses import LOSSES
+from sgdest._core.penalties import PENALTIES
+from sgdest._core.problem import Problem
+from sgdest.optimizers import SGD, STEP_OPTIMIZERS, Adam
+
+ALPHA = 1e-4
+RNG = np.random.default_rng(0)
+BASE = RNG.normal(size=(2000, 9))
+BASE[:, 3:] += 0.5 * BASE[:, :1]  # correlated
+SIZE = np.tile([1.0, 100.0, 10_000.0], 3)
+RAW = BASE * SIZE + SIZE * np.repeat([0.0, 1.0, 50.0], 3)
+TARGET = BASE @ RNG.normal(size=9) + RNG.normal(size=2000)
+RARE = BASE * (RNG.random(size=BASE.shape) < 0.3)
+
+
+def standardised(load):
+    X, y = load(return_X_y=True)
+    return scale(X), y
+
+
+DATA = {
+    "diabetes": lambda: (GDRegressor, *standardised(load_diabetes)),
+    "cancer": lambda: (GDClassifier, *standardised(load_breast_cancer)),
+    "wine": lambda: (GDClassifier, *standardised(load_wine)),
+    "raw regression": lambda: (GDRegressor, RAW, TARGET),
+    "raw classes": lambda: (GDClassifier, RAW, TARGET > 0),
+    "raw sparse": lambda: (GDRegressor, sp.csr_array(RARE * SIZE), TARGET),
+}
+
+
+def objective(model, X, y):
+    """Loss and L2 penalty at the model."""
+    if isinstance(model, GDRegressor):
+        loss = np.mean((y - model.predict(X)) ** 2) / 2
+    else:
+        codes = np.searchsorted(model.classes_, y)
+        loss = -np.mean(model.predict_log_proba(X)[np.arange(len(y)), codes])
+    return loss + ALPHA * (model.coef_**2).sum() / 2
+
+
+def of_constant(estimator, y):
+    if estimator is GDRegressor:
+        return y.var() / 2
+    share = np.unique(y, return_counts=True)[1] / len(y)
+    return -share @ np.log(share)
+
+
+@pytest.mark.parametrize("optimizer", STEP_OPTIMIZERS)
+@pytest.mark.parametrize("name", DATA)
+def test_a_thousand_passes_come_within_a_hundredth_of_the_minimum(name, optimizer):
+    estimator, X, y = DATA[name]()
+    best = objective(estimator(tol=1e-9, max_iter=20_000).fit(X, y), X, y)
+    model = estimator(optimizer=optimizer, tol=None, random_state=0).fit(X, y)
+    start = of_constant(estimator, y)
+    assert -1e-6 < (objective(model, X, y) - best) / (start - best) < 1e-2
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("optimizer", STEP_OPTIMIZERS)
+def test_the_stopping_rule_does_not_stop_far_from_the_minimum(optimizer):
+    estimator, X, y = DATA["raw classes"]()
+    best = objective(estimator(tol=1e-9).fit(X, y), X, y)
+    model = estimator(optimizer=optimizer, random_state=0).fit(X, y)
+    assert model.converged_
+    start = of_constant(estimator, y)
+    assert (objective(model, X, y) - best) / (start - best) < 1e-2
+
+
+def test_batch_descent_shows_a_loss_that_never_rises():
+    estimator, X, y = DATA["cancer"]()
+    curve = estimator(optimizer="gd", max_iter=300, tol=None).fit(X, y).loss_curve_
+    assert (np.diff(curve) < 0).all()
+
+
+@pytest.mark.parametrize("optimizer", STEP_OPTIMIZERS)
+def test_units_and_offsets_of_columns_do_not_change_the_predictions(optimizer):
+    # without a penalty, whose strength depends on the units
+    settings = dict(optimizer=optimizer, penalty=None, max_iter=30, tol=None)
+    X = 4.0 * BASE  # beyond what is left as it is
+    fit = lambda A: GDRegressor(random_state=0, **settings).fit(A, TARGET).predict(A)
+    # half the digits: a thousand steps amplify the rounding of columns with large offsets
+    assert_allclose(fit(X * SIZE + 7 * SIZE), fit(X), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "momentum", "ftrl"])
+def test_a_stream_goes_on_in_its_coordinates(optimizer):
+    make = lambda: GDRegressor(optimizer=optimizer, shuffle=False, batch_size=100)
+    whole, cut = make().partial_fit(RAW[:500], TARGET[:500]), make()
+    cut.partial_fit(RAW[:500], TARGET[:500])
+    assert {"spread", "centre"} <= set(cut.optimizer_state_)
+    for model in (whole, cut):
+        for _ in range(20):
+            model.partial_fit(RAW, TARGET)
+    assert whole.score(RAW, TARGET) > 0.9 * GDRegressor().fit(RAW, TARGET).score(
+        RAW, TARGET
+    )
+    assert_allclose(whole.coef_, cut.coef_, rtol=0)
+
+
+def test_a_rate_of_the_user_is_used_in_the_columns_as_they_are():
+    model = GDRegressor(optimizer=Adam(0.1), max_iter=2, tol=None).fit(RAW, TARGET)
+    assert "spread" not in model.optimizer_state_
+
+
+def test_columns_that_are_alike_are_left_as_they_are():
+    problem = Problem(
+        scale(BASE), TARGET, LOSSES["squared_error"](), PENALTIES["l2"](ALPHA)
+    )
+    start = np.zeros((9, 1)), np.zeros(1)
+    assert automatic(problem, SGD(), 1, 0, *start)[1] == {}
