@@ -25,7 +25,7 @@ from sgdest._core.quasi_newton import best_constant, constant_margins
 from sgdest._core.rows import as_rows
 from sgdest._core.schedules import Harmonic, Measured
 from sgdest._core.stream import FitFacts, state_after_fit
-from sgdest._core.train import EXPLODED, Limits, Outcome, run_pass, train
+from sgdest._core.train import COLUMNS, EXPLODED, Limits, Outcome, run_pass, train
 from sgdest._early_stopping import Validation
 from sgdest._history import History, HistoryMixin
 from sgdest._observer import (
@@ -433,12 +433,17 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
                 self._pass(method)
         finally:
             self.t_ += method.t - t
+        printer = None
+        if self.verbose:
+            printer = Printer(self._history.last("rows"), self._history.last("seconds"))
         self._history.append(
             objective=method.mean_loss, validation=np.nan, learning_rate=_rate_of(method),
             gradient_norm=np.nan, seconds=perf_counter() - began, rows=rows.n_rows,
             per_output=getattr(method, "output_losses", None),
         )
         self.best_epoch_ = len(self._history)
+        if printer is not None:
+            printer({name: self._history.last(name) for name in COLUMNS})
         warning = warning or _left_out(method, skipped)
         if warning is not None:
             warnings.warn(warning, ConvergenceWarning, stacklevel=4)

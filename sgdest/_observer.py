@@ -184,17 +184,22 @@ class Observer:
 
 
 class Printer:
-    """Prints one aligned line per epoch: what ``verbose`` means."""
+    """Prints one aligned line per epoch: what ``verbose`` means.
 
-    def __init__(self):
-        self.rows, self.seconds = 0, 0.0
+    Parameters
+    ----------
+    rows, seconds : how far the history had come before the first line
+    """
+
+    def __init__(self, rows=0, seconds=0.0):
+        self.rows, self.seconds = rows, seconds
 
     def __call__(self, record):
         taken = record["seconds"] - self.seconds
         speed = (record["rows"] - self.rows) / taken if taken > 0 else np.nan
         self.rows, self.seconds = record["rows"], record["seconds"]
         cells = [
-            f"epoch {record['epoch']:5d}",
+            f"epoch {int(record['epoch']):5d}",
             f"objective {record['objective']:.6e}",
             f"validation {_number(record['validation'], '+.6e', 13)}",
             f"rate {_number(record['learning_rate'], '.3e', 9)}",

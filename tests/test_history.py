@@ -238,6 +238,41 @@ def test_epochs_without_an_objective_per_class_hold_nan():
     assert np.isnan(per_class[: n - 1]).all() and np.isfinite(per_class[-1]).all()
 
 
+# -- verbose -----------------------------------------------------------------------------------
+
+NAMES = ["epoch", "objective", "validation", "rate", "gradient", "rows/s", "elapsed"]
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("optimizer", ["sgd", "lbfgs", "normalized_adaptive"])
+def test_verbose_lines_are_aligned_and_hold_the_history(optimizer, early_stopping, capsys):
+    model = GDClassifier(optimizer=optimizer, max_iter=12, tol=None, random_state=0, verbose=1,
+                         early_stopping=early_stopping).fit(*CANCER)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(model.loss_curve_)
+    for name in NAMES:
+        assert len({line.index(name) for line in lines}) == 1, name
+    assert len({len(line) for line in lines}) == 1
+    words = [line.split() for line in lines]
+    assert [row[0::2] for row in words] == [[*NAMES, "s"]] * len(lines)
+    columns = {"objective": 3, "validation": 5, "learning_rate": 7, "gradient_norm": 9}
+    for name, place in columns.items():
+        printed = [np.nan if row[place] == "-" else float(row[place]) for row in words]
+        # four digits are printed at least
+        assert_allclose(printed, model.history_[name], rtol=1e-3)
+    assert all(float(row[11]) > 0 for row in words)
+
+
+def test_partial_fit_prints_a_line_per_call_and_silence_is_the_default(capsys):
+    X, y = DIABETES
+    model = GDRegressor(random_state=0, verbose=1)
+    model.partial_fit(X, y).partial_fit(X, y)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines] == [["epoch", "1"], ["epoch", "2"]]
+    GDRegressor(random_state=0).partial_fit(X, y).fit(X, y)
+    assert capsys.readouterr() == ("", "")
+
+
 # -- convergence -----------------------------------------------------------------------------
 
 
