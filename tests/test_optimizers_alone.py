@@ -70,7 +70,7 @@ def clipped(memory, g, t):
         (Adam(0.1), adam),
         (Adam(lambda t: 0.1), adam),
     ],
-    ids=str,
+    ids=["sgd", "momentum", "nesterov", "clipped", "adagrad", "rmsprop", "adam", "adam by t"],
 )
 def test_steps_are_those_of_the_formula_with_the_defaults_of_torch(optimizer, rule):
     assert_allclose(walk(optimizer)[0], by_formula(rule), rtol=1e-12)
