@@ -262,6 +262,10 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         problem = self._problem(rows, targets, weights, self._penalty(rows.n_features))
         W, b, given = self._start(problem, earlier.weights(start), coef_init, intercept_init)
         method = self._method(plan, problem, W, b, earlier.state(), warm=given)
+        if earlier.paused is not None and isinstance(getattr(method, "schedule", None), Measured):
+            # a state cannot hold what measures the rate
+            fresh, _ = automatic(problem, plan.optimizer, plan.batch_size, plan.average, W, b)
+            method.schedule.measure = fresh.measure
         constant = best_constant(problem)
         zero = problem.line(constant_margins(problem, constant),
                             np.zeros((problem.n_rows, problem.n_outputs)), 0.0)[0]

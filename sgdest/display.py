@@ -210,8 +210,15 @@ class LossCurveDisplay:
         self.ax_.grid(True, color="0.9", linewidth=0.6)
         self.ax_.set_axisbelow(True)
         if self.name is not None or name is not None:
-            self.ax_.legend(frameon=True, framealpha=0.9, edgecolor="none")
+            self._place_legend(names)
         return self
+
+    def _place_legend(self, names):
+        """Where few names cover least; many go above the axes, where they cover nothing."""
+        if len(self.lines_) <= 4:
+            self.ax_.legend(frameon=True, framealpha=0.9, edgecolor="none")
+        else:
+            _legend_above(self.ax_, names)
 
     def _plot_validation(self, i, held_out, name):
         """The dashed curve of validation losses, its smallest value marked."""
@@ -430,11 +437,7 @@ class DescentPathDisplay:
                           markeredgecolor="white", label="minimum", zorder=3)
         self.ax_.set(xlabel=self.x_label, ylabel=self.y_label,
                      xlim=(self.x[0], self.x[-1]), ylim=(self.y[0], self.y[-1]))
-        longest = max(len(str(name)) for name in [*names, "minimum"])
-        # above the axes: nothing of the picture is covered
-        self.ax_.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), frameon=False,
-                        ncols=max(1, min(4, 54 // (longest + 5))), columnspacing=1.2,
-                        borderaxespad=0.3)
+        _legend_above(self.ax_, [*names, "minimum"])
         return self
 
     def _plot_surface(self):
@@ -506,6 +509,13 @@ def _kwargs(curve_kwargs, n_curves):
 def _style(i):
     """Colour and dashes of the i-th curve."""
     return {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[i % len(DASHES)]}
+
+
+def _legend_above(ax, names):
+    """A legend above the axes, in as many columns as fit: nothing of the picture is covered."""
+    columns = 46 // (max(len(str(name)) for name in names) + 5)
+    ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), frameon=False, columnspacing=1.2,
+              ncols=max(1, min(4, columns)), borderaxespad=0.3)
 
 
 def _tick_within_a_decade(ax):

@@ -21,6 +21,7 @@ from sklearn.utils.fixes import parse_version
 
 from sgdest import GDClassifier, GDRegressor
 from sgdest.callbacks import Checkpoint, RecordObjective, RecordParameters, TimeLimit
+from sgdest.optimizers import STEP_OPTIMIZERS
 
 HAS_PROTOCOL = parse_version(sklearn.__version__) >= parse_version("1.9")
 needs_protocol = pytest.mark.skipif(not HAS_PROTOCOL, reason="needs scikit-learn 1.9")
@@ -315,6 +316,7 @@ RESUMABLE = {
     "until converged": dict(optimizer="sgd", learning_rate=0.01, tol=1e-3, max_iter=200),
     "early stopping": dict(optimizer="sgd", early_stopping=True, random_state=3),
     "streaming": dict(optimizer="normalized_adaptive"),
+    **{name: dict(optimizer=name) for name in STEP_OPTIMIZERS if name not in ("sgd", "gd")},
     "without order": dict(optimizer="sgd", shuffle=False),
 }
 

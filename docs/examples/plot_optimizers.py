@@ -12,12 +12,10 @@ from sklearn.preprocessing import scale
 
 from sgdest import DescentPathDisplay, GDClassifier, LossCurveDisplay
 from sgdest.callbacks import RecordObjective, RecordParameters
-from sgdest.optimizers import NAMES
+from sgdest.optimizers import STEP_OPTIMIZERS
 
 EPOCHS = 30
-STEP_METHODS = [
-    name for name, kind in NAMES.items() if kind().kind == "step" and name != "gd"
-]
+STEP_METHODS = [name for name in STEP_OPTIMIZERS if name != "gd"]
 
 
 def main(folder):

@@ -211,8 +211,8 @@ cdef class Measured(Schedule):
     """
 
     cdef readonly double eta
-    cdef readonly double before      # the objective of the pass before
-    cdef readonly Py_ssize_t n_passes
+    cdef public double before        # the objective of the pass before
+    cdef public Py_ssize_t n_passes
     cdef public object measure
 
     def __init__(self, double eta, measure=None):

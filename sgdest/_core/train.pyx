@@ -197,6 +197,9 @@ def raise_error_of(method):
     if error is not None:
         raise error
 
+# What a schedule that measures its rate knows beside the rate: for the rest of one fit only.
+MEASURED = ("before", "n_passes")
+
 
 def penalties_of(penalty, const double[:, ::1] W):
     """The penalty of each output's coefficients: ``value_of`` column by column."""
@@ -258,6 +261,8 @@ class Training:
             "seconds": perf_counter() - self.began,
             "history": {name: list(column) for name, column in self.outcome.history.items()},
             "training": {name: getattr(self, name) for name in self.KEPT},
+            "schedule": {name: getattr(self.method.schedule, name) for name in MEASURED
+                         if hasattr(getattr(self.method, "schedule", None), name)},
             "outcome": {name: copy(getattr(self.outcome, name)) for name in self.KEPT_OF_OUTCOME},
         }
 
@@ -267,6 +272,8 @@ class Training:
         self.order[:] = paused["order"]
         self.outcome.history = {name: list(column) for name, column in paused["history"].items()}
         self.__dict__.update(paused["training"])
+        for name, value in paused["schedule"].items():
+            setattr(self.method.schedule, name, value)
         self.outcome.__dict__.update(paused["outcome"])
         self.undecided = True        # whether to stop after that epoch
 
