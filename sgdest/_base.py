@@ -322,14 +322,10 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
             return optimizer.method(problem, W, b, tol=self.tol or 0.0, warm=warm)
         if optimizer.kind == "stream":
             return optimizer.method(problem, W, b, state=state or None)
-        # the rate of batch descent, a single row of numbers, measures the rows that it has
-        if _is_auto(plan.learning_rate) and len(state.get("rate", [0])) == 1:
+        if _is_auto(plan.learning_rate) and "rate" not in state:
             schedule, coordinates = automatic(
                 problem, optimizer, plan.batch_size, plan.average, W, b)
-            if "rate" not in state:
-                state = {**state, **coordinates}
-            elif isinstance(schedule, Measured):
-                schedule.restore(state["rate"])
+            state = {**state, **coordinates}
         else:
             schedule = self._schedule(plan, problem, state)
         return optimizer.method(problem, W, b, schedule=schedule, batch_size=plan.batch_size,
@@ -338,7 +334,8 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
     def _schedule(self, plan, problem, state):
         """The compiled schedule of a plan, at the level that an earlier state had reached."""
         if _is_auto(plan.learning_rate):
-            return Harmonic(*state["rate"])
+            rate = state["rate"]
+            return Measured(*rate) if len(rate) == 1 else Harmonic(*rate)
         schedule = compile_schedule(
             plan.learning_rate,
             eta0=0.01 if self.eta0 is None else self.eta0,

@@ -241,10 +241,10 @@ cdef class Measured(Schedule):
         return False
 
     def state(self):
-        return [[self.eta, self.before, self.n_passes]]
+        return [self.eta]
 
     def restore(self, state):
-        self.eta, self.before, self.n_passes = state[0]
+        self.eta = state[0]
 
 
 @cython.final
