@@ -90,11 +90,18 @@ def _coordinates(problem):
 
 def _share_stored(problem):
     """Weighted share of the rows in which a sparse column has an entry."""
-    X = problem.rows.X
-    weights = problem.sample_weight
-    if weights is not None:
-        weights = np.repeat(weights, np.diff(X.indptr))
-    share = np.bincount(X.indices, weights, minlength=problem.n_features)
+    X, n_features = problem.rows.X, problem.n_features
+    share = np.zeros(n_features)
+    # a part at a time: bincount copies the indices
+    n_parts = 1 + problem.rows.n_stored // max(1 << 16, n_features)
+    borders = np.linspace(0, problem.n_rows, n_parts + 1).astype(np.intp)
+    for first, last in zip(borders[:-1], borders[1:]):
+        weights = None
+        if problem.sample_weight is not None:
+            weights = np.repeat(problem.sample_weight[first:last],
+                                np.diff(X.indptr[first:last + 1]))
+        entries = slice(X.indptr[first], X.indptr[last])
+        share += np.bincount(X.indices[entries], weights, minlength=n_features)
     return np.maximum(share / problem.total_weight, np.finfo(float).tiny)
 
 
