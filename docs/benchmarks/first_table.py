@@ -18,7 +18,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn import linear_model
 
-from sgdest import compat
+from sgdest import GDClassifier, compat
 
 EPOCH = {"max_iter": 1, "tol": None}
 STOPPING = {"max_iter": 7, "tol": 0.0}
@@ -30,6 +30,9 @@ COMPETITORS = {
     ),
     "compat": lambda penalty, epochs: compat.SGDClassifier(
         "log_loss", penalty=penalty, random_state=0, **epochs
+    ),
+    "GDClassifier": lambda penalty, epochs: GDClassifier(
+        optimizer="sgd", learning_rate="optimal", penalty=penalty, random_state=0, **epochs
     ),
 }
 

@@ -1,6 +1,6 @@
 """Penalties of a block of parameters: n features by n_outputs, C order."""
 
-from libc.math cimport copysign, expm1, fabs, fmax
+from libc.math cimport copysign, expm1, fabs
 
 
 cdef inline double one_minus_exp(double x) noexcept nogil:
@@ -13,8 +13,9 @@ cdef inline double one_minus_exp(double x) noexcept nogil:
 cdef inline double toward_zero(double w, double decay, double taken,
                                bint positive) noexcept nogil:
     """w * decay, then moved towards zero by ``taken``, not beyond; 0 if that breaks the sign."""
-    cdef double size = fmax(0.0, (w if positive else fabs(w)) * decay - taken)
-    return copysign(size, w) + 0.0     # never -0
+    cdef double size = (w if positive else fabs(w)) * decay - taken
+    # no fmax: it minds NaN, which keeps loops from becoming vectors
+    return copysign(size if size > 0.0 else 0.0, w) + 0.0     # never -0
 
 
 cdef class Penalty:
