@@ -69,7 +69,7 @@ class GDClassifier(ClassifierMixin, GDBase):
         The model does not depend on it.
     random_state : int, RandomState instance or None, default=None
         Seed of the shuffles and of the validation split.
-    learning_rate : "auto", str, float > 0 or callable, default="auto"
+    learning_rate : "auto", str, float > 0, Schedule or callable, default="auto"
         "auto": no rate to choose; it is taken from the data, in scaled and (dense X) centred
         columns. "constant", "optimal", "invscaling", "adaptive", "pa1",
         "pa2": scikit-learn's formulas. A float: that rate. A callable: maps the number of the

@@ -8,9 +8,10 @@ has never had a gradient has no rate yet: it stays where it is, and is not shrun
 cimport cython
 from libc.math cimport copysign, fabs, fmax, pow, sqrt
 
-from sgdest._core.coordinates cimport CoordinateMethod, Coordinates
+from sgdest._core.coordinates cimport CoordinateMethod, Coordinates, power
 
 from sgdest._core.alone import StepOptimizer
+from sgdest._core.coordinates import powers
 from sgdest._core.schedules import Harmonic
 
 
@@ -158,8 +159,10 @@ cdef class RMSpropMethod(CoordinateMethod):
     slot_names = ("mean_square",)
 
     cdef double rho, eps
+    cdef double[::1] powers
 
     def __init__(self, *args, rho=0.99, eps=1e-8):
+        self.powers = powers(rho)
         self.rho, self.eps = rho, eps
         super().__init__(*args)
 
@@ -175,7 +178,7 @@ cdef class RMSpropMethod(CoordinateMethod):
         cdef Py_ssize_t p
         for p in range(at.n):
             at.length[p] = at.path[p] * inverse(at.slots[p], self.eps)
-            at.slots[p] *= pow(self.rho, at.missed[p])
+            at.slots[p] *= power(&self.powers[0], self.rho, at.missed[p])
 
 
 # -- Adam ------------------------------------------------------------------------------------
@@ -258,9 +261,11 @@ cdef class AdamMethod(CoordinateMethod):
     slot_names = ("mean", "mean_square", "largest_square")
 
     cdef double beta1, beta2, eps, keeps
+    cdef double[::1] powers1, powers2
 
     def __init__(self, *args, beta1=0.9, beta2=0.999, eps=1e-8, keeps=0.0):
         self.beta1, self.beta2, self.eps, self.keeps = beta1, beta2, eps, keeps
+        self.powers1, self.powers2 = powers(beta1), powers(beta2)
         super().__init__(*args)
 
     cdef void step(self, Coordinates* at, double eta) noexcept nogil:
@@ -289,12 +294,12 @@ cdef class AdamMethod(CoordinateMethod):
             k = at.missed[p]
             if k == 0.0:
                 continue
-            kept = pow(self.beta1, k)
+            kept = power(&self.powers1[0], self.beta1, k)
             worth = self.beta1 * (1.0 - kept) / (1.0 - self.beta1) / lack1
             at.length[p] = at.path[p] * inverse(largest[p] / lack2, self.eps)
             at.w[p] -= at.length[p] / k * worth * m[p]
             m[p] *= kept
-            v[p] *= pow(self.beta2, k)
+            v[p] *= power(&self.powers2[0], self.beta2, k)
             largest[p] = fmax(self.keeps * largest[p], v[p])
 
 

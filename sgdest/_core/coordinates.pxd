@@ -1,6 +1,17 @@
 """CoordinateMethod: steps whose every coordinate has a rate and a memory of its own."""
 
+from libc.math cimport pow
+
 from sgdest._core.step cimport StepMethod
+
+# Powers that `powers` holds: gaps between two entries of a feature are mostly shorter.
+cdef enum:
+    N_POWERS = 1024
+
+
+cdef inline double power(const double* powers, double base, double k) noexcept nogil:
+    """base^k, for whole k >= 0."""
+    return powers[<Py_ssize_t> k] if k < N_POWERS else pow(base, k)
 
 
 # What a step sees: n coordinates of one kind beside each other, however they are stored.
@@ -25,7 +36,7 @@ cdef class CoordinateMethod(StepMethod):
     cdef double clip_norm                  # 0: the gradient is not clipped
     cdef double[:, ::1] slots, slots_b     # (n_slots, d * K), (n_slots, K)
     # the coordinates of the step: (x - centre) / spread; NULL where they are those of the data
-    cdef double[::1] spread, centre
+    cdef double[::1] spread, inverse_spread, centre
     cdef bint scaled, centred
     # the coordinates of one call, gathered
     cdef double[::1] w_room, g_room, length, c_room, missed, path_room

@@ -24,6 +24,11 @@ from sgdest._core.step cimport StepMethod
 cdef Py_ssize_t SETTLED_AT_ONCE = 256
 
 
+def powers(double base):
+    """What ``power`` looks up."""
+    return base ** np.arange(N_POWERS, dtype=np.float64)
+
+
 cdef class CoordinateMethod(StepMethod):
     """Abstract. See ``coordinates.pxd`` for what each method promises.
 
@@ -79,6 +84,7 @@ cdef class CoordinateMethod(StepMethod):
                 slot_b[:] = state[name + "_intercept"]
         if "spread" in state:
             self.spread, self.scaled = np.array(state["spread"]), True
+        self.inverse_spread = 1.0 / np.asarray(self.spread)
         if "centre" in state:
             self.centre, self.centred = np.array(state["centre"]), True
 
@@ -97,16 +103,16 @@ cdef class CoordinateMethod(StepMethod):
         """Features (all, if ``columns`` is NULL) of all outputs, in the coordinates of the step."""
         cdef Py_ssize_t p, j, k, q, i = 0, K = self.problem.n_outputs
         cdef const double* factors = self.problem.penalty.c
-        cdef double spread
+        cdef double spread, inverse
         for p in range(n):
             j = p if columns == NULL else columns[p]
-            spread = self.spread[j]
+            spread, inverse = self.spread[j], self.inverse_spread[j]
             for k in range(K):
                 self.w_room[i] = self.W[j, k] * spread
                 if gradient:
                     self.g_room[i] = ((self.g[k, j] if self.turns else self.g[j, k])
-                                      - self.centre[j] * self.g_b[k]) / spread
-                self.c_room[i] = (1.0 if factors == NULL else factors[j]) / spread
+                                      - self.centre[j] * self.g_b[k]) * inverse
+                self.c_room[i] = (1.0 if factors == NULL else factors[j]) * inverse
                 i += 1
         at.n = n * K
         at.w, at.g, at.length = &self.w_room[0], &self.g_room[0], &self.length[0]
@@ -130,7 +136,7 @@ cdef class CoordinateMethod(StepMethod):
         for p in range(n):
             j = p if columns == NULL else columns[p]
             for k in range(K):
-                self.W[j, k] = self.w_room[i] / self.spread[j]
+                self.W[j, k] = self.w_room[i] * self.inverse_spread[j]
                 i += 1
         if columns == NULL:
             return

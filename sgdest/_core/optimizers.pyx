@@ -5,17 +5,18 @@ gradient of a batch, and the walk over the rows, are ``StepMethod``'s.
 """
 
 cimport cython
-from libc.math cimport INFINITY, fabs, isfinite, pow
+from libc.math cimport INFINITY, fabs, isfinite
 
 import numpy as np
 
-from sgdest._core.coordinates cimport CoordinateMethod, Coordinates
+from sgdest._core.coordinates cimport CoordinateMethod, Coordinates, power
 from sgdest._core.problem cimport Problem
 from sgdest._core.schedules cimport Schedule
 from sgdest._core.shrinkage cimport Shrinkage
 from sgdest._core.step cimport StepMethod
 
 from sgdest._core.alone import StepOptimizer
+from sgdest._core.coordinates import powers
 from sgdest._core.schedules import Harmonic, Measured
 from sgdest._core.shrinkage import shrinkage
 
@@ -335,15 +336,17 @@ cdef class MomentumMethod(CoordinateMethod):
     slot_names = ("velocity",)
 
     cdef double momentum, ahead
+    cdef double[::1] powers
 
     def __init__(self, *args, momentum=0.0, looks_ahead=0.0):
+        self.powers = powers(momentum)
         self.momentum, self.ahead = momentum, looks_ahead
         super().__init__(*args)
 
     cdef double weight(self, double steps) noexcept nogil:
         """1 + momentum + .. over a number of steps: by now a unit gradient has moved so far."""
         cdef double mu = self.momentum
-        return (1.0 - pow(mu, steps)) / (1.0 - mu)
+        return (1.0 - power(&self.powers[0], mu, steps)) / (1.0 - mu)
 
     cdef void step(self, Coordinates* at, double eta) noexcept nogil:
         # Nesterov's step is mu u + g, and u itself is mu u + g of the velocity before
@@ -366,4 +369,4 @@ cdef class MomentumMethod(CoordinateMethod):
             if at.missed[p] > 0.0 and u[p] != 0.0:
                 mean = at.path[p] / at.missed[p]
                 at.w[p] -= mean * m * mu * self.weight(at.missed[p]) * u[p]
-                u[p] *= pow(mu, at.missed[p])
+                u[p] *= power(&self.powers[0], mu, at.missed[p])
