@@ -133,7 +133,7 @@ def _documented(docstring, section):
     )
     if body is None:
         return []
-    lines = re.findall(r"^(\w+(?:, \w+)*)(?: :|$)", body[1], re.M)
+    lines = re.findall(r"^\*{0,2}(\w+(?:, \w+)*)(?: :|$)", body[1], re.M)
     return [name for line in lines for name in line.split(", ")]
 
 
