@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import subprocess
 import sys
 import warnings
 
@@ -61,7 +60,7 @@ class Spy:
 # -- the protocol ----------------------------------------------------------------------------
 
 
-def test_older_versions_say_that_callbacks_need_a_newer_one():
+def test_older_versions_say_that_callbacks_need_a_newer_one(run_python):
     code = (
         "import sys, sklearn.metrics, sklearn.model_selection\n"
         "sys.modules['sklearn.callback'] = None  # as if it did not exist\n"
@@ -70,7 +69,7 @@ def test_older_versions_say_that_callbacks_need_a_newer_one():
         "print(GDClassifier().fit([[0.0], [1.0]], [0, 1]).predict([[2.0]]))\n"
         "GDClassifier().set_callbacks(TimeLimit(1))\n"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    run = run_python(code)
     assert run.stdout == "[1]\n"
     assert "RuntimeError: set_callbacks needs scikit-learn 1.9 or newer; this is" in run.stderr
 

@@ -1,6 +1,5 @@
 """Displays draw what the estimators recorded, in scikit-learn's conventions."""
 
-import subprocess
 import sys
 
 import numpy as np
@@ -46,7 +45,7 @@ def labels(ax):
 # -- both ------------------------------------------------------------------------------------
 
 
-def test_matplotlib_is_imported_only_when_something_is_drawn():
+def test_matplotlib_is_imported_only_when_something_is_drawn(run_python):
     code = (
         "import sys, sgdest\n"
         "d = sgdest.LossCurveDisplay(x=[[1, 2]], loss=[[2, 1]])\n"
@@ -56,7 +55,8 @@ def test_matplotlib_is_imported_only_when_something_is_drawn():
         "except ImportError as e:\n    assert 'pip install matplotlib' in str(e)\n"
         "else:\n    raise SystemExit('no error')\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    run = run_python(code)
+    assert run.returncode == 0, run.stderr
 
 
 def test_35_curves_look_different():
