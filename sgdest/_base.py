@@ -260,6 +260,7 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
             plain = self._problem(rows, targets, weights, PENALTIES[None]())
             self._scale = np.sqrt(plain.moments()[1])
         problem = self._problem(rows, targets, weights, self._penalty(rows.n_features))
+        plan = plan.settled(problem)
         W, b, given = self._start(problem, earlier.weights(start), coef_init, intercept_init)
         method = self._method(plan, problem, W, b, earlier.state(), warm=given)
         if earlier.paused is not None and isinstance(getattr(method, "schedule", None), Measured):

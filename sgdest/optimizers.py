@@ -36,6 +36,9 @@ SETTINGS = {
 }
 NAMES.update({name: kind for name, (kind, _) in SETTINGS.items()})
 
+#: the solvers that optimizer="auto" chooses from
+SOLVERS = [kind for kind in dict.fromkeys(NAMES.values()) if kind.kind == "solver"]
+
 #: every step method a user can name
 STEP_OPTIMIZERS = [name for name, kind in NAMES.items() if kind.kind == "step"]
 

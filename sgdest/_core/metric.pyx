@@ -22,11 +22,11 @@ from sgdest._core.rows cimport Rows
 # Above this many columns the products are taken in single precision, twice as fast; what they lose
 # is far below what the sampling loses.
 SINGLE_FROM = 300
-ENTRIES_OF_BLOCK = 1 << 19
+ENTRIES_OF_BLOCK = 1 << 16
 # A product of two entries that are scattered costs as much as these in a dense product.
 SPARSE_PRODUCT = 30.0
 # Rows looked at for every row of the sample.
-CANDIDATES = 16
+CANDIDATES = 4
 
 
 def candidates(problem, m):
@@ -60,9 +60,13 @@ def choose_rows(problem, rows, h, coordinates, m):
     if m >= 0.7 * n_active:
         chosen = np.flatnonzero(active)
         return chosen, h[chosen]
-    weighted = h * row_scores(problem, rows, coordinates)
-    q = 0.4 * h / h.sum() + 0.5 * weighted / weighted.sum() + 0.1 * active / n_active
-    edges = np.cumsum(m * q)
+    q = row_scores(problem, rows, coordinates)
+    q *= h
+    q *= 0.5 / q.sum()
+    q += (0.4 / h.sum()) * h
+    q[active] += 0.1 / n_active
+    edges = np.cumsum(q)
+    edges *= m
     # the row in which the running sum passes each of 0.5, 1.5, 2.5 ..
     chosen, times = np.unique(
         np.searchsorted(edges, np.arange(0.5, edges[len(edges) - 1], 1.0)), return_counts=True)
@@ -138,12 +142,35 @@ def gram(problem, rows, factor, coordinates):
         return sparse_gram(problem, rows, factor, coordinates)
     kind = np.float32 if size > SINGLE_FROM else np.float64
     G = np.zeros((size, size))
-    block = max(256, ENTRIES_OF_BLOCK // size)
-    for start in range(0, len(rows), block):
-        part = slice(start, start + block)
+    for part in blocks(len(rows), size):
         A = scaled_rows(problem, rows[part], factor[part], coordinates).astype(kind, copy=False)
         G += A.T @ A
     return G
+
+
+def joint_gram(problem, rows, factor, p, coordinates):
+    """The Hessian of a softmax over all its classes: (d + 1, K, d + 1, K), as x is ordered.
+
+    ``p`` holds the probabilities at ``rows``, of shape (len(rows), K).
+    """
+    size, K = problem.n_features + 1, p.shape[1]
+    G = np.zeros((size, K, size, K))
+    for part in blocks(len(rows), size):
+        A = scaled_rows(problem, rows[part], factor[part], coordinates)
+        for k in range(K):
+            for other in range(k + 1):
+                weight = p[part, k] * ((k == other) - p[part, other])
+                G[:, k, :, other] += (A * weight[:, None]).T @ A
+    for k in range(K):
+        for other in range(k):
+            G[:, other, :, k] = G[:, k, :, other]
+    return G
+
+
+def blocks(n, size):
+    """Slices of ``range(n)``, of rows that the second-level cache holds."""
+    block = max(256, ENTRIES_OF_BLOCK // size)
+    return [slice(start, start + block) for start in range(0, n, block)]
 
 
 def entries_product(problem):

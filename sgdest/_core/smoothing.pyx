@@ -115,22 +115,30 @@ cdef class Smoothed(Loss):
 
     def shortfall(self, const double[:, ::1] y, const double[:, ::1] z, const double[::1] s):
         """Weighted sum of the loss minus its smoothed form, at margins z of the pairs y."""
-        cdef Py_ssize_t i, m, n = z.shape[0], K = z.shape[1]
-        cdef const double* pair = &y[0, 0]
-        cdef const double* margin = &z[0, 0]
+        cdef Py_ssize_t i, m, first, n, K = z.shape[1]
+        cdef const double* pair = NULL
+        cdef const double* margin = NULL
+        cdef double[256] ones
+        cdef const double* weight = ones
         cdef double u, total = 0.0
+        ones[:] = [1.0] * 256
         with nogil:
-            for i in range(n):
-                for m in range(i * K, i * K + K):
-                    u = margin[m] - self.place * pair[2 * m]
-                    if u > 0.0:
-                        u = u - self.dead if u > self.dead else 0.0
-                        u = u * (self.high_above if pair[2 * m] > 0.0 else self.high_below)
-                    else:
-                        u = u + self.dead if u < -self.dead else 0.0
-                        u = u * (self.low_above if pair[2 * m] > 0.0 else self.low_below)
-                    total += s[i] * u
-            total -= self.values(n, K, pair, margin, &s[0])
+            for first from 0 <= first < z.shape[0] by 256:
+                n = min(256, z.shape[0] - first)
+                pair, margin = &y[first, 0], &z[first, 0]
+                if s is not None:
+                    weight = &s[first]
+                for i in range(n):
+                    for m in range(i * K, i * K + K):
+                        u = margin[m] - self.place * pair[2 * m]
+                        if u > 0.0:
+                            u = u - self.dead if u > self.dead else 0.0
+                            u = u * (self.high_above if pair[2 * m] > 0.0 else self.high_below)
+                        else:
+                            u = u + self.dead if u < -self.dead else 0.0
+                            u = u * (self.low_above if pair[2 * m] > 0.0 else self.low_below)
+                        total += weight[i] * u
+                total -= self.values(n, K, pair, margin, weight)
         return total
 
     def middles(self, const double[:, ::1] y):
