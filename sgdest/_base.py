@@ -36,7 +36,7 @@ from sgdest._observer import (
     with_callbacks,
 )
 from sgdest._resolve import resolve
-from sgdest.losses import compile_loss
+from sgdest.losses import compile_loss, is_written
 from sgdest.schedules import compile_schedule, horizon_of
 
 # One thread below this many stored values: waking a second one would cost more than it saves.
@@ -423,6 +423,10 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         """One pass over validated ``Rows`` with encoded targets."""
         if weights is not None and not weights.any():
             return self
+        if is_written(self.loss) and "_streak" in self.__dict__:
+            # an error within the pass must leave no trace: the pass begins from copies
+            self._settled()
+            self._streak_to_state()
         streak = self._open_streak(rows, targets, weights)
         method = streak.method
         if streak.plan.optimizer.kind == "step":

@@ -12,7 +12,8 @@ PACKAGE = ROOT / "sgdest"
 LAYERS = [
     {"_core.kernels", "_core.loss_kernels", "_core.random", "_core.simd"},
     {"_core.losses", "_core.penalties", "_core.rows", "_core.schedules"},
-    {"_core.active_set", "_core.problem", "_core.smoothing", "_core.stream_rules"},
+    {"_core.active_set", "_core.problem", "_core.smoothing", "_core.stream_rules",
+     "_core.written_loss"},
     {"_core.method"},
     {"_core.alone", "_core.shrinkage", "_core.step"},
     {"_core.coordinates"},

@@ -200,6 +200,7 @@ cdef class Problem:
             return self._sweep_chunk(laid_out, b, z[start:stop], start, stop, gradient)
 
         parts = self._over_chunks(work)
+        self.loss.raise_error()
         total = sum(part[0] for part in parts) / self.total_weight
         if not gradient:
             return total, None, None
@@ -276,6 +277,7 @@ cdef class Problem:
                 for i in range(n):
                     for k in range(K):
                         rate += s[i] * d[i * K + k] * slope[first + i, k]
+        self.loss.raise_error()
         return total / self.total_weight, rate / self.total_weight
 
     def mean_curvature(self, const double[:, ::1] z):
@@ -294,6 +296,7 @@ cdef class Problem:
                 for i in range(n):
                     for k in range(K):
                         mean[k] += self.weight(first + i) * h[i * K + k]
+        self.loss.raise_error()
         return np.asarray(mean) / self.total_weight
 
     def curvatures(self, const double[:, ::1] z):
@@ -307,6 +310,7 @@ cdef class Problem:
                 for i in range(n):
                     self.target(first + i, &room[i * self.target_width])
                 self.loss.curvatures(n, K, &room[0], &z[first, 0], &h[first, 0])
+        self.loss.raise_error()
         return np.asarray(h)
 
     def slopes(self, const double[:, ::1] z):
@@ -320,6 +324,7 @@ cdef class Problem:
                 for i in range(n):
                     self.target(first + i, &room[i * self.target_width])
                 self.loss.derivatives(n, K, &room[0], &z[first, 0], &d[first, 0])
+        self.loss.raise_error()
         return np.asarray(d)
 
     def targets(self):
