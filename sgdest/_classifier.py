@@ -104,7 +104,7 @@ class GDClassifier(ClassifierMixin, GDBase):
     optimizer : str or sgdest.optimizers.Optimizer, default="auto"
         "auto": a solver in ``fit``, a streaming method in ``partial_fit``. Step methods: "sgd",
         "gd" (descent on the whole set), "momentum", "nesterov", "adagrad", "rmsprop", "adam",
-        "amsgrad", "ftrl". Others: "lbfgs", "normalized_adaptive". Or an optimizer object.
+        "amsgrad", "ftrl". Others: "saga", "lbfgs", "normalized_adaptive". Or an optimizer object.
     batch_size : "auto", int >= 1 or None, default="auto"
         Rows per step of a step method; None: all rows. "auto": 1 for "sgd", 256 for the others.
     positive : bool, default=False

@@ -75,10 +75,13 @@ def resolve(loss, optimizer, learning_rate, batch_size, average, *, streaming):
             f"loss='perceptron' has no solver: its minimum is zero coefficients; got "
             f"optimizer={name!r}. Use optimizer='auto' or 'sgd'."
         )
-    if chosen.kind == "solver" and _is_rough(loss) and not streaming:
+    if chosen.kind == "solver" and not streaming and _has_kinks(loss) and (
+        is_written(loss) or not chosen.rounds_kinks
+    ):
+        own = " in a loss of one's own" if is_written(loss) else ""
         raise ValueError(
-            f"loss={loss!r} has kinks, which {name!r} cannot round in a loss of one's own; got "
-            f"optimizer={name!r}. Use optimizer='auto' or 'sgd'."
+            f"loss={loss!r} has kinks, which optimizer={name!r} cannot round"
+            f"{own}. Use optimizer='auto'."
         )
     if chosen.kind == "solver" and streaming:
         reason = f"{name} sees all rows at once; partial_fit streams"
@@ -95,14 +98,14 @@ def _automatic(loss, learning_rate, batch_size, average, touched, streaming):
         return Plan(SGD(), 1.0, 1, 0, "the perceptron's rule: one row at a time, rate 1")
     if streaming:
         return Plan(NormalizedAdaptive(), None, 1, 0, "rows come as a stream")
-    if _is_rough(loss):
+    if is_written(loss) and _has_kinks(loss):
         return _step_plan(SGD(), "auto", 256, False, "a loss of one's own with kinks")
     return Plan(DefaultSolver(), None, 0, 0, "all rows are at hand")
 
 
-def _is_rough(loss):
-    """Whether the loss is one of the user's own with kinks, of which only steps can be made."""
-    return is_written(loss) and facts_of(loss).smoothness == "kinked"
+def _has_kinks(loss):
+    """Whether the slope of the loss jumps."""
+    return facts_of(loss).smoothness == "kinked"
 
 
 def _step_plan(optimizer, learning_rate, batch_size, average, reason):

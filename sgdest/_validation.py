@@ -173,6 +173,12 @@ def _check_optimizer(optimizer):
     validate_parameter_constraints(_OPTIMIZER_PARAMETERS, params, type(optimizer).__name__)
     if "rates" in params:
         checked_rates(params["rates"])
+    rate = params.get("learning_rate", "auto")
+    if optimizer.kind == "solver" and rate != "auto" and not isinstance(rate, Real):
+        raise ValueError(
+            f"learning_rate of {type(optimizer).__name__} must be 'auto' or a float > 0, a "
+            f"constant rate; got {rate!r}."
+        )
     if params.get("nesterov") and not params["momentum"]:
         raise ValueError(
             "nesterov=True looks ahead along the momentum; got momentum=0. Set momentum=0.9."

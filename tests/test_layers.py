@@ -18,6 +18,7 @@ LAYERS = [
     {"_core.alone", "_core.shrinkage", "_core.step"},
     {"_core.coordinates"},
     {"_core.adaptive", "_core.optimizers", "_core.plain_sgd", "_core.quasi_newton", "_core.stream"},
+    {"_core.variance_reduced"},
     {"_core.train"},
     {"_core", "_version"},
     {"losses", "optimizers", "schedules"},

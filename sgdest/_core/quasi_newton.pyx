@@ -597,22 +597,27 @@ cdef class LBFGSMethod(Method):
 
     def facts(self):
         """What ``partial_fit`` needs to know of the data seen: ``stream.FitFacts``, as a dict."""
-        problem, (mean, variance, largest) = self.problem, self.moments
-        s = np.ones(problem.n_rows) if problem.sample_weight is None else problem.sample_weight
-        n_rows = np.count_nonzero(s)
-        start = constant_margins(problem, self.constant)
-        y = problem.y.reshape(problem.n_rows, -1)
-        y_mean = np.average(y, axis=0, weights=s)
-        return {
-            "n_rows": n_rows, "weight": problem.total_weight,
-            "mean": mean, "variance": variance, "largest": largest,
-            "square_derivative": (np.square(s[:, None] * problem.slopes(start)).sum()
-                                  / (n_rows * problem.n_outputs)),
-            "curvature": np.mean(problem.mean_curvature(start)),
-            "mean_loss": problem.line(self.z, np.zeros_like(self.z), 0.0)[0],
-            "y": np.array([y[s > 0].min(axis=0), y[s > 0].max(axis=0), y_mean,
-                           np.average((y - y_mean) ** 2, axis=0, weights=s)]),
-        }
+        return facts_of(self.problem, self.moments, self.constant, self.z)
+
+
+def facts_of(problem, moments, constant, z):
+    """``stream.FitFacts`` of a problem, as a dict: its best constant model, its margins now."""
+    mean, variance, largest = moments
+    s = np.ones(problem.n_rows) if problem.sample_weight is None else problem.sample_weight
+    n_rows = np.count_nonzero(s)
+    start = constant_margins(problem, constant)
+    y = problem.y.reshape(problem.n_rows, -1)
+    y_mean = np.average(y, axis=0, weights=s)
+    return {
+        "n_rows": n_rows, "weight": problem.total_weight,
+        "mean": mean, "variance": variance, "largest": largest,
+        "square_derivative": (np.square(s[:, None] * problem.slopes(start)).sum()
+                              / (n_rows * problem.n_outputs)),
+        "curvature": np.mean(problem.mean_curvature(start)),
+        "mean_loss": problem.line(z, np.zeros_like(z), 0.0)[0],
+        "y": np.array([y[s > 0].min(axis=0), y[s > 0].max(axis=0), y_mean,
+                       np.average((y - y_mean) ** 2, axis=0, weights=s)]),
+    }
 
 
 #: every solver a user can name
