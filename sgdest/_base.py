@@ -18,7 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from sgdest import _validation as validation
-from sgdest._automatic import automatic
+from sgdest._automatic import alike, automatic
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.problem import Problem
 from sgdest._core.solver import best_constant, constant_margins
@@ -36,7 +36,8 @@ from sgdest._observer import (
     with_callbacks,
 )
 from sgdest._resolve import resolve
-from sgdest.losses import compile_loss
+from sgdest.losses import compile_loss, is_written
+from sgdest.optimizers import SAGA
 from sgdest.schedules import compile_schedule, horizon_of
 
 # One thread below this many stored values: waking a second one would cost more than it saves.
@@ -319,6 +320,8 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
     def _method(self, plan, problem, W, b, state, warm=False):
         """The compiled method of a plan."""
         optimizer = plan.optimizer
+        if isinstance(optimizer, SAGA):
+            return optimizer.method(problem, W, b, warm=warm, coordinates=alike(problem))
         if optimizer.kind == "solver":
             return optimizer.method(problem, W, b, tol=self.tol or 0.0, warm=warm)
         if optimizer.kind == "stream":
@@ -375,8 +378,7 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         self._seed = outcome.seed
         self.optimizer_ = plan
         self.n_iter_ = int(outcome.n_iter)
-        self.t_ = float(method.t) if plan.optimizer.kind != "solver" else float(
-            max(1, len(outcome.history["epoch"])))
+        self.t_ = float(method.t or max(1, len(outcome.history["epoch"])))
         self._set_history(outcome, zero, before)
 
     def _set_history(self, outcome, zero, before):
@@ -424,6 +426,10 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         """One pass over validated ``Rows`` with encoded targets."""
         if weights is not None and not weights.any():
             return self
+        if is_written(self.loss) and "_streak" in self.__dict__:
+            # an error within the pass must leave no trace: the pass begins from copies
+            self._settled()
+            self._streak_to_state()
         streak = self._open_streak(rows, targets, weights)
         method = streak.method
         if streak.plan.optimizer.kind == "step":

@@ -7,11 +7,13 @@ from sgdest._core.optimizers import SGD
 from sgdest._core.quasi_newton import LBFGS
 from sgdest._core.stream import NormalizedAdaptive
 from sgdest._core.subsampled_newton import SubsampledNewton
+from sgdest._core.variance_reduced import SAGA
 
 __all__ = [
     "FTRL",
     "LBFGS",
     "NAMES",
+    "SAGA",
     "SGD",
     "Adagrad",
     "Adam",
@@ -25,7 +27,8 @@ __all__ = [
 #: what each name of ``optimizer=`` stands for; "auto" is decided per fit
 NAMES = {
     kind.name: kind
-    for kind in (SGD, Adagrad, RMSprop, Adam, FTRL, NormalizedAdaptive, LBFGS, SubsampledNewton)
+    for kind in (SGD, Adagrad, RMSprop, Adam, FTRL, NormalizedAdaptive, SAGA, LBFGS,
+                 SubsampledNewton)
 }
 # names of settings; with "gd" the batch size, the whole set, is what the name adds
 SETTINGS = {

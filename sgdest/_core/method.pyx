@@ -101,8 +101,11 @@ class Optimizer(BaseEstimator):
         row by row with rates of their own; "solver" objects see all rows at once.
     default_batch_size : int
         Rows per step of a step object where ``batch_size="auto"``.
+    rounds_kinks : bool
+        Whether a solver object takes piecewise-linear losses.
     """
 
     name = None
     kind = None
     default_batch_size = 256
+    rounds_kinks = True

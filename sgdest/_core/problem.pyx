@@ -280,6 +280,7 @@ cdef class Problem:
             return self._sweep_chunk(laid_out, b, z[start:stop], start, stop, gradient)
 
         parts = self.over_chunks(work)
+        self.loss.raise_error()
         total = sum(part[0] for part in parts) / self.total_weight
         if not gradient:
             return total, None, None
@@ -363,6 +364,7 @@ cdef class Problem:
                 total += self.loss.values(n, K, y, moved, s)
                 self.loss.derivatives(n, K, y, moved, d)
                 rate += weighted_dot(n, K, s, d, along)
+        self.loss.raise_error()
         return total / self.total_weight, rate / self.total_weight
 
     cdef const double* targets_of(self, Py_ssize_t first, Py_ssize_t n, double* room) noexcept nogil:
@@ -391,6 +393,7 @@ cdef class Problem:
                 for i in range(n):
                     for k in range(K):
                         mean[k] += self.weight(first + i) * h[i * K + k]
+        self.loss.raise_error()
         return np.asarray(mean) / self.total_weight
 
     def curvatures(self, const double[:, ::1] z, const Py_ssize_t[::1] rows=None):
@@ -415,6 +418,7 @@ cdef class Problem:
                     for k in range(K):
                         room[i * K + k] = z[rows[first + i], k]
                 self.loss.curvatures(n, K, y, &room[0], &h[first, 0])
+        self.loss.raise_error()
         return np.asarray(h)
 
     def slopes(self, const double[:, ::1] z):
@@ -428,6 +432,7 @@ cdef class Problem:
                 for i in range(n):
                     self.target(first + i, &room[i * self.target_width])
                 self.loss.derivatives(n, K, &room[0], &z[first, 0], &d[first, 0])
+        self.loss.raise_error()
         return np.asarray(d)
 
     def targets(self):

@@ -113,6 +113,8 @@ def evaluate_together(list problems, W, b, list z):
         return _chunk_together(problems, W, b, z, start, stop, np.zeros(shape))
 
     parts = first.over_chunks(work, K)
+    for problem in problems:
+        problem.loss.raise_error()
     values, g, g_b = (sum(part[m] for part in parts) / first.total_weight for m in range(3))
     g = np.ascontiguousarray(g.T if turned else g)
     return values, g, g_b if first.fit_intercept else np.zeros(K)
@@ -390,19 +392,25 @@ cdef class Solver(Method):
 
     def facts(self):
         """What ``partial_fit`` needs to know of the data seen: ``stream.FitFacts``, as a dict."""
-        problem, (mean, variance, largest) = self.problem, self.moments
-        s = np.ones(problem.n_rows) if problem.sample_weight is None else problem.sample_weight
-        n_rows = np.count_nonzero(s)
-        start = constant_margins(problem, self.constant)
-        y = problem.y.reshape(problem.n_rows, -1)
-        y_mean = np.average(y, axis=0, weights=s)
-        return {
-            "n_rows": n_rows, "weight": problem.total_weight,
-            "mean": mean, "variance": variance, "largest": largest,
-            "square_derivative": (np.square(s[:, None] * problem.slopes(start)).sum()
-                                  / (n_rows * problem.n_outputs)),
-            "curvature": np.mean(problem.mean_curvature(start)),
-            "mean_loss": self.objective - problem.penalty.value_of(np.asarray(self.W)),
-            "y": np.array([y[s > 0].min(axis=0), y[s > 0].max(axis=0), y_mean,
-                           np.average((y - y_mean) ** 2, axis=0, weights=s)]),
-        }
+        mean_loss = self.objective - self.problem.penalty.value_of(np.asarray(self.W))
+        return facts_of(self.problem, self.moments, self.constant, mean_loss)
+
+
+def facts_of(problem, moments, constant, mean_loss):
+    """``stream.FitFacts`` of a problem, as a dict: its best constant model, its mean loss now."""
+    mean, variance, largest = moments
+    s = np.ones(problem.n_rows) if problem.sample_weight is None else problem.sample_weight
+    n_rows = np.count_nonzero(s)
+    start = constant_margins(problem, constant)
+    y = problem.y.reshape(problem.n_rows, -1)
+    y_mean = np.average(y, axis=0, weights=s)
+    return {
+        "n_rows": n_rows, "weight": problem.total_weight,
+        "mean": mean, "variance": variance, "largest": largest,
+        "square_derivative": (np.square(s[:, None] * problem.slopes(start)).sum()
+                              / (n_rows * problem.n_outputs)),
+        "curvature": np.mean(problem.mean_curvature(start)),
+        "mean_loss": mean_loss,
+        "y": np.array([y[s > 0].min(axis=0), y[s > 0].max(axis=0), y_mean,
+                       np.average((y - y_mean) ** 2, axis=0, weights=s)]),
+    }
