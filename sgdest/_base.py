@@ -21,8 +21,8 @@ from sgdest import _validation as validation
 from sgdest._automatic import alike, automatic
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.problem import Problem
-from sgdest._core.solver import best_constant, constant_margins
-from sgdest._core.rows import as_rows
+from sgdest._core.rows import as_rows, sound_margins
+from sgdest._core.solver import best_constant
 from sgdest._core.schedules import Harmonic, Measured
 from sgdest._core.stream import FitFacts, state_after_fit
 from sgdest._core.train import COLUMNS, EXPLODED, Limits, Outcome, run_pass, train
@@ -213,13 +213,17 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
 
     def _margins(self, X):
         """Raw predictions, ndarray of shape (n_samples, n_outputs)."""
-        check_is_fitted(self)
+        if not self.__sklearn_is_fitted__():
+            check_is_fitted(self)
+        if self._sparse_coef is None and "feature_names_in_" not in self.__dict__:
+            z = sound_margins(X, *self._settled())
+            if z is not None:
+                return z
         X = validation.check_data(self, X, reset=False)
         rows = as_rows(X)
         if self._sparse_coef is not None:
             return np.asarray((self._sparse_coef @ X.T).T + self._b)
-        W, b = self._settled()
-        return rows.margins(W, b)
+        return rows.margins(*self._settled())
 
     # -- fit ---------------------------------------------------------------------------------
 
@@ -268,9 +272,7 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
             # a state cannot hold what measures the rate
             fresh, _ = automatic(problem, plan.optimizer, plan.batch_size, plan.average, W, b)
             method.schedule.measure = fresh.measure
-        constant = best_constant(problem)
-        zero = problem.line(constant_margins(problem, constant),
-                            np.zeros((problem.n_rows, problem.n_outputs)), 0.0)[0]
+        zero = problem.constant_loss(best_constant(problem))
         limits = self._limits(plan, watch, rng, zero)
         limits.paused = earlier.paused
         if self._has_callbacks():
@@ -505,8 +507,7 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         before = self._history.last("objective")
         if loss <= SUSPICIOUS * before < np.inf:
             return False
-        zeros = np.zeros((method.problem.n_rows, method.problem.n_outputs))
-        zero = method.problem.line(zeros, zeros, 0.0)[0]
+        zero = method.problem.constant_loss(np.zeros(method.problem.n_outputs))
         return zero > 0.0 and loss > EXPLODED * zero
 
     def _open_streak(self, rows, targets, weights):

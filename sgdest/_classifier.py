@@ -7,6 +7,7 @@ from sklearn.utils.metaestimators import available_if
 
 from sgdest import _validation as validation
 from sgdest._base import GDBase, all_or_nothing
+from sgdest._core.labels import encode, take
 from sgdest._core.rows import as_rows
 from sgdest._core.stream import state_with_outputs
 from sgdest.losses import Loss, facts_of, is_written, name_of, predictions
@@ -244,31 +245,36 @@ class GDClassifier(ClassifierMixin, GDBase):
         return b
 
     def _learn_targets(self, y):
-        validation.check_labels(y)
-        self.classes_ = validation.check_classes(y)
+        labels, codes = validation.encoded_labels(y)
+        self.classes_ = validation.check_classes(labels)
         self._class_totals = np.zeros(len(self.classes_))
-        return self._targets(y)
+        return self._coded_targets(labels, codes)
 
     def _targets(self, y):
-        codes = validation.check_known_labels(y, self.classes_)
+        return self._coded_targets(*encode(y))
+
+    def _coded_targets(self, labels, codes):
+        numbers = validation.check_known_labels(labels, self.classes_)
         if self._n_outputs() > 1 or facts_of(self.loss).targets == "binary":
-            return codes.astype(np.float64)
-        return 2.0 * codes - 1.0
+            return take(numbers, codes)
+        return take(2.0 * numbers - 1.0, codes)
 
     def _weights(self, y, sample_weight):
         if self.class_weight is None:
             return sample_weight
-        codes = np.searchsorted(self.classes_, y)
+        labels, codes = encode(y)
         weights = validation.class_weights(
-            self.class_weight, self.classes_, self._class_totals)[codes]
+            self.class_weight, self.classes_, self._class_totals)
+        weights = take(weights[np.searchsorted(self.classes_, labels)], codes)
         return weights if sample_weight is None else weights * sample_weight
 
     def _count(self, y, sample_weight):
         if self.class_weight != "balanced":
             return
-        totals = np.bincount(np.searchsorted(self.classes_, y), weights=sample_weight,
-                             minlength=len(self.classes_))
-        self._class_totals = totals + self._class_totals
+        labels, codes = encode(y)
+        totals = np.bincount(codes, weights=sample_weight, minlength=len(labels))
+        self._class_totals = self._class_totals.copy()
+        self._class_totals[np.searchsorted(self.classes_, labels)] += totals
 
     # -- learning ----------------------------------------------------------------------------
 
@@ -347,16 +353,16 @@ class GDClassifier(ClassifierMixin, GDBase):
             raise ValueError("classes must be passed on the first call to partial_fit.")
         X, y = validation.check_data(self, X, y, reset=first)
         rows = as_rows(X)
-        validation.check_labels(y)
+        found, codes = validation.encoded_labels(y)
         sample_weight = validation.check_sample_weight(sample_weight, X)
         labels = self._stream_classes(first, classes)
-        validation.check_known_labels(y, labels)
+        validation.check_known_labels(found, labels)
         if first:
             self.classes_, self._class_totals = labels, np.zeros(len(labels))
             self._begin_stream(X.shape[1])
         elif len(labels) > len(self.classes_):
             self._grow(labels)
-        targets = self._targets(y)
+        targets = self._coded_targets(found, codes)
         self._count(y, sample_weight)
         weights = self._weights(y, sample_weight)
         return self._learn_batch(rows, targets, weights)
@@ -429,7 +435,7 @@ class GDClassifier(ClassifierMixin, GDBase):
         """
         z = self._margins(X)
         codes = (z[:, 0] > 0).astype(np.intp) if z.shape[1] == 1 else z.argmax(axis=1)
-        return self.classes_[codes]
+        return self.classes_.take(codes)
 
     @available_if(_has_probabilities)
     def predict_proba(self, X):

@@ -20,7 +20,8 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from sgdest._core.rows import DENSE_TYPES
+from sgdest._core.labels import encode
+from sgdest._core.rows import DENSE_TYPES, surely_finite
 from sgdest._core.stream import checked_rates
 from sgdest.losses import LOSSES, Loss, facts_of, is_written, name_of
 from sgdest.optimizers import NAMES, Optimizer
@@ -239,6 +240,8 @@ def check_data(estimator, X, y="no_validation", *, reset, regression=False):
         accept_large_sparse=True,
         dtype=list(DENSE_TYPES),
         order="C",
+        # scikit-learn's own check, which says what is wrong, follows where ours finds something
+        ensure_all_finite=not surely_finite(X),
     )
     X = _sound_sparse(X)
     if isinstance(y, str) and y == "no_validation":
@@ -312,11 +315,17 @@ def check_not_all_zero(weights):
         )
 
 
-def check_labels(y):
-    """ValueError if y cannot be class labels."""
-    check_classification_targets(y)
-    if y.dtype.kind == "f" and not np.isfinite(y).all():
+def encoded_labels(y):
+    """(labels, codes): the sorted labels and the number of each row's; ValueError if unfit."""
+    if y.dtype.kind == "O":
+        check_classification_targets(y[:1])  # before labels of different types are compared
+    labels, codes = encode(y)
+    # each label twice: that check warns if most labels occur once
+    few = 2 * len(labels) <= len(y)
+    check_classification_targets(np.tile(labels, 2) if few else y)
+    if y.dtype.kind == "f" and not np.isfinite(labels).all():
         raise ValueError("y contains NaN or infinity; class labels must be finite.")
+    return labels, codes
 
 
 def check_classes(classes):
@@ -330,17 +339,17 @@ def check_classes(classes):
     return classes
 
 
-def check_known_labels(y, classes):
-    """Codes of the labels in ``classes``; ValueError that names one which is not there."""
-    codes = np.searchsorted(classes, y)
-    codes[codes == len(classes)] = 0
-    unknown = np.unique(y[classes[codes] != y])
+def check_known_labels(labels, classes):
+    """Numbers of distinct labels in ``classes``; ValueError that names one which is not there."""
+    numbers = np.searchsorted(classes, labels)
+    numbers[numbers == len(classes)] = 0
+    unknown = labels[classes[numbers] != labels]
     if len(unknown):
         raise ValueError(
             f"y contains labels that are not in classes: {unknown.tolist()!r}; classes are "
             f"{classes.tolist()!r}. Pass all labels as `classes` to partial_fit."
         )
-    return codes
+    return numbers
 
 
 def check_targets(y, loss, n_targets):

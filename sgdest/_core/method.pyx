@@ -108,4 +108,9 @@ class Optimizer(BaseEstimator):
     name = None
     kind = None
     default_batch_size = 256
+
+    @staticmethod
+    def expected_seconds(problem):
+        """About how long a solver takes; infinite where ``optimizer="auto"`` should not take it."""
+        return np.inf
     rounds_kinks = True

@@ -173,8 +173,14 @@ cdef class Problem:
     cdef void gather(self, Py_ssize_t m, const Py_ssize_t* rows, double* y,
                      double* s) noexcept nogil:
         cdef Py_ssize_t p
+        cdef const double* y_data = self.y_data
+        if self.target_width == 1 and self.y_step == 1 and self.own_class < 0:
+            for p in range(m):
+                y[p] = y_data[rows[p]]
+        else:
+            for p in range(m):
+                self.target(rows[p], y + p * self.target_width)
         for p in range(m):
-            self.target(rows[p], y + p * self.target_width)
             s[p] = self.weight(rows[p])
 
     cdef void ask_for_targets(self, Py_ssize_t m, const Py_ssize_t* rows) noexcept nogil:
@@ -376,6 +382,43 @@ cdef class Problem:
         for i in range(n):
             self.target(first + i, room + i * self.target_width)
         return room
+
+    def constant_loss(self, const double[::1] b):
+        """Mean loss of the constant model ``b``; no margin is stored: O(1) memory."""
+        if self.n_outputs == 1 and self.offset is None:
+            two_valued = self._loss_of_two(b[0])
+            if two_valued is not None:
+                return two_valued
+        cdef Py_ssize_t i, k, n, first, K = self.n_outputs
+        cdef double[::1] room = np.empty(self.block_room())
+        cdef double* z = &room[0]
+        cdef double* y = z + LARGEST_BLOCK * K
+        cdef double* s = y + LARGEST_BLOCK * self.target_width
+        cdef Py_ssize_t[256] rows               # LARGEST_BLOCK
+        cdef double total = 0.0
+        with nogil:
+            for first from 0 <= first < self.n_rows by LARGEST_BLOCK:
+                n = min(LARGEST_BLOCK, self.n_rows - first)
+                for i in range(n):
+                    rows[i] = first + i
+                    for k in range(K):
+                        z[i * K + k] = b[k]
+                        if self.o_data != NULL:
+                            z[i * K + k] += self.o_data[(first + i) * K + k]
+                self.gather(n, rows, y, s)
+                total += self.loss.values(n, K, y, z, s)
+        self.loss.raise_error()
+        return total / self.total_weight
+
+    def _loss_of_two(self, double b):
+        """``constant_loss`` for targets of two values; None if there are others."""
+        y, s = self.y.ravel(), self.sample_weight
+        positive = y == (self.own_class if self.coded else self.positive_code)
+        if not (self.coded or (positive | (y == self.negative_code)).all()):
+            return None
+        share = (np.count_nonzero(positive) if s is None else s[positive].sum()) / self.total_weight
+        return (share * self.loss.value(self.positive_code, b)
+                + (1.0 - share) * self.loss.value(self.negative_code, b))
 
     def mean_curvature(self, const double[:, ::1] z):
         """Weighted mean second derivative of the loss at the margins, one number per output."""

@@ -31,18 +31,20 @@ def best_constant(Problem problem):
     if not problem.fit_intercept or not problem.n_rows:
         return np.zeros(K)
     link = type(problem.loss).link
-    s = problem.sample_weight if problem.sample_weight is not None else np.ones(problem.n_rows)
+    s = problem.sample_weight
     if problem.offset is not None or (link == "identity" and problem.loss.name != "squared_error"):
         return constant_by_search(problem)
     if problem.coded:
-        rate = np.bincount(problem.y.astype(np.intp), weights=s, minlength=K) / s.sum()
+        rate = np.bincount(problem.y.astype(np.intp), weights=s, minlength=K)
+        rate = rate / rate.sum()
         if link == "softmax":
             b = np.log(np.clip(rate, 1e-3 / K, 1.0))
             return b - b.mean()
         mean = rate if problem.negative_code == 0.0 else 2.0 * rate - 1.0
     else:
         # not s @ y: it would wake threads of the BLAS, which then spin for a tenth of a second
-        mean = np.einsum("i,ik->k", s, problem.y.reshape(problem.n_rows, K)) / s.sum()
+        y = problem.y.reshape(problem.n_rows, K)
+        mean = np.mean(y, axis=0) if s is None else np.einsum("i,ik->k", s, y) / s.sum()
     if link == "logit":
         mean = np.clip(mean, 1e-3, 1.0 - 1e-3)
         return np.log(mean / (1.0 - mean))
@@ -220,7 +222,7 @@ class Lane:
         self.problem = self.under_way = problem
         self.W, self.b, self.warm = start.W, start.b, start.warm
         self.z = constant_margins(problem, start.constant)
-        self.start_objective = problem.line(self.z, np.zeros_like(self.z), 0.0)[0]
+        self.start_objective = problem.constant_loss(start.constant)
         self.objective, self.remaining = self.start_objective, np.inf
         self.gradient_norm, self.finished, self.passes = np.nan, False, 0
         self.tol = 0.0 if problem.is_small else start.tol
