@@ -110,8 +110,7 @@ def rows_for_metric(problem, size):
         rate = min(max(size / m, 0.02), 0.9)
         metrics = 2.0
         if m >= 0.7 * n:
-            rate = 0.02
-            metrics = 1.0 if quadratic else 2.0
+            rate, metrics = (1e-6, 1.0) if quadratic else (0.02, 2.0)
         seconds = metrics * seconds_of_metric(problem, m, size) + (
             TO_GAIN / -np.log(rate) + 3) * one_pass
         best = min(best, (seconds, m))
