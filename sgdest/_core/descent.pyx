@@ -217,7 +217,7 @@ class DescentLane(Lane):
         return (falls or flat) and abs(slope_new) <= 0.9 * abs(slope)
 
     def search(self, p, slope, along, slope_at_one):
-        """t > 0 where F has fallen and |slope| <= 0.1 of the first one, on cached margins.
+        """t > 0 where F has fallen and the slope is a part of the first one, on cached margins.
 
         Bracketed secant steps on the slope, which rises with t since F is convex.
 
@@ -236,6 +236,8 @@ class DescentLane(Lane):
             value, rate = self.under_way.line(self.z, along, t)
             return value + t * (linear + 0.5 * t * square), rate + linear + t * square
 
+        # what is quadratic in pieces has new pieces after every step
+        enough = 0.1 if self.sharpness == 0.0 else 0.3
         start = at(0.0)[0]
         low, slope_low, high, slope_high = 0.0, slope, np.inf, np.nan
         t = 1.0
@@ -243,7 +245,7 @@ class DescentLane(Lane):
             t = min(max(slope / (slope - slope_at_one), 0.01), 4.0) if slope_at_one > slope else 4.0
         for _ in range(60):
             value, now = at(t)
-            if abs(now) <= 0.1 * abs(slope) and value <= start + self.rounding():
+            if abs(now) <= enough * abs(slope) and value <= start + self.rounding():
                 return t
             if now < 0.0:
                 low, slope_low = t, now

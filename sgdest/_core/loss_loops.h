@@ -31,7 +31,24 @@ LOOP void LEVEL(log_loss_curvatures)(ptrdiff_t n, const double *z, double *out)
     }
 }
 
-static const LossLoops LEVEL(losses) = {LEVEL(exps), LEVEL(log_loss), LEVEL(log_loss_slopes),
-                                        LEVEL(log_loss_curvatures)};
+LOOP void LEVEL(smoothed)(const Kink *kink, ptrdiff_t n, const double *y, const double *z,
+                          double *out)
+{
+    const Kink k = *kink;
+    SIMD for (ptrdiff_t i = 0; i < n; i++)
+        out[i] = smoothed_value_of(&k, y[2 * i], y[2 * i + 1], z[i]);
+}
+
+LOOP void LEVEL(smoothed_slopes)(const Kink *kink, ptrdiff_t n, const double *y, const double *z,
+                                 double *out)
+{
+    const Kink k = *kink;
+    SIMD for (ptrdiff_t i = 0; i < n; i++)
+        out[i] = smoothed_slope_of(&k, y[2 * i], y[2 * i + 1], z[i]);
+}
+
+static const LossLoops LEVEL(losses) = {
+    LEVEL(exps), LEVEL(log_loss), LEVEL(log_loss_slopes), LEVEL(log_loss_curvatures),
+    LEVEL(smoothed), LEVEL(smoothed_slopes)};
 
 #undef LEVEL

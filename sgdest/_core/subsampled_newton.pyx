@@ -154,8 +154,9 @@ class NewtonLane(DescentLane):
 
     def renew(self):
         """Build the metric from the curvatures at the margins."""
-        if self.n_metrics > 1 and self.sharpness == 0.0 and self.rate() > self.hoped():
-            self.m = min(4 * self.m, self.problem.n_rows)
+        slow = self.rate() > (self.hoped() if self.sharpness == 0.0 else 0.7)
+        if self.n_metrics > 1 and slow:
+            self.m = min((4 if self.sharpness == 0.0 else 1.5) * self.m, self.problem.n_rows)
         rows = candidates(self.problem, self.m)
         self.metric = self.build(*self.curvatures(rows))
         self.age, self.n_metrics = 0, self.n_metrics + 1
