@@ -30,6 +30,8 @@ from sgdest._core.schedules import Constant
 cdef const DenseLoops* loops = dense_loops(F64, simd.level)
 
 
+# Relative growth of the objective that is no noise.
+RISEN = 3e-3
 cdef Py_ssize_t MOST_KNOWN = 4096          # 100 kB: within the second-level cache
 
 
@@ -205,10 +207,12 @@ class SAGA(Optimizer):
     Parameters
     ----------
     learning_rate : "auto" or float > 0, default="auto"
-        The rate ``eta``. "auto" is ``1 / (3 L)`` [1]_, L the largest curvature of the loss of a
-        row, in columns that are scaled and (dense rows) centred implicitly. It is bounded in the
-        first pass; later it is the largest that the pass before has met (but the rate at most
-        doubles from pass to pass [2]_). A float is used in the columns as they are.
+        The rate ``eta``. "auto" is ``1 / L``, L the largest curvature of the loss of a row, in
+        columns that are scaled and (dense rows) centred implicitly: three times what [1]_ proves
+        for rows drawn with replacement. L is bounded in the first pass; later it is the largest
+        that the pass before has met, but the rate at most doubles from pass to pass [2]_; a pass
+        that rose is taken back, and the bound used from then on. A float is used in the columns as
+        they are.
 
     References
     ----------
@@ -245,16 +249,36 @@ class SAGA(Optimizer):
 
 @cython.final
 cdef class Steady(Schedule):
-    """A rate that the method sets; a divergence halves it."""
+    """A rate that the method sets; a divergence halves it.
 
+    A pass that rose is taken back, and the rate is its first one from then on: a row far from its
+    boundary had hidden its curvature, and came back.
+    """
+
+    cdef readonly double first
     cdef public double eta
+    cdef double before                     # the objective of the pass before
+    cdef public bint went_too_far
+
+    def __init__(self, double eta):
+        self.first = self.eta = eta
+        self.before = INFINITY
 
     cdef double at(self, double t) noexcept nogil:
         return self.eta
 
     cdef bint lower(self) noexcept nogil:
-        self.eta *= 0.5
+        self.first *= 0.5
+        self.eta = self.first
         return self.eta > 0.0
+
+    def after_pass(self, objective):
+        # beyond the noise of a sum over rows that are seen one after the other
+        if self.eta > self.first and objective > self.before + RISEN * abs(self.before):
+            self.went_too_far, self.eta = True, self.first
+            return True
+        self.before = objective
+        return False
 
     def after_plateau(self):
         return False                       # the noise vanishes by itself
@@ -311,12 +335,12 @@ cdef class SAGAMethod(StepMethod):
         self.seen = np.zeros(d)
         self.shrinks_linearly = problem.penalty.l1 == 0.0 and not problem.penalty.positive
         self.measures = schedule is None
-        schedule = Steady() if schedule is None else schedule
+        schedule = Steady(1.0) if schedule is None else schedule
         super().__init__(problem, W, b, schedule, 1)
         if self.measures:
             self.find_norms()
             self.largest = curvature * (np.max(self.norms) or 1.0)
-            schedule.eta = 1.0 / (3.0 * self.largest)
+            self.schedule = Steady(1.0 / self.largest)
         if problem.penalty.positive:
             np.maximum(W, 0.0, out=np.asarray(W))
 
@@ -350,6 +374,8 @@ cdef class SAGAMethod(StepMethod):
     # -- the table ---------------------------------------------------------------------------
 
     def advance(self, const Py_ssize_t[::1] order, Py_ssize_t start, Py_ssize_t stop):
+        if self.measures and self.schedule.went_too_far:
+            self.is_fresh = self.measures = False
         if not self.is_fresh:
             self.begin()
         if self.schedule.rate(1.0) != self.eta:
@@ -475,7 +501,7 @@ cdef class SAGAMethod(StepMethod):
     def finish_pass(self):
         """The next rate: by the largest curvature met in this pass, at most twice this one."""
         cdef double largest = fmax(self.met, 0.5 * self.largest)
-        if self.measures and isfinite(largest) and 0.0 < largest:
+        if self.measures and isfinite(largest) and largest > 0.0:
             self.schedule.eta *= self.largest / largest
             self.largest = largest
         self.met = 0.0
