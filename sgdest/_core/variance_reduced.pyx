@@ -292,7 +292,7 @@ cdef class SAGAMethod(StepMethod):
     ----------
     problem, W, b : see ``Method``
     schedule : Schedule, default=None
-        A constant rate; None: a third of the inverse of the largest curvature of a row.
+        A constant rate; None: the inverse of the largest curvature of a row.
     coordinates : (spread, centre, curvature), default=None
         Arrays of shape (n_features,), and a bound of the second derivative of the loss; None:
         the columns as they are.
@@ -319,7 +319,7 @@ cdef class SAGAMethod(StepMethod):
     # the largest curvature of a row: what the rate rests on, and what this pass has met
     cdef bint measures, joint
     cdef double[::1] norms, h
-    cdef double largest, met
+    cdef double largest, bound, met
     cdef bint is_fresh                     # the table is that of W and b
 
     def __init__(self, Problem problem, double[:, ::1] W, double[::1] b, schedule=None,
@@ -339,7 +339,7 @@ cdef class SAGAMethod(StepMethod):
         super().__init__(problem, W, b, schedule, 1)
         if self.measures:
             self.find_norms()
-            self.largest = curvature * (np.max(self.norms) or 1.0)
+            self.bound = self.largest = curvature * (np.max(self.norms) or 1.0)
             self.schedule = Steady(1.0 / self.largest)
         if problem.penalty.positive:
             np.maximum(W, 0.0, out=np.asarray(W))
@@ -553,8 +553,8 @@ cdef class SAGAMethod(StepMethod):
         np.subtract(self.b_, np.asarray(self.centre) @ W, out=np.asarray(self.b))
 
     def restart(self):
-        """Begin anew from W and b, with a table of their slopes."""
-        self.is_fresh = False
+        """Begin anew from W and b, with a table of their slopes and a rate by the bound."""
+        self.is_fresh, self.largest = False, self.bound
 
     def state(self):
         return {"t": self.t}
