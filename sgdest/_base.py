@@ -329,8 +329,10 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         if optimizer.kind == "stream":
             return optimizer.method(problem, W, b, state=state or None)
         if _is_auto(plan.learning_rate) and "rate" not in state:
+            if not warm:
+                b[:] = best_constant(problem)
             schedule, coordinates = automatic(
-                problem, optimizer, plan.batch_size, plan.average, W, b)
+                problem, optimizer, plan.batch_size, plan.average, W, b, probe=not warm)
             state = {**state, **coordinates}
         else:
             schedule = self._schedule(plan, problem, state)
@@ -532,7 +534,7 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         if plan.optimizer.kind == "stream" and not state and self._facts is not None:
             facts = FitFacts(**self._facts)
             state = state_after_fit(problem, W, b, plan.optimizer.rates, facts)
-        method = self._method(plan, problem, W, b, state)
+        method = self._method(plan, problem, W, b, state, warm=True)
         self.optimizer_ = plan
         self._streak = _Streak(key, plan, method, W, b)
         return self._streak

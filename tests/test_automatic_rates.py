@@ -122,3 +122,36 @@ def test_columns_that_are_alike_are_left_as_they_are():
     )
     start = np.zeros((9, 1)), np.zeros(1)
     assert automatic(problem, SGD(), 1, 0, *start)[1] == {}
+
+
+# -- the probe -------------------------------------------------------------------------
+
+
+def rate_of(X, y, **settings):
+    """The first rate that "auto" chooses."""
+    model = GDRegressor(optimizer="sgd", max_iter=1, tol=None, random_state=0, **settings)
+    return model.fit(X, y).history_["learning_rate"][0]
+
+
+def test_a_few_long_rows_shorten_the_steps():
+    X = BASE.copy()
+    X[::100] *= 30.0
+    y = X[:, 0] + TARGET
+    assert rate_of(X, y) < rate_of(BASE, y)
+    model = GDRegressor(optimizer="sgd", max_iter=30, tol=None, random_state=0).fit(X, y)
+    assert model.score(X, y) > 0.9 * GDRegressor().fit(X, y).score(X, y)
+
+
+def test_the_choice_depends_on_no_seed_and_on_no_storage():
+    rates = {
+        rate_of(kind(RARE), TARGET, shuffle=shuffle)
+        for shuffle in (False, True)
+        for kind in (np.asarray, np.asfortranarray)
+    }
+    assert len(rates) == 1
+
+
+def test_an_automatic_rate_starts_from_the_best_constant_model():
+    y = TARGET + 1e6
+    model = GDRegressor(optimizer="adam", max_iter=1, tol=None, random_state=0).fit(BASE, y)
+    assert abs(model.intercept_[0] - 1e6) < 10

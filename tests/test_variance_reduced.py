@@ -111,7 +111,7 @@ def test_scaled_and_centred_steps_are_those_on_mapped_columns():
     problem = Problem(case.X, case.y, case.loss, case.penalty, sample_weight=case.s, n_outputs=3)
     method = SAGA().method(problem, W, b, warm=True, coordinates=(spread, centre, 0.5))
     longest = (case.s / case.s.mean() * (1 + (mapped.X**2).sum(axis=1))).max()
-    eta = 1 / (3 * 0.5 * longest)
+    eta = 1 / (0.5 * longest)
     assert_allclose(method.schedule.rate(1), eta)
     method.advance(case.order.astype(np.intp), 0, len(case.order))
     method.settle()
@@ -249,7 +249,7 @@ def test_the_rate_follows_the_curvature_that_the_rows_have():
     W, b = 30 * case.W0, case.b0.copy()  # far out, where the loss is nearly straight
     method = SAGA().method(problem, W, b, warm=True, coordinates=(np.ones(8), np.zeros(8), 0.25))
     norms = 1 + (case.X**2).sum(axis=1)
-    assert_allclose(method.schedule.eta, 1 / (3 * 0.25 * norms.max()))
+    assert_allclose(method.schedule.eta, 1 / (0.25 * norms.max()))
     for _ in range(40):
         met = []
         for i in range(N_ROWS):
@@ -259,5 +259,5 @@ def test_the_rate_follows_the_curvature_that_the_rows_have():
             method.advance(np.array([i]), 0, 1)
         before = method.schedule.eta
         method.finish_pass()
-        expected = min(1 / (3 * max(met)), 2 * before)
+        expected = min(1 / max(met), 2 * before)
         assert_allclose(method.schedule.eta, expected, rtol=1e-10)

@@ -65,12 +65,13 @@ def choose_rows(problem, rows, h, coordinates, m):
     q *= 0.5 / q.sum()
     q += (0.4 / h.sum()) * h
     q[active] += 0.1 / n_active
-    edges = np.cumsum(q)
+    edges = np.cumsum(q, out=q)
     edges *= m
     # the row in which the running sum passes each of 0.5, 1.5, 2.5 ..
     chosen, times = np.unique(
         np.searchsorted(edges, np.arange(0.5, edges[len(edges) - 1], 1.0)), return_counts=True)
-    return chosen, times * h[chosen] / (m * q[chosen])
+    before = np.where(chosen > 0, edges[chosen - 1], 0.0)
+    return chosen, times * h[chosen] / (edges[chosen] - before)
 
 
 def row_scores(Problem problem, const Py_ssize_t[::1] picked, coordinates):

@@ -179,7 +179,7 @@ class NewtonLane(DescentLane):
         if np.count_nonzero(h) < self.size + 1:  # too few rows on a kink to span the columns
             return rows, h + 0.01 * (h.mean() or self.sharpness), share
         on = np.flatnonzero(h[:, 0])
-        if len(on) == len(rows):
+        if len(on) > 0.5 * len(rows):
             return rows, h, share
         return rows[on], h[on], share if s is None else share[on]
 

@@ -30,6 +30,8 @@ from sgdest._core.schedules import Constant
 cdef const DenseLoops* loops = dense_loops(F64, simd.level)
 
 
+# Relative growth of the objective that is no noise.
+RISEN = 3e-3
 cdef Py_ssize_t MOST_KNOWN = 4096          # 100 kB: within the second-level cache
 
 
@@ -205,10 +207,12 @@ class SAGA(Optimizer):
     Parameters
     ----------
     learning_rate : "auto" or float > 0, default="auto"
-        The rate ``eta``. "auto" is ``1 / (3 L)`` [1]_, L the largest curvature of the loss of a
-        row, in columns that are scaled and (dense rows) centred implicitly. It is bounded in the
-        first pass; later it is the largest that the pass before has met (but the rate at most
-        doubles from pass to pass [2]_). A float is used in the columns as they are.
+        The rate ``eta``. "auto" is ``1 / L``, L the largest curvature of the loss of a row, in
+        columns that are scaled and (dense rows) centred implicitly: three times what [1]_ proves
+        for rows drawn with replacement. L is bounded in the first pass; later it is the largest
+        that the pass before has met, but the rate at most doubles from pass to pass [2]_; a pass
+        that rose is taken back, and the bound used from then on. A float is used in the columns as
+        they are.
 
     References
     ----------
@@ -245,16 +249,36 @@ class SAGA(Optimizer):
 
 @cython.final
 cdef class Steady(Schedule):
-    """A rate that the method sets; a divergence halves it."""
+    """A rate that the method sets; a divergence halves it.
 
+    A pass that rose is taken back, and the rate is its first one from then on: a row far from its
+    boundary had hidden its curvature, and came back.
+    """
+
+    cdef readonly double first
     cdef public double eta
+    cdef double before                     # the objective of the pass before
+    cdef public bint went_too_far
+
+    def __init__(self, double eta):
+        self.first = self.eta = eta
+        self.before = INFINITY
 
     cdef double at(self, double t) noexcept nogil:
         return self.eta
 
     cdef bint lower(self) noexcept nogil:
-        self.eta *= 0.5
+        self.first *= 0.5
+        self.eta = self.first
         return self.eta > 0.0
+
+    def after_pass(self, objective):
+        # beyond the noise of a sum over rows that are seen one after the other
+        if self.eta > self.first and objective > self.before + RISEN * abs(self.before):
+            self.went_too_far, self.eta = True, self.first
+            return True
+        self.before = objective
+        return False
 
     def after_plateau(self):
         return False                       # the noise vanishes by itself
@@ -268,7 +292,7 @@ cdef class SAGAMethod(StepMethod):
     ----------
     problem, W, b : see ``Method``
     schedule : Schedule, default=None
-        A constant rate; None: a third of the inverse of the largest curvature of a row.
+        A constant rate; None: the inverse of the largest curvature of a row.
     coordinates : (spread, centre, curvature), default=None
         Arrays of shape (n_features,), and a bound of the second derivative of the loss; None:
         the columns as they are.
@@ -295,7 +319,7 @@ cdef class SAGAMethod(StepMethod):
     # the largest curvature of a row: what the rate rests on, and what this pass has met
     cdef bint measures, joint
     cdef double[::1] norms, h
-    cdef double largest, met
+    cdef double largest, bound, met
     cdef bint is_fresh                     # the table is that of W and b
 
     def __init__(self, Problem problem, double[:, ::1] W, double[::1] b, schedule=None,
@@ -311,12 +335,12 @@ cdef class SAGAMethod(StepMethod):
         self.seen = np.zeros(d)
         self.shrinks_linearly = problem.penalty.l1 == 0.0 and not problem.penalty.positive
         self.measures = schedule is None
-        schedule = Steady() if schedule is None else schedule
+        schedule = Steady(1.0) if schedule is None else schedule
         super().__init__(problem, W, b, schedule, 1)
         if self.measures:
             self.find_norms()
-            self.largest = curvature * (np.max(self.norms) or 1.0)
-            schedule.eta = 1.0 / (3.0 * self.largest)
+            self.bound = self.largest = curvature * (np.max(self.norms) or 1.0)
+            self.schedule = Steady(1.0 / self.largest)
         if problem.penalty.positive:
             np.maximum(W, 0.0, out=np.asarray(W))
 
@@ -350,6 +374,8 @@ cdef class SAGAMethod(StepMethod):
     # -- the table ---------------------------------------------------------------------------
 
     def advance(self, const Py_ssize_t[::1] order, Py_ssize_t start, Py_ssize_t stop):
+        if self.measures and self.schedule.went_too_far:
+            self.is_fresh = self.measures = False
         if not self.is_fresh:
             self.begin()
         if self.schedule.rate(1.0) != self.eta:
@@ -475,7 +501,7 @@ cdef class SAGAMethod(StepMethod):
     def finish_pass(self):
         """The next rate: by the largest curvature met in this pass, at most twice this one."""
         cdef double largest = fmax(self.met, 0.5 * self.largest)
-        if self.measures and isfinite(largest) and 0.0 < largest:
+        if self.measures and isfinite(largest) and largest > 0.0:
             self.schedule.eta *= self.largest / largest
             self.largest = largest
         self.met = 0.0
@@ -527,8 +553,8 @@ cdef class SAGAMethod(StepMethod):
         np.subtract(self.b_, np.asarray(self.centre) @ W, out=np.asarray(self.b))
 
     def restart(self):
-        """Begin anew from W and b, with a table of their slopes."""
-        self.is_fresh = False
+        """Begin anew from W and b, with a table of their slopes and a rate by the bound."""
+        self.is_fresh, self.largest = False, self.bound
 
     def state(self):
         return {"t": self.t}
