@@ -1,4 +1,4 @@
-/* Losses on blocks of margins, at three SIMD levels; see levels.h. */
+/* Losses on blocks of margins, penalties on blocks of coordinates, at three SIMD levels; see levels.h. */
 #ifndef SGDEST_LOSS_KERNELS_H
 #define SGDEST_LOSS_KERNELS_H
 
@@ -64,6 +64,9 @@ typedef struct {
     void (*log_loss)(ptrdiff_t n, const double *y, const double *z, double *out);
     void (*log_loss_slopes)(ptrdiff_t n, const double *y, const double *z, double *out);
     void (*log_loss_curvatures)(ptrdiff_t n, const double *z, double *out);
+    /* |w_j| decays by exp(-l2 length_j) while l1 takes off */
+    void (*shrink)(ptrdiff_t n, double l1, double l2, int positive, const double *length,
+                   double *w);
 } LossLoops;
 
 #define LEVEL(name) name##_baseline

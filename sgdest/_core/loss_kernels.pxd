@@ -8,5 +8,7 @@ cdef extern from "loss_kernels.h" nogil:
         void (*log_loss_slopes)(Py_ssize_t n, const double* y, const double* z,
                                 double* out) noexcept nogil
         void (*log_loss_curvatures)(Py_ssize_t n, const double* z, double* out) noexcept nogil
+        void (*shrink)(Py_ssize_t n, double l1, double l2, bint positive, const double* length,
+                       double* w) noexcept nogil
 
     const LossLoops* loss_loops(int level)
