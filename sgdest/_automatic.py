@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from sgdest._core.method import Facts
-from sgdest._core.quasi_newton import best_constant, constant_margins
+from sgdest._core.solver import best_constant, constant_margins
 from sgdest._core.schedules import Measured
 
 # Rows and iterations from which L is estimated.
@@ -31,16 +31,11 @@ def automatic(problem, optimizer, batch_size, average, W, b):
 
     ``W`` and ``b`` are the parameters that will change: a rate may be measured where they are.
     """
-    curvature = _curvature(problem)
-    spread, centre = _coordinates(problem)
-    c = 1.0 if problem.penalty.factors is None else problem.penalty.factors
-    spread = np.sqrt(spread**2 + STIFFNESS * problem.penalty.l2 * c**2 / curvature)
-    alike = 1 / ALIKE <= spread.min() and spread.max() <= ALIKE
-    plain = alike and (np.abs(centre) <= spread).all()
-    # of sparse rows, every iterate counts in an average, and none may cost more
-    plain = bool(plain or (problem.rows.is_sparse and average))
-    if plain:
-        spread[:], centre[:] = 1.0, 0.0
+    spread, centre, curvature = alike(problem, STIFFNESS)
+    plain = bool((spread == 1.0).all() and not centre.any())
+    if problem.rows.is_sparse and average and not plain:
+        # every iterate counts in an average, and none may cost more
+        plain, spread, centre = True, np.ones_like(spread), np.zeros_like(centre)
     largest, trace = _second_moments(problem, spread, centre)
     n = problem.n_rows
     rows = min(batch_size or n, n)
@@ -67,6 +62,21 @@ def automatic(problem, optimizer, batch_size, average, W, b):
     if centre.any():
         coordinates["centre"] = centre
     return schedule, coordinates
+
+
+def alike(problem, stiffness=1.0):
+    """(spread, centre) in which columns look alike, and the curvature of the loss.
+
+    The penalty curves at most one over ``stiffness`` times as much as the loss in them. Columns
+    that look alike already get 1 and 0.
+    """
+    curvature = _curvature(problem)
+    spread, centre = _coordinates(problem)
+    c = 1.0 if problem.penalty.factors is None else problem.penalty.factors
+    spread = np.sqrt(spread**2 + stiffness * problem.penalty.l2 * c**2 / curvature)
+    if 1 / ALIKE <= spread.min() and spread.max() <= ALIKE and (np.abs(centre) <= spread).all():
+        return np.ones_like(spread), np.zeros_like(centre), curvature
+    return spread, centre, curvature
 
 
 def _coordinates(problem):

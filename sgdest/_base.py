@@ -18,11 +18,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from sgdest import _validation as validation
-from sgdest._automatic import automatic
+from sgdest._automatic import alike, automatic
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.problem import Problem
-from sgdest._core.quasi_newton import best_constant
 from sgdest._core.rows import as_rows, sound_margins
+from sgdest._core.solver import best_constant
 from sgdest._core.schedules import Harmonic, Measured
 from sgdest._core.stream import FitFacts, state_after_fit
 from sgdest._core.train import COLUMNS, EXPLODED, Limits, Outcome, run_pass, train
@@ -36,7 +36,8 @@ from sgdest._observer import (
     with_callbacks,
 )
 from sgdest._resolve import resolve
-from sgdest.losses import compile_loss
+from sgdest.losses import compile_loss, is_written
+from sgdest.optimizers import SAGA
 from sgdest.schedules import compile_schedule, horizon_of
 
 # One thread below this many stored values: waking a second one would cost more than it saves.
@@ -264,6 +265,7 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
             plain = self._problem(rows, targets, weights, PENALTIES[None]())
             self._scale = np.sqrt(plain.moments()[1])
         problem = self._problem(rows, targets, weights, self._penalty(rows.n_features))
+        plan = plan.settled(problem)
         W, b, given = self._start(problem, earlier.weights(start), coef_init, intercept_init)
         method = self._method(plan, problem, W, b, earlier.state(), warm=given)
         if earlier.paused is not None and isinstance(getattr(method, "schedule", None), Measured):
@@ -320,6 +322,8 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
     def _method(self, plan, problem, W, b, state, warm=False):
         """The compiled method of a plan."""
         optimizer = plan.optimizer
+        if isinstance(optimizer, SAGA):
+            return optimizer.method(problem, W, b, warm=warm, coordinates=alike(problem))
         if optimizer.kind == "solver":
             return optimizer.method(problem, W, b, tol=self.tol or 0.0, warm=warm)
         if optimizer.kind == "stream":
@@ -376,8 +380,7 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         self._seed = outcome.seed
         self.optimizer_ = plan
         self.n_iter_ = int(outcome.n_iter)
-        self.t_ = float(method.t) if plan.optimizer.kind != "solver" else float(
-            max(1, len(outcome.history["epoch"])))
+        self.t_ = float(method.t or max(1, len(outcome.history["epoch"])))
         self._set_history(outcome, zero, before)
 
     def _set_history(self, outcome, zero, before):
@@ -425,6 +428,10 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         """One pass over validated ``Rows`` with encoded targets."""
         if weights is not None and not weights.any():
             return self
+        if is_written(self.loss) and "_streak" in self.__dict__:
+            # an error within the pass must leave no trace: the pass begins from copies
+            self._settled()
+            self._streak_to_state()
         streak = self._open_streak(rows, targets, weights)
         method = streak.method
         if streak.plan.optimizer.kind == "step":

@@ -10,11 +10,19 @@ from sgdest._base import GDBase, all_or_nothing
 from sgdest._core.labels import encode, take
 from sgdest._core.rows import as_rows
 from sgdest._core.stream import state_with_outputs
-from sgdest.losses import LOSSES, name_of
+from sgdest.losses import Loss, facts_of, is_written, name_of, predictions
 
 
 def _has_probabilities(estimator):
     """Whether the loss has probabilities; the error says which losses do."""
+    if is_written(estimator.loss):
+        own = type(estimator.loss).inverse_link is not Loss.inverse_link
+        if own or estimator.loss.link == "logit":
+            return True
+        raise AttributeError(
+            f"{type(estimator.loss).__name__} has no probabilities; give it an inverse_link(z), "
+            "the probability of the second class, or use CalibratedClassifierCV."
+        )
     if name_of(estimator.loss) not in ("log_loss", "modified_huber"):
         raise AttributeError(
             f"probability estimates are not available for loss={estimator.loss!r}; use "
@@ -38,8 +46,9 @@ class GDClassifier(ClassifierMixin, GDBase):
         "log_loss" (logistic regression; softmax for more than two classes), "hinge" (support
         vector machine), "squared_hinge", "smooth_hinge", "modified_huber", "perceptron"; also
         the regression losses "squared_error", "huber", "epsilon_insensitive" and
-        "squared_epsilon_insensitive", on labels -1 and 1. Other losses than "log_loss" treat
-        more than two classes as one versus the rest.
+        "squared_epsilon_insensitive", on labels -1 and 1; or a loss of one's own, a subclass of
+        ``losses.Loss``. Other losses than "log_loss" treat more than two classes as one versus
+        the rest.
     penalty : {"l2", "l1", "elasticnet", None}, default="l2"
         ``sum w_j^2 / 2``, ``sum |w_j|``, or both mixed by ``l1_ratio``. The intercept is never
         penalised.
@@ -96,7 +105,7 @@ class GDClassifier(ClassifierMixin, GDBase):
     optimizer : str or sgdest.optimizers.Optimizer, default="auto"
         "auto": a solver in ``fit``, a streaming method in ``partial_fit``. Step methods: "sgd",
         "gd" (descent on the whole set), "momentum", "nesterov", "adagrad", "rmsprop", "adam",
-        "amsgrad", "ftrl". Others: "lbfgs", "normalized_adaptive". Or an optimizer object.
+        "amsgrad", "ftrl". Others: "saga", "lbfgs", "normalized_adaptive". Or an optimizer object.
     batch_size : "auto", int >= 1 or None, default="auto"
         Rows per step of a step method; None: all rows. "auto": 1 for "sgd", 256 for the others.
     positive : bool, default=False
@@ -132,8 +141,8 @@ class GDClassifier(ClassifierMixin, GDBase):
         The epoch whose weights were kept, counted from 1 over the whole history.
     history_ : dict of ndarrays of equal length
         epoch, objective, validation, learning_rate, gradient_norm (NaN where there is none),
-        seconds and rows (both since the start); ready for ``pandas.DataFrame``. For one versus the rest with a step or streaming method also
-        objective_per_class: an array per epoch.
+        seconds and rows (both since the start); ready for ``pandas.DataFrame``. For one versus the
+        rest also objective_per_class: an array per epoch.
     converged_ : bool
         Whether the stopping rule was met.
     suboptimality_ : float
@@ -246,7 +255,7 @@ class GDClassifier(ClassifierMixin, GDBase):
 
     def _coded_targets(self, labels, codes):
         numbers = validation.check_known_labels(labels, self.classes_)
-        if self._n_outputs() > 1 or LOSSES[name_of(self.loss)].targets == "binary":
+        if self._n_outputs() > 1 or facts_of(self.loss).targets == "binary":
             return take(numbers, codes)
         return take(2.0 * numbers - 1.0, codes)
 
@@ -433,7 +442,8 @@ class GDClassifier(ClassifierMixin, GDBase):
         """Probabilities of the classes, for the losses "log_loss" and "modified_huber".
 
         Log loss: the model's own, by the logistic function or softmax. Modified Huber loss:
-        ``(clip(z, -1, 1) + 1) / 2`` (Zhang 2004), normalised over more than two classes.
+        ``(clip(z, -1, 1) + 1) / 2`` (Zhang 2004), a loss of one's own: its ``inverse_link``,
+        both normalised over more than two classes.
 
         Parameters
         ----------
@@ -449,7 +459,10 @@ class GDClassifier(ClassifierMixin, GDBase):
             if z.shape[1] > 1:
                 return softmax(z, axis=1)
             return np.column_stack([expit(-z[:, 0]), expit(z[:, 0])])
-        p = (np.clip(z, -1.0, 1.0) + 1.0) / 2.0
+        if is_written(self.loss):
+            p = np.clip(predictions(self.loss, z), 0.0, 1.0)
+        else:
+            p = (np.clip(z, -1.0, 1.0) + 1.0) / 2.0
         if p.shape[1] == 1:
             return np.hstack([1.0 - p, p])
         total = p.sum(axis=1, keepdims=True)

@@ -23,7 +23,7 @@ from sklearn.utils.validation import (
 from sgdest._core.labels import encode
 from sgdest._core.rows import DENSE_TYPES, surely_finite
 from sgdest._core.stream import checked_rates
-from sgdest.losses import LOSSES, Loss, name_of
+from sgdest.losses import LOSSES, Loss, facts_of, is_written, name_of
 from sgdest.optimizers import NAMES, Optimizer
 from sgdest.schedules import SCHEDULES
 
@@ -108,7 +108,9 @@ def check_parameters(estimator, *, streaming):
     params = estimator.get_params(deep=False)
     validate_parameter_constraints(estimator._parameter_constraints, params, name)
     loss = name_of(estimator.loss)
-    if isinstance(estimator.loss, Loss):
+    if is_written(estimator.loss):
+        _check_written(estimator)
+    elif isinstance(estimator.loss, Loss):
         allowed = [o.options for o in estimator._parameter_constraints["loss"][:1]][0]
         if loss not in allowed:
             raise ValueError(
@@ -138,12 +140,46 @@ def check_parameters(estimator, *, streaming):
     _check_rate(estimator, loss)
 
 
+def _check_written(estimator):
+    """A loss of the user's own: what it must define, and what its facts may be."""
+    loss, kind = estimator.loss, type(estimator.loss).__name__
+    for method in ("value", "derivative"):
+        if getattr(type(loss), method) is getattr(Loss, method):
+            raise ValueError(
+                f"loss={loss!r} has no {method}; define {method}(self, y, z) in {kind}."
+            )
+    allowed = {
+        "targets": ["real", "nonnegative", "positive"],
+        "link": ["identity", "log", "logit"],
+        "smoothness": ["smooth", "kinked"],
+    }
+    if not estimator._is_regressor:
+        allowed["targets"] = ["binary", "sign", "real"]
+    for fact, values in allowed.items():
+        if getattr(loss, fact) not in values:
+            raise ValueError(
+                f"{fact} of {kind} must be one of {values} for {type(estimator).__name__}; got "
+                f"{getattr(loss, fact)!r}. Set it as an attribute of the class."
+            )
+    if not loss.curvature_bound > 0:
+        raise ValueError(
+            f"curvature_bound of {kind} must be > 0; got {loss.curvature_bound!r}. Leave it at "
+            "inf if there is no bound."
+        )
+
+
 def _check_optimizer(optimizer):
     """The parameters of an optimizer object."""
     params = optimizer.get_params(deep=False)
     validate_parameter_constraints(_OPTIMIZER_PARAMETERS, params, type(optimizer).__name__)
     if "rates" in params:
         checked_rates(params["rates"])
+    rate = params.get("learning_rate", "auto")
+    if optimizer.kind == "solver" and rate != "auto" and not isinstance(rate, Real):
+        raise ValueError(
+            f"learning_rate of {type(optimizer).__name__} must be 'auto' or a float > 0, a "
+            f"constant rate; got {rate!r}."
+        )
     if params.get("nesterov") and not params["momentum"]:
         raise ValueError(
             "nesterov=True looks ahead along the momentum; got momentum=0. Set momentum=0.9."
@@ -327,12 +363,13 @@ def check_targets(y, loss, n_targets):
     # scikit-learn's check of objects comes before they become numbers, and None becomes NaN
     if not np.isfinite(y).all():
         raise ValueError("Input y contains NaN or infinity; targets must be finite numbers.")
-    kind = LOSSES[name_of(loss)].targets
-    strict = kind == "positive" or getattr(loss, "power", 1.5) == 2
+    kind = facts_of(loss).targets
+    strict = kind == "positive" or (name_of(loss) == "tweedie"
+                                    and getattr(loss, "power", 1.5) == 2)
     if kind in ("nonnegative", "positive") and (y.min() < 0 or (strict and y.min() == 0)):
-        rule = "> 0" if strict else ">= 0"
+        rule, shown = "> 0" if strict else ">= 0", name_of(loss) or loss
         raise ValueError(
-            f"Some value(s) of y are out of the valid range of loss={name_of(loss)!r}: y must be "
+            f"Some value(s) of y are out of the valid range of loss={shown!r}: y must be "
             f"{rule}; got {float(y.min())}. Remove those rows or choose another loss."
         )
     return np.ascontiguousarray(y)

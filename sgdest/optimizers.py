@@ -6,11 +6,14 @@ from sgdest._core.method import Optimizer
 from sgdest._core.optimizers import SGD
 from sgdest._core.quasi_newton import LBFGS
 from sgdest._core.stream import NormalizedAdaptive
+from sgdest._core.subsampled_newton import SubsampledNewton
+from sgdest._core.variance_reduced import SAGA
 
 __all__ = [
     "FTRL",
     "LBFGS",
     "NAMES",
+    "SAGA",
     "SGD",
     "Adagrad",
     "Adam",
@@ -18,12 +21,14 @@ __all__ = [
     "Optimizer",
     "RMSprop",
     "StepOptimizer",
+    "SubsampledNewton",
 ]
 
 #: what each name of ``optimizer=`` stands for; "auto" is decided per fit
 NAMES = {
     kind.name: kind
-    for kind in (SGD, Adagrad, RMSprop, Adam, FTRL, NormalizedAdaptive, LBFGS)
+    for kind in (SGD, Adagrad, RMSprop, Adam, FTRL, NormalizedAdaptive, SAGA, LBFGS,
+                 SubsampledNewton)
 }
 # names of settings; with "gd" the batch size, the whole set, is what the name adds
 SETTINGS = {
@@ -33,6 +38,9 @@ SETTINGS = {
     "amsgrad": (Adam, {"amsgrad": True}),
 }
 NAMES.update({name: kind for name, (kind, _) in SETTINGS.items()})
+
+#: the solvers that optimizer="auto" chooses from
+SOLVERS = [kind for kind in dict.fromkeys(NAMES.values()) if kind.kind == "solver"]
 
 #: every step method a user can name
 STEP_OPTIMIZERS = [name for name, kind in NAMES.items() if kind.kind == "step"]

@@ -14,6 +14,9 @@ from sgdest._core.penalties import PENALTIES
 from sgdest._core.problem import Problem
 from sgdest.optimizers import SGD, STEP_OPTIMIZERS, Adam
 
+# those that need a rate, or would
+OPTIMIZERS = [*STEP_OPTIMIZERS, "saga"]
+
 ALPHA = 1e-4
 RNG = np.random.default_rng(0)
 BASE = RNG.normal(size=(2000, 9))
@@ -56,7 +59,7 @@ def of_constant(estimator, y):
     return -share @ np.log(share)
 
 
-@pytest.mark.parametrize("optimizer", STEP_OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("name", DATA)
 def test_a_thousand_passes_come_within_a_hundredth_of_the_minimum(name, optimizer):
     estimator, X, y = DATA[name]()
@@ -67,7 +70,7 @@ def test_a_thousand_passes_come_within_a_hundredth_of_the_minimum(name, optimize
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("optimizer", STEP_OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_the_stopping_rule_does_not_stop_far_from_the_minimum(optimizer):
     estimator, X, y = DATA["raw classes"]()
     best = objective(estimator(tol=1e-9).fit(X, y), X, y)
@@ -83,7 +86,7 @@ def test_batch_descent_shows_a_loss_that_never_rises():
     assert (np.diff(curve) < 0).all()
 
 
-@pytest.mark.parametrize("optimizer", STEP_OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_units_and_offsets_of_columns_do_not_change_the_predictions(optimizer):
     # without a penalty, whose strength depends on the units
     settings = dict(optimizer=optimizer, penalty=None, max_iter=30, tol=None)

@@ -125,6 +125,9 @@ cdef class Loss:
         low[0] = high[0] = dead[0] = 0.0
         return NAN
 
+    def raise_error(self):
+        """Raise what a loss written in Python raised within a loop, which had to go on."""
+
     def evaluate(self, y, z):
         """Block forms as arrays: (sum of values, derivatives, curvatures), for any shape."""
         cdef double[::1] y_ = np.ascontiguousarray(y, dtype=np.float64).ravel()

@@ -45,6 +45,7 @@ cdef class StepMethod(Method):
     # ask the memory for the row that is visited `ahead` rows after the p-th
     cdef void ask_ahead(self, const Py_ssize_t* rows, Py_ssize_t p, Py_ssize_t left) noexcept nogil
     cdef Py_ssize_t ahead
+    cdef Py_ssize_t tile                   # rows of a batch that are read once
     # make the slopes of m rows those of a batch: times s / mean weight
     cdef void weigh(self, Py_ssize_t m) noexcept nogil
     # forget the batch that was learned

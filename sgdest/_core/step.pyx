@@ -18,10 +18,10 @@ from sgdest._core.schedules cimport Schedule
 
 import numpy as np
 
-# Rows whose targets are gathered at once; of a batch, rows whose margins are computed before
-# their gradient is added (32 rows of 784 numbers are 200 kB: within the second-level cache).
+# Rows whose targets are gathered at once; of a batch, entries of the rows whose margins are
+# computed before their gradient is added (200 kB: within the second-level cache), 32 rows at least.
 cdef Py_ssize_t LARGEST_BLOCK = 256
-cdef Py_ssize_t LARGEST_TILE = 32
+cdef Py_ssize_t TILE_ENTRIES = 25_000
 
 # On sparse rows, a step of every feature costs less than one of the features of a batch that are
 # gathered, brought up to date and scattered, up to this many features per entry of the batch
@@ -78,6 +78,7 @@ cdef class StepMethod(Method):
         # than would push the parameters out of the first-level cache (docs/benchmarks)
         row = 8 * problem.rows.n_stored // max(problem.n_rows, 1)
         self.ahead = max(2, min(64, 8192 // max(row, 1)))
+        self.tile = max(32, min(LARGEST_BLOCK, TILE_ENTRIES // max(row // 8, 1)))
 
     cdef double batch_entries(self):
         """How many stored values the rows of a batch have, on average."""
@@ -91,7 +92,7 @@ cdef class StepMethod(Method):
         while start < stop:
             m = min(LARGEST_BLOCK, stop - start)
             if not self.by_rows:
-                m = min(m, min(LARGEST_TILE, size - self.in_batch))
+                m = min(m, min(self.tile, size - self.in_batch))
             self.problem.gather(m, order + start, &self.y[0], &self.s[0])
             self.problem.ask_for_targets(min(m, stop - start - m), order + start + m)
             if self.by_rows:
