@@ -418,13 +418,13 @@ cdef class Problem:
         y, s = self.y.ravel(), self.sample_weight
         if self.offset is not None or not self.coded and self.target_width > 1:
             return None
-        if self.coded:
+        if self.coded and self.n_outputs > 1:
             labels = np.arange(self.n_outputs, dtype=np.float64)
             weights = np.bincount(y.astype(np.intp), s, self.n_outputs)
         else:
             labels = np.array([self.negative_code, self.positive_code])
-            positive = y == self.positive_code
-            if not (positive | (y == self.negative_code)).all():
+            positive = y == (self.own_class if self.coded else self.positive_code)
+            if not self.coded and not (positive | (y == self.negative_code)).all():
                 return None
             share = np.count_nonzero(positive) if s is None else s[positive].sum()
             weights = np.array([self.total_weight - share, share])
