@@ -1,4 +1,4 @@
-/* Losses on blocks of margins, at three SIMD levels; see levels.h. */
+/* Losses on blocks of margins, penalties on blocks of coordinates, at three SIMD levels; see levels.h. */
 #ifndef SGDEST_LOSS_KERNELS_H
 #define SGDEST_LOSS_KERNELS_H
 
@@ -92,6 +92,9 @@ typedef struct {
     void (*smoothed)(const Kink *kink, ptrdiff_t n, const double *y, const double *z, double *out);
     void (*smoothed_slopes)(const Kink *kink, ptrdiff_t n, const double *y, const double *z,
                             double *out);
+    /* |w_j| decays by exp(-l2 length_j) while l1 takes off */
+    void (*shrink)(ptrdiff_t n, double l1, double l2, int positive, const double *length,
+                   double *w);
 } LossLoops;
 
 #define LEVEL(name) name##_baseline

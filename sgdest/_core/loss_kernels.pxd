@@ -18,5 +18,7 @@ cdef extern from "loss_kernels.h" nogil:
                          double* out) noexcept nogil
         void (*smoothed_slopes)(const Kink* kink, Py_ssize_t n, const double* y,
                                 const double* z, double* out) noexcept nogil
+        void (*shrink)(Py_ssize_t n, double l1, double l2, bint positive, const double* length,
+                       double* w) noexcept nogil
 
     const LossLoops* loss_loops(int level)

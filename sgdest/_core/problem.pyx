@@ -23,6 +23,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from sgdest._core.penalties import PENALTIES
 from sgdest._core.rows import as_rows
 
 # A second thread pays from about 10 MB of X a pass: waking one costs about 50 microseconds.
@@ -385,10 +386,9 @@ cdef class Problem:
 
     def constant_loss(self, const double[::1] b):
         """Mean loss of the constant model ``b``; no margin is stored: O(1) memory."""
-        if self.n_outputs == 1 and self.offset is None:
-            two_valued = self._loss_of_two(b[0])
-            if two_valued is not None:
-                return two_valued
+        by_label = self.by_label()
+        if by_label is not None and by_label.n_rows < self.n_rows:
+            return by_label.constant_loss(b)
         cdef Py_ssize_t i, k, n, first, K = self.n_outputs
         cdef double[::1] room = np.empty(self.block_room())
         cdef double* z = &room[0]
@@ -410,15 +410,27 @@ cdef class Problem:
         self.loss.raise_error()
         return total / self.total_weight
 
-    def _loss_of_two(self, double b):
-        """``constant_loss`` for targets of two values; None if there are others."""
+    def by_label(self):
+        """One row per label, which weighs what its rows weigh, without columns.
+
+        None where the targets are no labels, or rows have offsets: then rows of a label differ.
+        """
         y, s = self.y.ravel(), self.sample_weight
-        positive = y == (self.own_class if self.coded else self.positive_code)
-        if not (self.coded or (positive | (y == self.negative_code)).all()):
+        if self.offset is not None or not self.coded and self.target_width > 1:
             return None
-        share = (np.count_nonzero(positive) if s is None else s[positive].sum()) / self.total_weight
-        return (share * self.loss.value(self.positive_code, b)
-                + (1.0 - share) * self.loss.value(self.negative_code, b))
+        if self.coded and self.n_outputs > 1:
+            labels = np.arange(self.n_outputs, dtype=np.float64)
+            weights = np.bincount(y.astype(np.intp), s, self.n_outputs)
+        else:
+            labels = np.array([self.negative_code, self.positive_code])
+            positive = y == (self.own_class if self.coded else self.positive_code)
+            if not self.coded and not (positive | (y == self.negative_code)).all():
+                return None
+            share = np.count_nonzero(positive) if s is None else s[positive].sum()
+            weights = np.array([self.total_weight - share, share])
+        kept = weights > 0.0
+        return Problem(np.empty((np.count_nonzero(kept), 0)), labels[kept], self.loss,
+                       PENALTIES[None](), sample_weight=weights[kept], n_outputs=self.n_outputs)
 
     def mean_curvature(self, const double[:, ::1] z):
         """Weighted mean second derivative of the loss at the margins, one number per output."""

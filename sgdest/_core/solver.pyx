@@ -59,7 +59,9 @@ def constant_margins(problem, b):
 
 def constant_by_search(problem):
     """The same by one-dimensional search, on at most ``ROWS_FOR_CONSTANT`` rows."""
-    small = every(problem, max(1, problem.n_rows // ROWS_FOR_CONSTANT))
+    small = problem.by_label()
+    if small is None:
+        small = every(problem, max(1, problem.n_rows // ROWS_FOR_CONSTANT))
     K = problem.n_outputs
     z = np.zeros((small.n_rows, K)) if small.offset is None else np.array(small.offset)
     real = type(problem.loss).targets == "real" and not problem.coded
