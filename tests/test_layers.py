@@ -10,7 +10,7 @@ PACKAGE = ROOT / "sgdest"
 
 # Each module imports only from the sets before its own: docs/design/0001-layers.md.
 LAYERS = [
-    {"_core.kernels", "_core.loss_kernels", "_core.random", "_core.simd"},
+    {"_core.kernels", "_core.loss_kernels", "_core.random", "_core.scalars", "_core.simd"},
     {"_core.losses", "_core.penalties", "_core.rows", "_core.schedules"},
     {"_core.active_set", "_core.problem", "_core.smoothing", "_core.stream_rules"},
     {"_core.method"},
