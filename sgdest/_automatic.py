@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from sgdest._core.method import Facts
-from sgdest._core.quasi_newton import best_constant, constant_margins
+from sgdest._core.solver import best_constant, constant_margins
 from sgdest._core.schedules import Measured
 
 # Rows and iterations from which L is estimated.

@@ -21,7 +21,7 @@ from sgdest import _validation as validation
 from sgdest._automatic import automatic
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.problem import Problem
-from sgdest._core.quasi_newton import best_constant, constant_margins
+from sgdest._core.solver import best_constant, constant_margins
 from sgdest._core.rows import as_rows
 from sgdest._core.schedules import Harmonic, Measured
 from sgdest._core.stream import FitFacts, state_after_fit

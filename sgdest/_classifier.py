@@ -131,8 +131,8 @@ class GDClassifier(ClassifierMixin, GDBase):
         The epoch whose weights were kept, counted from 1 over the whole history.
     history_ : dict of ndarrays of equal length
         epoch, objective, validation, learning_rate, gradient_norm (NaN where there is none),
-        seconds and rows (both since the start); ready for ``pandas.DataFrame``. For one versus the rest with a step or streaming method also
-        objective_per_class: an array per epoch.
+        seconds and rows (both since the start); ready for ``pandas.DataFrame``. For one versus the
+        rest also objective_per_class: an array per epoch.
     converged_ : bool
         Whether the stopping rule was met.
     suboptimality_ : float

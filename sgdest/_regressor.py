@@ -113,8 +113,8 @@ class GDRegressor(RegressorMixin, GDBase):
         The epoch whose weights were kept, counted from 1 over the whole history.
     history_ : dict of ndarrays of equal length
         epoch, objective, validation, learning_rate, gradient_norm (NaN where there is none),
-        seconds and rows (both since the start); ready for ``pandas.DataFrame``. For several targets with a step or streaming method also
-        objective_per_target: an array per epoch.
+        seconds and rows (both since the start); ready for ``pandas.DataFrame``. For several
+        targets also objective_per_target: an array per epoch.
     converged_ : bool
         Whether the stopping rule was met.
     suboptimality_ : float

@@ -13,7 +13,8 @@ from sgdest import GDClassifier, GDRegressor
 from sgdest._core.losses import LOSSES, Multinomial
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.problem import Problem
-from sgdest._core.quasi_newton import LBFGS, best_constant
+from sgdest._core.quasi_newton import LBFGS
+from sgdest._core.solver import best_constant
 from sgdest._core.train import Limits, train
 
 N_ROWS, N_FEATURES = 48, 5

@@ -20,7 +20,9 @@ cdef class Problem:
     cdef readonly object y, sample_weight, offset   # arrays, or None
     cdef readonly bint coded                      # y holds class codes for n_outputs > 1 outputs
     cdef readonly double positive_code, negative_code
+    cdef Py_ssize_t own_class              # of coded targets with one output: the positive class
     cdef Py_ssize_t target_width           # numbers per row that the loss reads
+    cdef Py_ssize_t y_step                 # numbers in y_data from one row to the next
     cdef const double* y_data
     cdef const double* s_data              # NULL: all weights are 1
     cdef const double* o_data              # NULL: no offset

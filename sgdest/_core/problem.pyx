@@ -58,7 +58,9 @@ cdef class Problem:
         self.coded = n_outputs > 1 and self.y.ndim == 1
         self.positive_code = 1.0
         self.negative_code = 0.0 if type(loss).targets == "binary" else -1.0
+        self.own_class = -1
         self.target_width = 1 if type(loss).joint else n_outputs * (2 if loss.centred else 1)
+        self.y_step = 1 if self.coded else self.target_width
         self._check_shapes(sample_weight, offset)
         cdef const double[::1] view
         self.y_data = self.s_data = self.o_data = NULL
@@ -101,7 +103,9 @@ cdef class Problem:
         cdef Py_ssize_t k
         if not self.coded:
             for k in range(self.target_width):
-                y[k] = self.y_data[i * self.target_width + k]
+                y[k] = self.y_data[i * self.y_step + k]
+        elif self.own_class >= 0:
+            y[0] = self.positive_code if self.y_data[i] == self.own_class else self.negative_code
         elif self.target_width == 1:
             y[0] = self.y_data[i]
         else:
@@ -119,9 +123,9 @@ cdef class Problem:
             s[p] = self.weight(rows[p])
 
     cdef void ask_for_targets(self, Py_ssize_t m, const Py_ssize_t* rows) noexcept nogil:
-        cdef Py_ssize_t p, width = 1 if self.coded else self.target_width
+        cdef Py_ssize_t p
         for p in range(m):
-            prefetch(self.y_data + rows[p] * width, 8 * width)
+            prefetch(self.y_data + rows[p] * self.y_step, 8 * self.y_step)
         if self.s_data != NULL:
             for p in range(m):
                 prefetch(self.s_data + rows[p], 8)
@@ -174,15 +178,38 @@ cdef class Problem:
 
     # -- for solvers: arrays in, arrays out ------------------------------------------------
 
-    def chunks(self):
+    def outputs(self):
+        """Problems of one output each whose sum this one is; itself where it has no parts.
+
+        They share the data, the targets included.
+        """
+        if self.n_outputs == 1 or type(self.loss).joint:
+            return [self]
+        return [self._output(k) for k in range(self.n_outputs)]
+
+    def _output(self, Py_ssize_t k):
+        """The problem of output ``k`` alone."""
+        o = None if self.offset is None else np.ascontiguousarray(self.offset[:, k])
+        cdef Problem one = Problem(
+            self.rows, self.y if self.coded else np.empty(self.n_rows), self.loss, self.penalty,
+            sample_weight=self.sample_weight, offset=o, fit_intercept=self.fit_intercept,
+            n_threads=self.n_threads)
+        one.y, one.coded = self.y if self.coded else self.y[:, k], self.coded
+        one.own_class, one.y_step = k, self.y_step
+        one.y_data = self.y_data + (0 if self.coded else k)
+        one.positive_code, one.negative_code = self.positive_code, self.negative_code
+        return one
+
+    def chunks(self, n_outputs=None):
         """(start, stop) of the chunks into which a pass is cut; depends on the data alone."""
-        cdef Py_ssize_t size = max(CHUNK_ENTRIES, 8 * self.n_features * self.n_outputs)
-        cdef Py_ssize_t n = min(8, max(1, self.rows.n_stored * self.n_outputs // size))
+        cdef Py_ssize_t K = self.n_outputs if n_outputs is None else n_outputs
+        cdef Py_ssize_t size = max(CHUNK_ENTRIES, 8 * self.n_features * K)
+        cdef Py_ssize_t n = min(8, max(1, self.rows.n_stored * K // size))
         return [(self.n_rows * c // n, self.n_rows * (c + 1) // n) for c in range(n)]
 
-    def _over_chunks(self, work):
+    def over_chunks(self, work, n_outputs=None):
         """``work(start, stop)`` of every chunk, in their order, on up to ``n_threads`` threads."""
-        chunks = self.chunks()
+        chunks = self.chunks(n_outputs)
         if self.n_threads == 1 or len(chunks) == 1:
             return [work(*chunk) for chunk in chunks]
         with ThreadPoolExecutor(min(self.n_threads, len(chunks))) as pool:
@@ -199,7 +226,7 @@ cdef class Problem:
         def work(start, stop):
             return self._sweep_chunk(laid_out, b, z[start:stop], start, stop, gradient)
 
-        parts = self._over_chunks(work)
+        parts = self.over_chunks(work)
         total = sum(part[0] for part in parts) / self.total_weight
         if not gradient:
             return total, None, None
@@ -346,7 +373,7 @@ cdef class Problem:
         def work(start, stop):
             return self._moments_chunk(pivot, start, stop)
 
-        parts = self._over_chunks(work)
+        parts = self.over_chunks(work)
         first, second = (sum(part[m] for part in parts) / self.total_weight for m in (0, 1))
         largest = np.max([part[2] for part in parts], axis=0)
         return pivot + first, np.maximum(second - first**2, 0.0), largest

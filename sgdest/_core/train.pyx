@@ -390,11 +390,18 @@ class Training:
                   perf_counter() - self.began, passes * self.problem.n_rows)
         for column, value in zip(history.values(), values):
             column.append(value)
-        losses = getattr(self.method, "output_losses", None)
-        if losses is not None:
-            self.outcome.per_output.append(losses + penalties_of(self.problem.penalty, self.W))
+        objectives = self.objectives_of_outputs()
+        if objectives is not None:
+            self.outcome.per_output.append(objectives)
         if self.limits.report is not None:
             self.limits.report(self.record())
+
+    def objectives_of_outputs(self):
+        """The objective of each output, where outputs have objectives of their own."""
+        if self.is_solver:
+            return self.method.output_objectives
+        losses = getattr(self.method, "output_losses", None)
+        return None if losses is None else losses + penalties_of(self.problem.penalty, self.W)
 
     def record(self):
         """The last line of the history: dict of numbers."""

@@ -1,0 +1,316 @@
+"""Descent along directions: what L-BFGS and Newton's method share.
+
+Design:
+
+- A lane works in implicitly centred and scaled coordinates: column j of X stands for
+  (x_j - mean_j) / sigma_j, with sigma_j^2 = h var_j + l2 c_j^2 and h the mean curvature of the
+  loss at the start, so that the Hessian begins with a diagonal of about one and raw columns of any
+  scale and offset converge alike. X is not touched: only W, b and the gradient are mapped. The
+  penalty stays in the original units.
+- Margins are kept, so that the search along a direction costs O(n_rows) (``Problem.line``).
+- A piecewise-linear loss is replaced by ``Smoothed`` ones, each started from the solution of the
+  one before and centred on its slopes. The loss minus its smoothed form bounds the error made.
+"""
+
+import numpy as np
+
+from sgdest._core.active_set import on_active_set
+from sgdest._core.smoothing import Smoothed
+from sgdest._core.solver import Lane
+
+
+class Coordinates:
+    """The map between (W, b) and the flat, centred and scaled vector x."""
+
+    def __init__(self, problem, mean, variance, h):
+        self.shape = (problem.n_features, problem.n_outputs)
+        self.fit_intercept = problem.fit_intercept
+        self.mean = mean if problem.fit_intercept else np.zeros_like(mean)
+        second = variance if problem.fit_intercept else variance + mean**2
+        c = 1.0 if problem.penalty.factors is None else problem.penalty.factors
+        # A column that does not vary has no curvature of its own: rounding noise must not move
+        # it. It is held where it is unless the penalty pulls at it.
+        constant = second <= 1e-13 * (variance + mean**2)
+        square = np.where(constant, 0.0, h * second) + problem.penalty.l2 * c**2
+        self.held = constant & (square <= 0.0)
+        self.sigma = np.sqrt(np.where(square > 0.0, square, 1.0))
+        self.root_h = np.sqrt(h)
+
+    def to_x(self, W, b):
+        """x of (W, b)."""
+        u = (b + self.mean @ W) * self.root_h
+        return np.concatenate([(self.sigma[:, None] * W).ravel(), u])
+
+    def to_parameters(self, x):
+        """(W, b) of x."""
+        n = self.shape[0] * self.shape[1]
+        W = x[:n].reshape(self.shape) / self.sigma[:, None]
+        return W, (x[n:] / self.root_h - self.mean @ W if self.fit_intercept else x[n:] * 0.0)
+
+    def gradient(self, g, g_b):
+        """Gradient in x, from the gradients in W and b."""
+        g = (g - np.outer(self.mean, g_b)) / self.sigma[:, None]
+        g[self.held] = 0.0
+        return np.concatenate([g.ravel(), g_b / self.root_h if self.fit_intercept else g_b * 0.0])
+
+    def penalty_gradient(self, g):
+        """The same of the penalty, which knows no intercept: nothing to centre."""
+        return np.concatenate([(g / self.sigma[:, None]).ravel(), np.zeros(self.shape[1])])
+
+
+class DescentLane(Lane):
+    """Abstract: moves along directions until F no longer falls.
+
+    A method says how it moves (``advance``), what it learns from a move (``push``) and how it
+    forgets (``forget``, which returns whether there was anything to forget).
+    """
+
+    patience = 6       # iterations that change F by rounding only
+
+    def __init__(self, problem, start):
+        super().__init__(problem, start)
+        self.sharpness, self.best, self.stages_in_vain = 0.0, None, 0
+        self.signed = problem.penalty.l1 > 0.0 or problem.penalty.positive
+        if problem.is_small:
+            self.patience = 30
+        if type(problem.loss).smoothness == "kinked":
+            self.sharpness, self.last_gap = self.first_sharpness(), np.inf
+            loss = Smoothed(problem.loss, self.sharpness)
+            self.under_way = problem.smoothed(loss, loss.middles(problem.targets()))
+        h = float(np.mean(self.under_way.mean_curvature(self.z)))
+        self.moments = start.moments
+        self.coordinates = Coordinates(problem, self.moments[0], self.moments[1],
+                                       h if np.isfinite(h) and h > 1e-8 else 1e-8)
+        c = 1.0 if problem.penalty.factors is None else problem.penalty.factors
+        lam = problem.penalty.l1 * c / self.coordinates.sigma
+        self.n_intercepts = problem.n_outputs
+        self.lam = np.concatenate([np.repeat(lam, problem.n_outputs),
+                                   np.zeros(problem.n_outputs)])
+        self.x = self.coordinates.to_x(self.W, self.b)
+
+    def first_sharpness(self):
+        """Kinks as wide as the spread of the targets about the best constant."""
+        if type(self.problem.loss).targets != "real" or self.problem.coded:
+            return 0.25
+        spread = np.std(self.problem.y - np.median(self.problem.y))
+        return 1.0 / spread if spread > 0.0 else 1.0
+
+    # -- the function in x -----------------------------------------------------------------
+
+    def evaluate(self, x, z):
+        """(F, gradient of its smooth part) of what is under way at x; fills ``z``. A generator."""
+        W, b = self.coordinates.to_parameters(x)
+        value, g, g_b = yield W, b, z
+        g = self.coordinates.gradient(g, g_b) + self.coordinates.penalty_gradient(
+            self.penalty_slope(W))
+        return value + self.problem.penalty.value_of(W), g
+
+    def penalty_slope(self, W):
+        """Gradient of the L2 part of the penalty."""
+        factors = self.problem.penalty.factors
+        return self.problem.penalty.l2 * (W if factors is None else factors[:, None]**2 * W)
+
+    def begin(self):
+        """Evaluate what is under way at the current point and forget the curvature."""
+        self.smooth_objective, self.g = yield from self.evaluate(self.x, self.z)
+        self.forget()
+        self.decrements, self.stalled, self.least_gradient = [], 0, np.inf
+        self.store()
+
+    def store(self):
+        """Write the current point to W and b, and its objective."""
+        self.W, self.b = self.coordinates.to_parameters(self.x)
+        self.objective = self.smooth_objective + self.gap()
+
+    def gap(self):
+        """How far the smoothed objective lies below the true one at this point."""
+        if self.sharpness == 0.0:
+            return 0.0
+        zeros = np.zeros_like(self.z)
+        return (self.problem.line(self.z, zeros, 0.0)[0]
+                - self.under_way.line(self.z, zeros, 0.0)[0])
+
+    # -- one iteration ---------------------------------------------------------------------
+
+    def step(self):
+        """One move; sets ``objective``, ``remaining``, ``gradient_norm`` and ``finished``."""
+        before = self.smooth_objective
+        decrement, moved = yield from self.advance()
+        if decrement > 0.0:
+            self.store()
+            ends = self.judge(decrement, before - self.smooth_objective, moved)
+        else:
+            ends = True
+        if ends and self.next_stage():
+            yield from self.begin()
+            self.remaining = np.inf
+
+    def advance(self):
+        """Find a direction and go along it: (decrement, moved). A generator.
+
+        The decrement is what the model of F promises; not positive where nothing descends.
+        """
+        raise NotImplementedError
+
+    def steepest(self):
+        """The gradient of steepest descent, and which coordinates may move.
+
+        With L1 or ``positive`` it is the smallest subgradient (Andrew, Gao 2007, eq. 4).
+        """
+        g, x, lam, n = self.g, self.x, self.lam, self.n_intercepts
+        if not self.signed:
+            return g, np.ones(g.size, dtype=np.uint8)
+        up = g + lam
+        down = g - lam if not self.problem.penalty.positive else np.minimum(g - lam, 0.0)
+        at_zero = np.where(up < 0.0, up, np.where(down > 0.0, down, 0.0))
+        steepest = np.where(x > 0.0, up, np.where(x < 0.0, down, at_zero))
+        steepest[g.size - n:] = g[g.size - n:]
+        return steepest, ((x != 0.0) | (steepest != 0.0)).astype(np.uint8)
+
+    def smooth_step(self, p, slope):
+        """A step by the Wolfe conditions, with a one-dimensional search where t = 1 fails."""
+        z = np.empty_like(self.z)
+        value, g = yield from self.evaluate(self.x + p, z)
+        t = 1.0
+        if not self.accepted(value, g @ p, slope):
+            t = self.search(p, slope)
+            if t == 0.0:
+                return False
+            value, g = yield from self.evaluate(self.x + t * p, z)
+            if not np.isfinite(value) or value > self.smooth_objective + self.rounding():
+                return False
+        return self.move(self.x + t * p, value, g, z)
+
+    def rounding(self):
+        return 1e-15 * max(abs(self.smooth_objective), abs(self.start_objective))
+
+    def accepted(self, value, slope_new, slope):
+        """Wolfe's conditions; near rounding, where F says nothing, by the slopes alone [1].
+
+        [1] W. Hager, H. Zhang, "A new conjugate gradient method with guaranteed descent", 2005.
+        """
+        if not np.isfinite(value):
+            return False
+        falls = value <= self.smooth_objective + 1e-4 * slope
+        flat = value <= self.smooth_objective + self.rounding() and slope_new <= -0.8 * slope
+        return (falls or flat) and abs(slope_new) <= 0.9 * abs(slope)
+
+    def search(self, p, slope):
+        """t > 0 where F has fallen and |slope| <= 0.1 of the first one, on cached margins.
+
+        Bracketed secant steps on the slope, which rises with t since F is convex.
+        """
+        W, b = self.coordinates.to_parameters(p)
+        along = self.under_way.directional_margins(W, b)
+        linear = float(np.sum(self.penalty_slope(self.W) * W))
+        square = float(np.sum(self.penalty_slope(W) * W))
+        self.passes += 1
+
+        def at(t):
+            value, rate = self.under_way.line(self.z, along, t)
+            return value + t * (linear + 0.5 * t * square), rate + linear + t * square
+
+        start = at(0.0)[0]
+        low, slope_low, high, slope_high = 0.0, slope, np.inf, np.nan
+        t = 1.0
+        for _ in range(60):
+            value, now = at(t)
+            if abs(now) <= 0.1 * abs(slope) and value <= start + self.rounding():
+                return t
+            if now < 0.0:
+                low, slope_low = t, now
+            else:  # also where it is not finite
+                high, slope_high = t, now
+            if not np.isfinite(high):
+                t *= 4.0
+                continue
+            secant = (low * slope_high - high * slope_low) / (slope_high - slope_low)
+            width = high - low
+            if not low + 0.05 * width < secant < high - 0.05 * width:
+                secant = low + 0.5 * width
+            t = secant
+        return low
+
+    def move(self, x, value, g, z):
+        """Go to x and learn the curvature on the way."""
+        s, y = x - self.x, g - self.g
+        if s @ y > 1e-14 * np.sqrt((s @ s) * (y @ y)):
+            self.push(s, y)
+        self.x, self.smooth_objective, self.g, self.z = x, value, g, z
+        return True
+
+    # -- when to stop ----------------------------------------------------------------------
+
+    def judge(self, decrement, decrease, moved):
+        """Estimate what remains; True where nothing can be gained before the next stage."""
+        self.decrements.append(max(decrement, decrease))
+        inner = min(self.expected(), self.strong_convexity_bound())
+        gap = self.gap()
+        self.remaining = gap + inner
+        # Once F changes by rounding only, more steps still shrink the gradient.
+        if decrease > self.rounding() or self.gradient_norm < 0.5 * self.least_gradient:
+            self.stalled, self.least_gradient = 0, self.gradient_norm
+        else:
+            self.stalled += 1
+        if not moved and self.forget():
+            return False
+        if not moved or self.stalled >= self.patience or self.gradient_norm == 0.0:
+            return True
+        return self.sharpness > 0.0 and inner <= 0.05 * max(gap, self.target())
+
+    def expected(self):
+        """What remains if the decrements go on falling as the last ones did."""
+        recent = self.decrements[max(0, len(self.decrements) - 4):]
+        if len(recent) < 3:
+            return np.inf
+        rate = (recent[len(recent) - 1] / recent[0]) ** (1.0 / (len(recent) - 1))
+        # measured on ten real sets, the geometric sum falls short of the truth by up to 3.6 times
+        return 4.0 * max(recent) / (1.0 - min(rate, 0.95))
+
+    def strong_convexity_bound(self):
+        """|gradient|^2 / (2 l2) >= F - F*, where every coordinate is penalised by L2 alone."""
+        penalty = self.problem.penalty
+        if self.signed or penalty.l2 == 0.0 or penalty.factors is not None:
+            return np.inf
+        sigma = self.coordinates.sigma
+        size = np.append(np.repeat(sigma**2, self.n_intercepts) / penalty.l2,
+                         np.ones(self.n_intercepts))
+        return 0.5 * float(self.g**2 @ size)
+
+    def next_stage(self):
+        """Whether to go on, with centres at the slopes that have been found."""
+        gap = self.gap()
+        if self.sharpness > 0.0 and self.problem.is_small and self.found_exactly():
+            return False
+        if np.isinf(self.remaining):  # the first step of the stage failed: it is solved
+            self.remaining = gap
+        self.store()
+        # near rounding the gaps go up and down: a stage is in vain unless it is the best by far
+        gained = self.best is None or self.remaining < 0.5 * self.best[3]
+        self.stages_in_vain = 0 if gained else self.stages_in_vain + 1
+        if self.best is None or self.remaining < self.best[3]:
+            self.best = (self.W, self.b, self.objective, self.remaining)
+        if self.sharpness == 0.0 or self.remaining <= self.target() or self.stages_in_vain > 10:
+            self.finished = True
+            self.W, self.b, self.objective, self.remaining = self.best
+            return False
+        if gap > max(0.25 * self.last_gap, self.rounding()):
+            self.sharpness *= 4.0
+        self.last_gap = gap
+        centres = self.under_way.slopes(self.z)
+        self.under_way = self.problem  # releases the targets of the stage before the new ones come
+        self.under_way = self.problem.smoothed(Smoothed(self.problem.loss, self.sharpness), centres)
+        return True
+
+    def found_exactly(self):
+        """Whether the slopes found so far lead to the minimum itself, which is then stored."""
+        found = on_active_set(self.problem, self.W, self.b, self.under_way.slopes(self.z))
+        if found is None:
+            return False
+        objective = self.problem.objective(*found)
+        if objective > self.objective + self.rounding():
+            return False
+        self.W, self.b = found
+        self.objective, self.remaining = objective, self.rounding()
+        self.finished = True
+        return True

@@ -1,0 +1,375 @@
+"""Solver: minimises a problem by lanes, one per output that can be solved by itself.
+
+The classes of one-versus-rest, like the columns of a two-dimensional ``y``, are problems of their
+own that share X. Each has a ``Lane``: its iterate, its certificate, its own decisions. A lane asks
+for the gradient at a point by yielding it; the solver collects what the lanes ask for and answers
+all of them by one pass over X. A lane that has reached its tolerance is asked no more.
+"""
+
+cimport cython
+from cpython.ref cimport PyObject
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from sgdest._core.method cimport Method
+from sgdest._core.problem cimport Problem
+
+from sgdest._core.penalties import PENALTIES
+
+# Rows on which the constant of a loss without a closed form is sought: it only sets a start.
+ROWS_FOR_CONSTANT = 10_000
+cdef Py_ssize_t BLOCK = 128
+
+
+# -- the best constant model -------------------------------------------------------------------
+
+
+def best_constant(Problem problem):
+    """Intercepts of the best constant model, of shape (n_outputs,); zeros without intercept."""
+    K = problem.n_outputs
+    if not problem.fit_intercept or not problem.n_rows:
+        return np.zeros(K)
+    link = type(problem.loss).link
+    s = problem.sample_weight if problem.sample_weight is not None else np.ones(problem.n_rows)
+    if problem.offset is not None or (link == "identity" and problem.loss.name != "squared_error"):
+        return constant_by_search(problem)
+    if problem.coded:
+        rate = np.bincount(problem.y.astype(np.intp), weights=s, minlength=K) / s.sum()
+        if link == "softmax":
+            b = np.log(np.clip(rate, 1e-3 / K, 1.0))
+            return b - b.mean()
+        mean = rate if problem.negative_code == 0.0 else 2.0 * rate - 1.0
+    else:
+        # not s @ y: it would wake threads of the BLAS, which then spin for a tenth of a second
+        mean = np.einsum("i,ik->k", s, problem.y.reshape(problem.n_rows, K)) / s.sum()
+    if link == "logit":
+        mean = np.clip(mean, 1e-3, 1.0 - 1e-3)
+        return np.log(mean / (1.0 - mean))
+    return np.log(np.maximum(mean, 1e-8)) if link == "log" else mean
+
+
+def constant_margins(problem, b):
+    """Raw predictions of the constant model ``b``: ndarray of shape (n_rows, n_outputs)."""
+    z = np.tile(np.asarray(b, dtype=np.float64), (problem.n_rows, 1))
+    return z if problem.offset is None else z + problem.offset
+
+
+def constant_by_search(problem):
+    """The same by one-dimensional search, on at most ``ROWS_FOR_CONSTANT`` rows."""
+    small = every(problem, max(1, problem.n_rows // ROWS_FOR_CONSTANT))
+    K = problem.n_outputs
+    z = np.zeros((small.n_rows, K)) if small.offset is None else np.array(small.offset)
+    real = type(problem.loss).targets == "real" and not problem.coded
+    low, high = (small.y.min(), small.y.max()) if real else (-1.0, 1.0)
+    if small.offset is not None:
+        low, high = low - z.max(), high - z.min()
+    if not np.isfinite(low) or not np.isfinite(high) or low == high or not small.total_weight > 0:
+        return np.full(K, low if np.isfinite(low) else 0.0)
+    b = np.zeros(K)
+    for k in range(K):
+        along = np.zeros_like(z)
+        along[:, k] = 1.0
+        b[k] = minimize_scalar(lambda t: small.line(z, along, t)[0], bounds=(low, high),
+                               method="bounded", options={"xatol": 1e-6 * (high - low)}).x
+    return b
+
+
+def every(problem, step):
+    """The problem of every ``step``-th row, without the columns, which a constant does not read."""
+    rows = slice(None, None, step)
+    s, o = (None if part is None else part[rows]
+            for part in (problem.sample_weight, problem.offset))
+    y = problem.y[rows]
+    return Problem(np.empty((len(y), 0)), y, problem.loss, PENALTIES[None](), sample_weight=s,
+                   offset=o, n_outputs=problem.n_outputs)
+
+
+# -- one pass for many problems ----------------------------------------------------------------
+
+
+def evaluate_together(list problems, const double[:, ::1] W, const double[::1] b, list z):
+    """One pass over the rows that ``problems``, of one output each, share.
+
+    Parameters
+    ----------
+    W, b : ndarrays of shape (n_features, n_problems) and (n_problems,)
+    z : list of ndarrays of shape (n_rows, 1)
+        Receive the margins of each problem.
+
+    Returns
+    -------
+    values, G, g_b : ndarrays of shape (n_problems,), (n_features, n_problems), (n_problems,)
+        Mean losses and their gradients, without the penalty.
+    """
+    cdef Problem first = problems[0]
+    K = len(problems)
+    turned = not first.rows.is_sparse
+    laid_out = np.ascontiguousarray(np.transpose(W) if turned else W)
+
+    def work(start, stop):
+        return _chunk_together(problems, laid_out, b, z, start, stop)
+
+    parts = first.over_chunks(work, K)
+    values, g, g_b = (sum(part[m] for part in parts) / first.total_weight for m in range(3))
+    g = np.ascontiguousarray(g.T if turned else g)
+    return values, g, g_b if first.fit_intercept else np.zeros(K)
+
+
+def _chunk_together(list problems, const double[:, ::1] W, const double[::1] b, list z,
+                    Py_ssize_t start, Py_ssize_t stop):
+    """Sums of the losses and their gradients over rows ``start`` .. ``stop - 1``."""
+    cdef Py_ssize_t i, k, m, K = len(problems)
+    cdef Problem first = problems[0]
+    cdef double none = 0.0, s
+    cdef double[::1] values = np.zeros(K), g_b = np.zeros(K)
+    cdef double[:, ::1] g = np.zeros(np.shape(W))
+    cdef double[:, ::1] room = np.empty((3 + 2 * K, BLOCK))
+    cdef double[::1] y = np.empty(BLOCK * max((<Problem> p).target_width for p in problems))
+    cdef Py_ssize_t[::1] rows = np.empty(BLOCK, dtype=np.intp)
+    cdef Py_ssize_t[::1] margins = np.array([part.ctypes.data for part in z], dtype=np.intp)
+    cdef Py_ssize_t[::1] problem = np.array([<Py_ssize_t> <PyObject*> p for p in problems])
+    cdef double* d = &room[3, 0]
+    cdef double* raw = &room[3 + K, 0]
+    cdef double* z_k = NULL
+    cdef const double* w_data = &W[0, 0] if first.n_features else &none
+    cdef double* g_data = &g[0, 0] if first.n_features else &none
+    with nogil:
+        while start < stop:
+            m = min(BLOCK, stop - start)
+            for i in range(m):
+                rows[i] = start + i
+            first.rows.margins_of(m, &rows[0], K, w_data, raw)
+            for k in range(K):
+                z_k = <double*> margins[k] + start
+                for i in range(m):
+                    z_k[i] = raw[i * K + k] + b[k]
+                values[k] += _loss_of_block(<Problem> <PyObject*> problem[k], m, &rows[0],
+                                            &y[0], &room[0, 0], z_k, &room[1, 0])
+                for i in range(m):
+                    s = room[0, i] * room[1, i]
+                    d[i * K + k] = s
+                    g_b[k] += s
+            first.rows.add_all(m, &rows[0], K, d, g_data)
+            start += m
+    return np.asarray(values), np.asarray(g), np.asarray(g_b)
+
+
+cdef double _loss_of_block(Problem problem, Py_ssize_t m, const Py_ssize_t* rows, double* y,
+                           double* s, double* z, double* d) noexcept nogil:
+    """Adds the offset to z; fills weights and slopes; the weighted sum of the losses."""
+    cdef Py_ssize_t i
+    if problem.o_data != NULL:
+        for i in range(m):
+            z[i] += problem.o_data[rows[i]]
+    problem.gather(m, rows, y, s)
+    problem.loss.derivatives(m, 1, y, z, d)
+    return problem.loss.values(m, 1, y, z, s)
+
+
+# -- lanes -------------------------------------------------------------------------------------
+
+
+class Lane:
+    """Abstract: minimises a problem whose outputs cannot be parted.
+
+    Attributes
+    ----------
+    problem : Problem
+        Of one output, or of a joint loss.
+    under_way : Problem
+        What is evaluated where ``step`` asks for it: ``problem``, or a smoothed form of it.
+    W, b : ndarrays of shape (n_features, n_outputs) and (n_outputs,)
+    z : ndarray of shape (n_rows, n_outputs), the margins at W, b
+    objective : F at (W, b)
+    start_objective : F of the best constant model
+    remaining : estimate, or bound, of F - F*
+    gradient_norm : NaN where it is not at hand
+    finished : nothing can be gained any more
+    passes : passes over X that the lane has made by itself
+    """
+
+    def __init__(self, problem, start):
+        self.problem = self.under_way = problem
+        self.W, self.b, self.warm = start.W, start.b, start.warm
+        self.z = constant_margins(problem, start.constant)
+        self.start_objective = problem.line(self.z, np.zeros_like(self.z), 0.0)[0]
+        self.objective, self.remaining = self.start_objective, np.inf
+        self.gradient_norm, self.finished, self.passes = np.nan, False, 0
+        self.tol = 0.0 if problem.is_small else start.tol
+
+    def begin(self):
+        """A generator like ``step`` that precedes the first one."""
+        yield from ()
+
+    def step(self):
+        """One iteration; a generator.
+
+        It may yield ``(W, b, z)`` and is then sent the mean loss of ``under_way`` there and its
+        gradients in W and b; ``z`` has received the margins.
+        """
+        raise NotImplementedError
+
+    def rounding(self):
+        """Differences of F below this are noise."""
+        return 1e-15 * max(abs(self.objective), abs(self.start_objective))
+
+    def target(self):
+        """Absolute suboptimality that is asked for."""
+        return max(self.tol * (self.start_objective - self.objective), self.rounding())
+
+    def has_stopped(self):
+        """Whether the lane has reached its tolerance, or can gain nothing."""
+        return self.finished or (self.tol > 0.0 and self.remaining <= self.target())
+
+
+class Start:
+    """What a lane sets out from: its arrays, the best constants, whether ``W`` was given."""
+
+    def __init__(self, W, b, constant, tol, warm, moments):
+        self.W, self.b, self.constant = W, b, constant
+        self.tol, self.warm, self.moments = tol, warm, moments
+
+
+@cython.final
+cdef class Solver(Method):
+    """Iterates the lanes of a problem until each has stopped.
+
+    Parameters
+    ----------
+    lane : callable (problem, start) -> Lane
+    tol : float
+        Relative suboptimality at which a lane stops.
+    warm : bool
+        Set out from ``W`` and ``b`` as they are, not from the best constant model.
+
+    Attributes
+    ----------
+    objective, start_objective, remaining : sums over the lanes
+    output_objectives : the objective of every output; None where they have none of their own
+    finished : every lane has stopped
+    passes : passes over X so far, those for the moments included
+    moments : mean, variance and largest absolute value of each column
+    """
+
+    cdef readonly list lanes
+    cdef readonly object moments, constant
+    cdef readonly Py_ssize_t passes
+
+    def __init__(self, Problem problem, double[:, ::1] W, double[::1] b, lane, double tol=1e-4,
+                 bint warm=False):
+        super().__init__(problem, W, b)
+        W_, b_ = np.asarray(W), np.asarray(b)
+        self.constant = best_constant(problem)
+        if not warm:
+            W_[:], b_[:] = 0.0, self.constant
+        if problem.penalty.positive:
+            np.maximum(W_, 0.0, out=W_)
+        self.moments = problem.moments()
+        parts = problem.outputs()
+        n = problem.n_outputs // len(parts)
+        self.lanes = []
+        for k, part in enumerate(parts):
+            own = slice(k * n, (k + 1) * n)
+            start = Start(W_[:, own].copy(), b_[own].copy(), self.constant[own], tol, warm,
+                          self.moments)
+            self.lanes.append(lane(part, start))
+        self.passes = 1
+        self._advance([(lane, lane.begin()) for lane in self.lanes])
+        self._store()
+
+    def iterate(self):
+        """One iteration of every lane that has not stopped."""
+        active = [lane for lane in self.lanes if not lane.has_stopped()]
+        self._advance([(lane, lane.step()) for lane in active])
+        self._store()
+
+    def _advance(self, steps):
+        """Run the generators, answering what they ask for together."""
+        own = [lane.passes for lane, _ in steps]
+        asked = [(lane, step, next(step, None)) for lane, step in steps]
+        asked = [one for one in asked if one[2] is not None]
+        while asked:
+            self.passes += 1
+            answers = self._answers([lane.under_way for lane, _, _ in asked],
+                                    [point for _, _, point in asked])
+            still = []
+            for (lane, step, _), answer in zip(asked, answers):
+                try:
+                    still.append((lane, step, step.send(answer)))
+                except StopIteration:
+                    continue
+            asked = still
+        self.passes += max((lane.passes - before for (lane, _), before in zip(steps, own)),
+                           default=0)
+
+    def _answers(self, problems, points):
+        """Mean loss and gradients of each problem at its point."""
+        if len(problems) == 1:
+            return [problems[0].evaluate(*points[0])]
+        W = np.hstack([point[0] for point in points])
+        b = np.concatenate([point[1] for point in points])
+        values, g, g_b = evaluate_together(problems, W, b, [point[2] for point in points])
+        return [(values[k], np.ascontiguousarray(g[:, k:k + 1]), g_b[k:k + 1])
+                for k in range(len(problems))]
+
+    def _store(self):
+        """Write the points of the lanes to W and b."""
+        W, b = np.asarray(self.W), np.asarray(self.b)
+        n = W.shape[1] // len(self.lanes)
+        for k, lane in enumerate(self.lanes):
+            W[:, k * n:(k + 1) * n], b[k * n:(k + 1) * n] = lane.W, lane.b
+
+    @property
+    def objective(self):
+        return sum(lane.objective for lane in self.lanes)
+
+    @property
+    def start_objective(self):
+        return sum(lane.start_objective for lane in self.lanes)
+
+    @property
+    def remaining(self):
+        return sum(lane.remaining for lane in self.lanes)
+
+    @property
+    def finished(self):
+        return all(lane.has_stopped() for lane in self.lanes)
+
+    @property
+    def gradient_norm(self):
+        return float(np.sqrt(sum(lane.gradient_norm ** 2 for lane in self.lanes)))
+
+    @property
+    def output_objectives(self):
+        if len(self.lanes) == 1:
+            return None
+        return np.array([lane.objective for lane in self.lanes])
+
+    def settle(self):
+        """For softmax, take out the constant that adds nothing: intercepts sum to zero."""
+        W, b = np.asarray(self.W), np.asarray(self.b)
+        if not type(self.problem.loss).joint or self.problem.penalty.positive:
+            return
+        b -= b.mean()
+        if self.problem.penalty.l1 == self.problem.penalty.l2 == 0.0:
+            W -= W.mean(axis=1, keepdims=True)
+
+    def facts(self):
+        """What ``partial_fit`` needs to know of the data seen: ``stream.FitFacts``, as a dict."""
+        problem, (mean, variance, largest) = self.problem, self.moments
+        s = np.ones(problem.n_rows) if problem.sample_weight is None else problem.sample_weight
+        n_rows = np.count_nonzero(s)
+        start = constant_margins(problem, self.constant)
+        y = problem.y.reshape(problem.n_rows, -1)
+        y_mean = np.average(y, axis=0, weights=s)
+        return {
+            "n_rows": n_rows, "weight": problem.total_weight,
+            "mean": mean, "variance": variance, "largest": largest,
+            "square_derivative": (np.square(s[:, None] * problem.slopes(start)).sum()
+                                  / (n_rows * problem.n_outputs)),
+            "curvature": np.mean(problem.mean_curvature(start)),
+            "mean_loss": self.objective - problem.penalty.value_of(np.asarray(self.W)),
+            "y": np.array([y[s > 0].min(axis=0), y[s > 0].max(axis=0), y_mean,
+                           np.average((y - y_mean) ** 2, axis=0, weights=s)]),
+        }
