@@ -35,6 +35,8 @@ cdef const DenseLoops* loops = dense_loops(F64, simd.level)
 cdef double FULL = 0.3
 # Epochs between extrapolations.
 cdef int SPAN = 5
+# Columns read at a time, in working sets.
+AHEAD = 4
 
 
 @cython.final
@@ -54,12 +56,13 @@ cdef class Columns:
         self.count = np.full(rows.n_features, -1, dtype=np.intp)
         self.numbers, self.values = np.empty(0, dtype=np.int32), np.empty(0)
 
-    def fetch(self, wanted):
-        """Make the columns ``wanted`` available, by one pass over X if there are new ones."""
-        wanted = wanted[np.asarray(self.count)[wanted] < 0]
-        if len(wanted):
+    def fetch(self, wanted, likely):
+        """Make ``wanted`` available; if that takes a pass over X, ``likely`` ones too."""
+        count = np.asarray(self.count)
+        if (count[wanted] < 0).any():
             self.reads += 1
-            self.read(wanted)
+            likely = np.union1d(wanted, likely)
+            self.read(likely[count[likely] < 0])
 
     cdef read(self, const Py_ssize_t[::1] wanted):
         cdef Py_ssize_t i, k, p, j, m, n, n_hits = 0, room, total = 0
@@ -213,7 +216,8 @@ cdef class Model:
             for k in range(self.chosen.shape[0]):
                 self.H[k] = columns.square(self.chosen[k], &self.h[0]) + self.l2[k]
 
-    cdef void epoch(self) noexcept nogil:
+    cdef void epoch(self, bint every) noexcept nogil:
+        """Visit every coordinate, or those that have a weight."""
         cdef Py_ssize_t k, i
         cdef double g, w, out, step, total = 0.0
         self.violation = 0.0
@@ -227,6 +231,8 @@ cdef class Model:
             self.violation = fabs(total)
         for k in range(self.chosen.shape[0]):
             w = self.w[k]
+            if w == 0.0 and not every:
+                continue
             g = self.columns.dot(self.chosen[k], &self.G[0]) + self.l2[k] * w
             out = violation(w, g, self.l1[k], self.positive)
             self.violation = fmax(self.violation, out)
@@ -237,18 +243,28 @@ cdef class Model:
                 self.w[k] = w + step
                 self.columns.add(self.chosen[k], step, &self.h[0], &self.G[0])
 
-    def run(self, Py_ssize_t n_epochs, double enough):
-        """Epochs until the largest violation is ``enough``; the first epoch's violation."""
+    def run(self, Py_ssize_t n_epochs, double enough, double share):
+        """Epochs until the largest violation is ``enough``, or that share of the first one.
+
+        Coordinates without a weight are visited in the first epoch and whenever the others have
+        been solved. Returns the first violation.
+        """
         cdef double first = INFINITY
         cdef Py_ssize_t turn
+        cdef bint every = True
         points = []
         for turn in range(n_epochs):
             with nogil:
-                self.epoch()
+                self.epoch(every)
             if turn == 0:
                 first = self.violation
-            if self.violation <= max(enough, 0.0):
-                break
+                enough = max(enough, share * first)
+            if self.violation <= enough:
+                if every:
+                    break
+                every = True
+                continue
+            every = False
             points.append(np.append(self.w, self.change_b))
             if len(points) > SPAN:
                 self.extrapolate(points)
@@ -280,10 +296,10 @@ cdef class Model:
         if not np.isfinite(total) or total == 0.0:
             return
         mixed = (c / total) @ P[1:]
+        last = len(mixed) - 1
+        w, b = mixed[:last].copy(), mixed[last]
         if self.positive:
-            mixed[:-1] = np.maximum(mixed[:-1], 0.0)
-        w = mixed[:-1].copy()
-        b = mixed[len(mixed) - 1]
+            w = np.maximum(w, 0.0)
         G = np.asarray(self.r) + (b * np.asarray(self.h) if self.fit_intercept else 0.0)
         start = np.asarray(self.start)
         cdef double[::1] change = np.asarray(w) - start
@@ -373,7 +389,7 @@ class WorkingSetLane(Lane):
     def step(self):
         before = self.objective
         chosen = self.choose()
-        self.columns.fetch(chosen)
+        self.columns.fetch(chosen, self.choose(AHEAD))
         self.passes = self.columns.reads
         self.solve(chosen)
         self.centre()
@@ -405,7 +421,14 @@ class WorkingSetLane(Lane):
         if abs(g_b[0]) <= 1e-9:
             self.best_dual = max(self.best_dual, best)
         self.remaining = self.objective - self.best_dual
+        self.trace[-1:] and self.estimate()
         self.trace.append((self.objective, self.remaining, self.largest, np.count_nonzero(w)))
+
+    def estimate(self):
+        before, _, largest, _ = self.trace[len(self.trace) - 1]
+        ratio = self.largest / largest if largest > 0 else 0.0
+        if ratio <= 0.3:
+            self.remaining = min(self.remaining, ratio * max(before - self.objective, self.rounding()))
 
     def dual(self, v, scale):
         over = np.maximum(scale * v - self.l1, 0.0)
@@ -414,10 +437,10 @@ class WorkingSetLane(Lane):
             penalty = np.sum(over[over > 0]**2 / (2.0 * self.l2[over > 0]))
         return dual_loss(self.problem, self.slopes, scale) - penalty
 
-    def choose(self):
-        """The working set, in the order of the columns."""
+    def choose(self, times=1):
+        """The working set, or one some times as large, in the order of the columns."""
         w = self.W[:, 0]
-        size = max(100, 2 * np.count_nonzero(w))
+        size = times * max(100, 2 * np.count_nonzero(w))
         priority = np.where(w != 0.0, np.inf, self.out)
         if size < len(w):
             found = np.argpartition(priority, len(w) - size)[len(w) - size:]
@@ -438,8 +461,8 @@ class WorkingSetLane(Lane):
             model = Model(self.columns, chosen, w, l1, l2, r, h, problem.penalty.positive,
                           problem.fit_intercept)
             if self.exact:
-                model.run(1000, enough)
-            elif model.run(4 if turn < 2 else 20, 0.3 * enough) <= enough and turn > 0:
+                model.run(1000, enough, 0.0)
+            elif model.run(4 if turn < 2 else 20, 0.3 * enough, 0.3) <= enough and turn > 0:
                 break
             if not self.move(chosen, model, rounding) or self.exact:
                 break
