@@ -6,6 +6,7 @@ from sgdest._core.method import Optimizer
 from sgdest._core.optimizers import SGD
 from sgdest._core.quasi_newton import LBFGS
 from sgdest._core.stream import NormalizedAdaptive
+from sgdest._core.subsampled_newton import SubsampledNewton
 
 __all__ = [
     "FTRL",
@@ -18,12 +19,13 @@ __all__ = [
     "Optimizer",
     "RMSprop",
     "StepOptimizer",
+    "SubsampledNewton",
 ]
 
 #: what each name of ``optimizer=`` stands for; "auto" is decided per fit
 NAMES = {
     kind.name: kind
-    for kind in (SGD, Adagrad, RMSprop, Adam, FTRL, NormalizedAdaptive, LBFGS)
+    for kind in (SGD, Adagrad, RMSprop, Adam, FTRL, NormalizedAdaptive, LBFGS, SubsampledNewton)
 }
 # names of settings; with "gd" the batch size, the whole set, is what the name adds
 SETTINGS = {

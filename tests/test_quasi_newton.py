@@ -1,4 +1,4 @@
-"""L-BFGS solves every loss with every penalty, as SciPy and certificates confirm."""
+"""The solvers of any loss solve it with every penalty, as SciPy and certificates confirm."""
 
 import itertools
 
@@ -15,6 +15,7 @@ from sgdest._core.penalties import PENALTIES
 from sgdest._core.problem import Problem
 from sgdest._core.quasi_newton import LBFGS
 from sgdest._core.solver import best_constant
+from sgdest._core.subsampled_newton import SubsampledNewton
 from sgdest._core.train import Limits, train
 
 N_ROWS, N_FEATURES = 48, 5
@@ -82,12 +83,23 @@ def make(
     )
 
 
+class Chosen:
+    """The solver under test."""
+
+    solver = None
+
+
+@pytest.fixture(params=[LBFGS, SubsampledNewton], autouse=True, ids=lambda s: s.name)
+def every_solver(request, monkeypatch):
+    monkeypatch.setattr(Chosen, "solver", request.param)
+
+
 def solve(problem, tol=1e-9, max_iter=100_000):
-    """(objective, W, b, outcome) of L-BFGS."""
+    """(objective, W, b, outcome) of the solver under test."""
     W, b = np.zeros((problem.n_features, problem.n_outputs)), np.zeros(
         problem.n_outputs
     )
-    method = LBFGS().method(problem, W, b, tol=tol)
+    method = Chosen.solver().method(problem, W, b, tol=tol)
     outcome = train(
         problem, method, Limits(max_iter, tol), W, b, method.start_objective
     )

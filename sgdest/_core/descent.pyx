@@ -70,6 +70,7 @@ class DescentLane(Lane):
     def __init__(self, problem, start):
         super().__init__(problem, start)
         self.sharpness, self.best, self.stages_in_vain = 0.0, None, 0
+        self.gap_known = None      # the margins of the last gap, and that gap
         self.signed = problem.penalty.l1 > 0.0 or problem.penalty.positive
         if problem.is_small:
             self.patience = 30
@@ -97,10 +98,13 @@ class DescentLane(Lane):
 
     # -- the function in x -----------------------------------------------------------------
 
-    def evaluate(self, x, z):
-        """(F, gradient of its smooth part) of what is under way at x; fills ``z``. A generator."""
+    def evaluate(self, x, z, known=False):
+        """(F, gradient of its smooth part) of what is under way at x; a generator.
+
+        Fills ``z``, or takes the margins from it where they are ``known``.
+        """
         W, b = self.coordinates.to_parameters(x)
-        value, g, g_b = yield W, b, z
+        value, g, g_b = yield (None, None, z) if known else (W, b, z)
         g = self.coordinates.gradient(g, g_b) + self.coordinates.penalty_gradient(
             self.penalty_slope(W))
         return value + self.problem.penalty.value_of(W), g
@@ -126,9 +130,13 @@ class DescentLane(Lane):
         """How far the smoothed objective lies below the true one at this point."""
         if self.sharpness == 0.0:
             return 0.0
-        zeros = np.zeros_like(self.z)
-        return (self.problem.line(self.z, zeros, 0.0)[0]
-                - self.under_way.line(self.z, zeros, 0.0)[0])
+        if self.gap_known is not None and self.gap_known[0] is self.z:
+            return self.gap_known[1]
+        problem, s = self.under_way, self.problem.sample_weight
+        s = np.ones(problem.n_rows) if s is None else s
+        gap = problem.loss.shortfall(problem.y, self.z, s) / problem.total_weight
+        self.gap_known = (self.z, gap)
+        return gap
 
     # -- one iteration ---------------------------------------------------------------------
 
@@ -169,17 +177,30 @@ class DescentLane(Lane):
 
     def smooth_step(self, p, slope):
         """A step by the Wolfe conditions, with a one-dimensional search where t = 1 fails."""
-        z = np.empty_like(self.z)
-        value, g = yield from self.evaluate(self.x + p, z)
-        t = 1.0
-        if not self.accepted(value, g @ p, slope):
-            t = self.search(p, slope)
-            if t == 0.0:
-                return False
-            value, g = yield from self.evaluate(self.x + t * p, z)
-            if not np.isfinite(value) or value > self.smooth_objective + self.rounding():
-                return False
+        z, along, slope_at_one = np.empty_like(self.z), None, np.nan
+        if self.sharpness == 0.0:
+            value, g = yield from self.evaluate(self.x + p, z)
+            if self.accepted(value, g @ p, slope):
+                return self.move(self.x + p, value, g, z)
+            if np.isfinite(value) and self.tells_apart(z):
+                along, slope_at_one = z - self.z, g @ p
+        # t = 1 fails as a rule where F is quadratic in pieces: there the search comes at once
+        if along is None:
+            along = self.under_way.directional_margins(*self.coordinates.to_parameters(p))
+            self.passes += 1
+        t = self.search(p, slope, along, slope_at_one)
+        if t == 0.0:
+            return False
+        z = self.z + t * along
+        # what is solved to rounding must not gather that of many searches
+        value, g = yield from self.evaluate(self.x + t * p, z, known=not self.problem.is_small)
+        if not np.isfinite(value) or value > self.smooth_objective + self.rounding():
+            return False
         return self.move(self.x + t * p, value, g, z)
+
+    def tells_apart(self, z):
+        """Whether z - self.z has digits enough to search along it."""
+        return np.abs(z - self.z).max(initial=0.0) > 1e-6 * np.abs(z).max(initial=0.0)
 
     def rounding(self):
         return 1e-15 * max(abs(self.smooth_objective), abs(self.start_objective))
@@ -195,16 +216,21 @@ class DescentLane(Lane):
         flat = value <= self.smooth_objective + self.rounding() and slope_new <= -0.8 * slope
         return (falls or flat) and abs(slope_new) <= 0.9 * abs(slope)
 
-    def search(self, p, slope):
+    def search(self, p, slope, along, slope_at_one):
         """t > 0 where F has fallen and |slope| <= 0.1 of the first one, on cached margins.
 
         Bracketed secant steps on the slope, which rises with t since F is convex.
+
+        Parameters
+        ----------
+        slope, slope_at_one : float
+            At t = 0, and at t = 1 where that is known, else NaN.
+        along : ndarray of the shape of ``z``
+            How the margins change from t = 0 to 1.
         """
         W, b = self.coordinates.to_parameters(p)
-        along = self.under_way.directional_margins(W, b)
         linear = float(np.sum(self.penalty_slope(self.W) * W))
         square = float(np.sum(self.penalty_slope(W) * W))
-        self.passes += 1
 
         def at(t):
             value, rate = self.under_way.line(self.z, along, t)
@@ -213,6 +239,8 @@ class DescentLane(Lane):
         start = at(0.0)[0]
         low, slope_low, high, slope_high = 0.0, slope, np.inf, np.nan
         t = 1.0
+        if np.isfinite(slope_at_one):
+            t = min(max(slope / (slope - slope_at_one), 0.01), 4.0) if slope_at_one > slope else 4.0
         for _ in range(60):
             value, now = at(t)
             if abs(now) <= 0.1 * abs(slope) and value <= start + self.rounding():
@@ -300,6 +328,7 @@ class DescentLane(Lane):
         centres = self.under_way.slopes(self.z)
         self.under_way = self.problem  # releases the targets of the stage before the new ones come
         self.under_way = self.problem.smoothed(Smoothed(self.problem.loss, self.sharpness), centres)
+        self.gap_known = None
         return True
 
     def found_exactly(self):

@@ -17,6 +17,7 @@ cdef class Problem:
     cdef public double mean_weight         # of a row in a step; see design "weights in steps"
     cdef readonly int n_threads
     cdef readonly bint is_small
+    cdef bint is_joint                     # the loss reads one class code for all outputs
     cdef readonly object y, sample_weight, offset   # arrays, or None
     cdef readonly bint coded                      # y holds class codes for n_outputs > 1 outputs
     cdef readonly double positive_code, negative_code
@@ -36,11 +37,14 @@ cdef class Problem:
     # with W in the layout of `rows.margins_of`
     cdef void gather(self, Py_ssize_t m, const Py_ssize_t* rows, double* y,
                      double* s) noexcept nogil
+    cdef const double* targets_of(self, Py_ssize_t first, Py_ssize_t n,
+                                  double* room) noexcept nogil
     cdef void ask_for_targets(self, Py_ssize_t m, const Py_ssize_t* rows) noexcept nogil
     cdef void margins_of(self, Py_ssize_t m, const Py_ssize_t* rows, const double* W,
                          double scale, const double* b, double* z) noexcept nogil
     # rows start .. stop - 1: their margins into z, the sum of s * loss; with g != NULL also
-    # g += sum of s d x and g_b += sum of s d. `room` holds `block_room` doubles.
+    # g += sum of s d x and g_b += sum of s d. `room` holds `block_room` doubles. W == NULL: z
+    # holds the margins already.
     cdef double sweep(self, Py_ssize_t start, Py_ssize_t stop, const double* W, const double* b,
                       double* z, double* g, double* g_b, double* room) noexcept nogil
     cdef Py_ssize_t block_room(self) noexcept nogil

@@ -16,7 +16,10 @@ from libc.math cimport fabs, fmax
 
 from sgdest._core.simd cimport prefetch
 
+import os
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 
 import numpy as np
 
@@ -25,6 +28,58 @@ from sgdest._core.rows import as_rows
 # A second thread pays from about 10 MB of X a pass: waking one costs about 50 microseconds.
 cdef Py_ssize_t CHUNK_ENTRIES = 1 << 19
 cdef Py_ssize_t LARGEST_BLOCK = 256
+
+
+@lru_cache(maxsize=None)
+def _pool(process, n_threads):
+    """Threads that stay: starting one takes up to a millisecond. A forked process has its own."""
+    return ThreadPoolExecutor(n_threads)
+
+
+def on_threads(work, chunks, n_threads):
+    """``[work(*chunk) for chunk in chunks]``, by the calling thread and others that help it.
+
+    Helpers that have not begun when the last chunk is taken are not waited for, so that on a busy
+    machine nothing is slower than without them.
+    """
+    helpers = min(n_threads, len(chunks)) - 1
+    if helpers < 1:
+        return [work(*chunk) for chunk in chunks]
+    results, left = [None] * len(chunks), deque(range(len(chunks)))
+
+    def take():
+        while left:
+            try:
+                k = left.popleft()
+            except IndexError:  # another thread was faster
+                return
+            results[k] = work(*chunks[k])
+
+    pool = _pool(os.getpid(), n_threads - 1)
+    others = [pool.submit(take) for _ in range(helpers)]
+    try:
+        take()
+    finally:
+        left.clear()
+        for other in others:
+            if not other.cancel():
+                other.result()
+    return results
+
+
+cdef double weighted_dot(Py_ssize_t n, Py_ssize_t K, const double* s, const double* a,
+                         const double* b) noexcept nogil:
+    """sum_i s_i sum_k a_ik b_ik."""
+    cdef Py_ssize_t i, k
+    cdef double total = 0.0
+    if K == 1:
+        for i in range(n):
+            total += s[i] * a[i] * b[i]
+        return total
+    for i in range(n):
+        for k in range(K):
+            total += s[i] * a[i * K + k] * b[i * K + k]
+    return total
 
 
 cdef class Problem:
@@ -58,7 +113,7 @@ cdef class Problem:
         self.coded = n_outputs > 1 and self.y.ndim == 1
         self.positive_code = 1.0
         self.negative_code = 0.0 if type(loss).targets == "binary" else -1.0
-        self.own_class = -1
+        self.own_class, self.is_joint = -1, type(loss).joint
         self.target_width = 1 if type(loss).joint else n_outputs * (2 if loss.centred else 1)
         self.y_step = 1 if self.coded else self.target_width
         self._check_shapes(sample_weight, offset)
@@ -163,7 +218,8 @@ cdef class Problem:
             for i in range(m):
                 rows[i] = start + i
             self.gather(m, rows, y, s)
-            self.margins_of(m, rows, W, 1.0, b, z)
+            if W != NULL:
+                self.margins_of(m, rows, W, 1.0, b, z)
             total += self.loss.values(m, K, y, z, s)
             if g != NULL:
                 self.loss.derivatives(m, K, y, z, d)
@@ -195,7 +251,7 @@ cdef class Problem:
             sample_weight=self.sample_weight, offset=o, fit_intercept=self.fit_intercept,
             n_threads=self.n_threads)
         one.y, one.coded = self.y if self.coded else self.y[:, k], self.coded
-        one.own_class, one.y_step = k, self.y_step
+        one.own_class, one.y_step = k if self.coded else -1, self.y_step
         one.y_data = self.y_data + (0 if self.coded else k)
         one.positive_code, one.negative_code = self.positive_code, self.negative_code
         return one
@@ -209,19 +265,16 @@ cdef class Problem:
 
     def over_chunks(self, work, n_outputs=None):
         """``work(start, stop)`` of every chunk, in their order, on up to ``n_threads`` threads."""
-        chunks = self.chunks(n_outputs)
-        if self.n_threads == 1 or len(chunks) == 1:
-            return [work(*chunk) for chunk in chunks]
-        with ThreadPoolExecutor(min(self.n_threads, len(chunks))) as pool:
-            return list(pool.map(work, *zip(*chunks)))
+        return on_threads(work, self.chunks(n_outputs), self.n_threads)
 
-    def evaluate(self, const double[:, ::1] W, const double[::1] b, double[:, ::1] z,
+    def evaluate(self, W, b, double[:, ::1] z,
                  gradient=True):
         """One pass: (mean loss, its gradient in W, in b); ``z`` receives the margins.
 
-        The penalty is not included. Without ``gradient`` both gradients are None.
+        The penalty is not included. Without ``gradient`` both gradients are None. Without ``W``
+        the margins are taken from ``z``, which saves half of the pass.
         """
-        cdef const double[:, ::1] laid_out = self._laid_out(W)
+        cdef const double[:, ::1] laid_out = None if W is None else self._laid_out(W)
 
         def work(start, stop):
             return self._sweep_chunk(laid_out, b, z[start:stop], start, stop, gradient)
@@ -247,16 +300,21 @@ cdef class Problem:
     def _sweep_chunk(self, const double[:, ::1] W, const double[::1] b, double[:, ::1] z,
                      Py_ssize_t start, Py_ssize_t stop, bint gradient):
         """``sweep`` of one chunk into arrays of its own."""
-        cdef double[:, ::1] g = np.zeros(np.shape(W) if gradient else (1, 1))
+        turned = self.n_outputs > 1 and not self.rows.is_sparse
+        shape = (self.n_features, self.n_outputs)
+        cdef double[:, ::1] g = np.zeros((shape[::-1] if turned else shape) if gradient else (1, 1))
         cdef double[::1] g_b = np.zeros(self.n_outputs)
         cdef double[::1] room = np.empty(self.block_room())
         cdef double total, none = 0.0
         cdef double* g_data = NULL
-        cdef const double* w_data = &W[0, 0] if self.n_features else &none
+        cdef const double* w_data = NULL
+        cdef const double* b_data = NULL
+        if W is not None:
+            w_data, b_data = &W[0, 0] if self.n_features else &none, &b[0]
         if gradient:
             g_data = &g[0, 0] if self.n_features else &none
         with nogil:
-            total = self.sweep(start, stop, w_data, &b[0], &z[0, 0], g_data, &g_b[0], &room[0])
+            total = self.sweep(start, stop, w_data, b_data, &z[0, 0], g_data, &g_b[0], &room[0])
         return total, np.asarray(g), np.asarray(g_b)
 
     def objective(self, W, b):
@@ -283,27 +341,39 @@ cdef class Problem:
 
     def line(self, const double[:, ::1] z, const double[:, ::1] slope, double t):
         """Mean loss at the margins ``z + t slope``, and its derivative in t: O(n_rows)."""
-        cdef Py_ssize_t i, k, n, first, K = self.n_outputs
-        cdef double[::1] room = np.empty(self.block_room() + LARGEST_BLOCK * K)
+        cdef Py_ssize_t i, n, first, K = self.n_outputs
+        cdef double[::1] room = np.ones(self.block_room() + LARGEST_BLOCK * K)
         cdef double* d = &room[0]
-        cdef double* y = d + LARGEST_BLOCK * K
-        cdef double* s = y + LARGEST_BLOCK * self.target_width
-        cdef double* moved = s + LARGEST_BLOCK
+        cdef double* moved = d + LARGEST_BLOCK * K
+        cdef double* y_room = moved + LARGEST_BLOCK * K
+        cdef double* ones = y_room + LARGEST_BLOCK * self.target_width
+        cdef const double* along = NULL
+        cdef const double* y = NULL
+        cdef const double* s = ones
         cdef double total = 0.0, rate = 0.0
         with nogil:
             for first from 0 <= first < self.n_rows by LARGEST_BLOCK:
                 n = min(LARGEST_BLOCK, self.n_rows - first)
-                for i in range(n):
-                    self.target(first + i, y + i * self.target_width)
-                    s[i] = self.weight(first + i)
-                    for k in range(K):
-                        moved[i * K + k] = z[first + i, k] + t * slope[first + i, k]
+                along = &slope[first, 0]
+                for i in range(n * K):
+                    moved[i] = (&z[first, 0])[i] + t * along[i]
+                y = self.targets_of(first, n, y_room)
+                if self.s_data != NULL:
+                    s = self.s_data + first
                 total += self.loss.values(n, K, y, moved, s)
                 self.loss.derivatives(n, K, y, moved, d)
-                for i in range(n):
-                    for k in range(K):
-                        rate += s[i] * d[i * K + k] * slope[first + i, k]
+                rate += weighted_dot(n, K, s, d, along)
         return total / self.total_weight, rate / self.total_weight
+
+    cdef const double* targets_of(self, Py_ssize_t first, Py_ssize_t n, double* room) noexcept nogil:
+        """The targets of n rows beside each other: in place, or in ``room`` if they are not so."""
+        cdef Py_ssize_t i
+        if self.y_step == self.target_width and self.own_class < 0 and (
+                not self.coded or self.is_joint):
+            return self.y_data + first * self.y_step
+        for i in range(n):
+            self.target(first + i, room + i * self.target_width)
+        return room
 
     def mean_curvature(self, const double[:, ::1] z):
         """Weighted mean second derivative of the loss at the margins, one number per output."""
@@ -323,17 +393,28 @@ cdef class Problem:
                         mean[k] += self.weight(first + i) * h[i * K + k]
         return np.asarray(mean) / self.total_weight
 
-    def curvatures(self, const double[:, ::1] z):
-        """Second derivatives of the loss at the margins: ndarray of shape (n_rows, n_outputs)."""
-        cdef Py_ssize_t i, n, first, K = self.n_outputs
-        cdef double[:, ::1] h = np.empty((self.n_rows, K))
+    def curvatures(self, const double[:, ::1] z, const Py_ssize_t[::1] rows=None):
+        """Second derivatives of the loss at the margins: ndarray of shape (n_rows, n_outputs).
+
+        With ``rows``, those of these rows, of shape (len(rows), n_outputs).
+        """
+        cdef Py_ssize_t i, k, n, first, K = self.n_outputs
+        cdef Py_ssize_t total = self.n_rows if rows is None else rows.shape[0]
+        cdef double[:, ::1] h = np.empty((total, K))
         cdef double[::1] room = np.empty(self.block_room())
+        cdef double* y = &room[LARGEST_BLOCK * K]
         with nogil:
-            for first from 0 <= first < self.n_rows by LARGEST_BLOCK:
-                n = min(LARGEST_BLOCK, self.n_rows - first)
+            for first from 0 <= first < total by LARGEST_BLOCK:
+                n = min(LARGEST_BLOCK, total - first)
+                if rows is None:
+                    self.loss.curvatures(n, K, self.targets_of(first, n, y), &z[first, 0],
+                                         &h[first, 0])
+                    continue
                 for i in range(n):
-                    self.target(first + i, &room[i * self.target_width])
-                self.loss.curvatures(n, K, &room[0], &z[first, 0], &h[first, 0])
+                    self.target(rows[first + i], y + i * self.target_width)
+                    for k in range(K):
+                        room[i * K + k] = z[rows[first + i], k]
+                self.loss.curvatures(n, K, y, &room[0], &h[first, 0])
         return np.asarray(h)
 
     def slopes(self, const double[:, ::1] z):

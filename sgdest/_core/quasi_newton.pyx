@@ -59,12 +59,12 @@ cdef class CurvaturePairs:
 
     cdef Py_ssize_t most, n, newest
     cdef double[:, ::1] s, y
-    cdef double[::1] a
+    cdef double[::1] a, sy
 
     def __init__(self, Py_ssize_t most, Py_ssize_t size):
         self.most = most
         self.s, self.y = np.empty((most, size)), np.empty((most, size))
-        self.a = np.empty(most)
+        self.a, self.sy = np.empty(most), np.empty(most)
 
     def forget(self):
         """Drop all pairs; whether there were any."""
@@ -79,37 +79,50 @@ cdef class CurvaturePairs:
         self.y[self.newest, :] = y
         self.n = min(self.n + 1, self.most)
 
-    def direction(self, const double[::1] g, const unsigned char[::1] free):
-        """-H g by the two-loop recursion (Nocedal 1980), restricted to the free coordinates."""
+    def direction(self, const double[::1] g, const unsigned char[::1] free, solve=None):
+        """-H g by the two-loop recursion (Nocedal 1980), restricted to the free coordinates.
+
+        ``solve`` stands for the first H; without it H is a multiple of the identity.
+        """
         cdef double[::1] p = np.empty(g.shape[0])
-        cdef Py_ssize_t j, m, age, size = g.shape[0]
-        cdef double sy, yy, c, scale = 0.0
+        cdef double scale
         with nogil:
-            for j in range(size):
-                p[j] = -g[j] if free[j] else 0.0
-            for age in range(self.n):
-                m = (self.newest - age + self.most) % self.most
-                sy = dot(size, &self.s[m, 0], &self.y[m, 0], &free[0])
-                yy = dot(size, &self.y[m, 0], &self.y[m, 0], &free[0])
-                self.a[m] = 0.0
-                if sy <= 1e-12 * yy * 1e-4 or yy == 0.0:  # no curvature on this face
-                    continue
-                if scale == 0.0:
-                    scale = sy / yy
-                self.a[m] = dot(size, &self.s[m, 0], &p[0], &free[0]) / sy
-                add(size, -self.a[m], &self.y[m, 0], &p[0], &free[0])
-            if scale > 0.0:
-                for j in range(size):
-                    p[j] *= scale
-            for age in range(self.n - 1, -1, -1):
-                m = (self.newest - age + self.most) % self.most
-                sy = dot(size, &self.s[m, 0], &self.y[m, 0], &free[0])
-                yy = dot(size, &self.y[m, 0], &self.y[m, 0], &free[0])
-                if sy <= 1e-12 * yy * 1e-4 or yy == 0.0:
-                    continue
-                c = dot(size, &self.y[m, 0], &p[0], &free[0]) / sy
-                add(size, self.a[m] - c, &self.s[m, 0], &p[0], &free[0])
+            scale = self._backwards(g, free, p)
+        p = np.asarray(p) * scale if solve is None else solve(np.asarray(p))
+        with nogil:
+            self._forwards(free, p)
         return np.asarray(p)
+
+    cdef double _backwards(self, const double[::1] g, const unsigned char[::1] free,
+                           double[::1] p) noexcept nogil:
+        """From the newest pair to the oldest; the scale of the newest one that counts."""
+        cdef Py_ssize_t j, m, age, size = g.shape[0]
+        cdef double sy, yy, scale = 0.0
+        for j in range(size):
+            p[j] = -g[j] if free[j] else 0.0
+        for age in range(self.n):
+            m = (self.newest - age + self.most) % self.most
+            self.sy[m] = self.a[m] = 0.0
+            sy = dot(size, &self.s[m, 0], &self.y[m, 0], &free[0])
+            yy = dot(size, &self.y[m, 0], &self.y[m, 0], &free[0])
+            if sy <= 1e-16 * yy or yy == 0.0:  # no curvature on this face
+                continue
+            if scale == 0.0:
+                scale = sy / yy
+            self.sy[m] = sy
+            self.a[m] = dot(size, &self.s[m, 0], &p[0], &free[0]) / sy
+            add(size, -self.a[m], &self.y[m, 0], &p[0], &free[0])
+        return scale if scale > 0.0 else 1.0
+
+    cdef void _forwards(self, const unsigned char[::1] free, double[::1] p) noexcept nogil:
+        """From the oldest pair to the newest."""
+        cdef Py_ssize_t m, age, size = p.shape[0]
+        cdef double c
+        for age in range(self.n - 1, -1, -1):
+            m = (self.newest - age + self.most) % self.most
+            if self.sy[m] > 0.0:
+                c = dot(size, &self.y[m, 0], &p[0], &free[0]) / self.sy[m]
+                add(size, self.a[m] - c, &self.s[m, 0], &p[0], &free[0])
 
 
 cdef double dot(Py_ssize_t n, const double* a, const double* b,

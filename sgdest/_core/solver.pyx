@@ -88,12 +88,12 @@ def every(problem, step):
 # -- one pass for many problems ----------------------------------------------------------------
 
 
-def evaluate_together(list problems, const double[:, ::1] W, const double[::1] b, list z):
+def evaluate_together(list problems, W, b, list z):
     """One pass over the rows that ``problems``, of one output each, share.
 
     Parameters
     ----------
-    W, b : ndarrays of shape (n_features, n_problems) and (n_problems,)
+    W, b : ndarrays of shape (n_features, n_problems) and (n_problems,); None: z holds the margins
     z : list of ndarrays of shape (n_rows, 1)
         Receive the margins of each problem.
 
@@ -105,10 +105,12 @@ def evaluate_together(list problems, const double[:, ::1] W, const double[::1] b
     cdef Problem first = problems[0]
     K = len(problems)
     turned = not first.rows.is_sparse
-    laid_out = np.ascontiguousarray(np.transpose(W) if turned else W)
+    if W is not None:
+        W = np.ascontiguousarray(np.transpose(W) if turned else W)
+    shape = (K, first.n_features) if turned else (first.n_features, K)
 
     def work(start, stop):
-        return _chunk_together(problems, laid_out, b, z, start, stop)
+        return _chunk_together(problems, W, b, z, start, stop, np.zeros(shape))
 
     parts = first.over_chunks(work, K)
     values, g, g_b = (sum(part[m] for part in parts) / first.total_weight for m in range(3))
@@ -117,13 +119,12 @@ def evaluate_together(list problems, const double[:, ::1] W, const double[::1] b
 
 
 def _chunk_together(list problems, const double[:, ::1] W, const double[::1] b, list z,
-                    Py_ssize_t start, Py_ssize_t stop):
-    """Sums of the losses and their gradients over rows ``start`` .. ``stop - 1``."""
+                    Py_ssize_t start, Py_ssize_t stop, double[:, ::1] g):
+    """Sums of the losses and their gradients (into g) over rows ``start`` .. ``stop - 1``."""
     cdef Py_ssize_t i, k, m, K = len(problems)
     cdef Problem first = problems[0]
     cdef double none = 0.0, s
     cdef double[::1] values = np.zeros(K), g_b = np.zeros(K)
-    cdef double[:, ::1] g = np.zeros(np.shape(W))
     cdef double[:, ::1] room = np.empty((3 + 2 * K, BLOCK))
     cdef double[::1] y = np.empty(BLOCK * max((<Problem> p).target_width for p in problems))
     cdef Py_ssize_t[::1] rows = np.empty(BLOCK, dtype=np.intp)
@@ -132,18 +133,22 @@ def _chunk_together(list problems, const double[:, ::1] W, const double[::1] b, 
     cdef double* d = &room[3, 0]
     cdef double* raw = &room[3 + K, 0]
     cdef double* z_k = NULL
-    cdef const double* w_data = &W[0, 0] if first.n_features else &none
+    cdef const double* w_data = NULL
     cdef double* g_data = &g[0, 0] if first.n_features else &none
+    if W is not None:
+        w_data = &W[0, 0] if first.n_features else &none
     with nogil:
         while start < stop:
             m = min(BLOCK, stop - start)
             for i in range(m):
                 rows[i] = start + i
-            first.rows.margins_of(m, &rows[0], K, w_data, raw)
+            if w_data != NULL:
+                first.rows.margins_of(m, &rows[0], K, w_data, raw)
+                for k in range(K):
+                    _put(<Problem> <PyObject*> problem[k], m, &rows[0], K, raw + k, b[k],
+                         <double*> margins[k] + start)
             for k in range(K):
                 z_k = <double*> margins[k] + start
-                for i in range(m):
-                    z_k[i] = raw[i * K + k] + b[k]
                 values[k] += _loss_of_block(<Problem> <PyObject*> problem[k], m, &rows[0],
                                             &y[0], &room[0, 0], z_k, &room[1, 0])
                 for i in range(m):
@@ -155,13 +160,20 @@ def _chunk_together(list problems, const double[:, ::1] W, const double[::1] b, 
     return np.asarray(values), np.asarray(g), np.asarray(g_b)
 
 
-cdef double _loss_of_block(Problem problem, Py_ssize_t m, const Py_ssize_t* rows, double* y,
-                           double* s, double* z, double* d) noexcept nogil:
-    """Adds the offset to z; fills weights and slopes; the weighted sum of the losses."""
+cdef void _put(Problem problem, Py_ssize_t m, const Py_ssize_t* rows, Py_ssize_t K,
+               const double* raw, double b, double* z) noexcept nogil:
+    """The margins of one problem, out of every K-th of the products."""
     cdef Py_ssize_t i
+    for i in range(m):
+        z[i] = raw[i * K] + b
     if problem.o_data != NULL:
         for i in range(m):
             z[i] += problem.o_data[rows[i]]
+
+
+cdef double _loss_of_block(Problem problem, Py_ssize_t m, const Py_ssize_t* rows, double* y,
+                           double* s, double* z, double* d) noexcept nogil:
+    """Fills weights and slopes; the weighted sum of the losses."""
     problem.gather(m, rows, y, s)
     problem.loss.derivatives(m, 1, y, z, d)
     return problem.loss.values(m, 1, y, z, s)
@@ -206,7 +218,8 @@ class Lane:
         """One iteration; a generator.
 
         It may yield ``(W, b, z)`` and is then sent the mean loss of ``under_way`` there and its
-        gradients in W and b; ``z`` has received the margins.
+        gradients in W and b; ``z`` has received the margins. ``(None, None, z)`` says that ``z``
+        holds the margins already.
         """
         raise NotImplementedError
 
@@ -305,13 +318,20 @@ cdef class Solver(Method):
 
     def _answers(self, problems, points):
         """Mean loss and gradients of each problem at its point."""
-        if len(problems) == 1:
-            return [problems[0].evaluate(*points[0])]
-        W = np.hstack([point[0] for point in points])
-        b = np.concatenate([point[1] for point in points])
-        values, g, g_b = evaluate_together(problems, W, b, [point[2] for point in points])
-        return [(values[k], np.ascontiguousarray(g[:, k:k + 1]), g_b[k:k + 1])
-                for k in range(len(problems))]
+        answers = [None] * len(problems)
+        for known in (False, True):
+            group = [k for k, point in enumerate(points) if (point[0] is None) == known]
+            if len(group) == 1:
+                answers[group[0]] = problems[group[0]].evaluate(*points[group[0]])
+            elif group:
+                W = None if known else np.hstack([points[k][0] for k in group])
+                b = None if known else np.concatenate([points[k][1] for k in group])
+                values, g, g_b = evaluate_together([problems[k] for k in group], W, b,
+                                                   [points[k][2] for k in group])
+                for place, k in enumerate(group):
+                    own = slice(place, place + 1)
+                    answers[k] = values[place], np.ascontiguousarray(g[:, own]), g_b[own]
+        return answers
 
     def _store(self):
         """Write the points of the lanes to W and b."""
