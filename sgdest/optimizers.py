@@ -2,11 +2,13 @@
 
 from sgdest._core.adaptive import FTRL, Adagrad, Adam, RMSprop
 from sgdest._core.alone import StepOptimizer
+from sgdest._core.dual_ascent import DualAscent
 from sgdest._core.method import Optimizer
 from sgdest._core.optimizers import SGD
 from sgdest._core.quasi_newton import LBFGS
 from sgdest._core.stream import NormalizedAdaptive
 from sgdest._core.subsampled_newton import SubsampledNewton
+from sgdest._core.working_set import WorkingSet
 
 __all__ = [
     "FTRL",
@@ -15,17 +17,20 @@ __all__ = [
     "SGD",
     "Adagrad",
     "Adam",
+    "DualAscent",
     "NormalizedAdaptive",
     "Optimizer",
     "RMSprop",
     "StepOptimizer",
     "SubsampledNewton",
+    "WorkingSet",
 ]
 
 #: what each name of ``optimizer=`` stands for; "auto" is decided per fit
 NAMES = {
     kind.name: kind
-    for kind in (SGD, Adagrad, RMSprop, Adam, FTRL, NormalizedAdaptive, LBFGS, SubsampledNewton)
+    for kind in (SGD, Adagrad, RMSprop, Adam, FTRL, NormalizedAdaptive, LBFGS, SubsampledNewton,
+                 DualAscent, WorkingSet)
 }
 # names of settings; with "gd" the batch size, the whole set, is what the name adds
 SETTINGS = {

@@ -17,12 +17,15 @@ Design:
 """
 
 cimport cython
-from libc.math cimport INFINITY, fabs, fmax, isfinite
+from libc.math cimport INFINITY, fabs, fmax, isfinite, isnan
 from libc.stdint cimport int32_t, uint64_t
 
 import numpy as np
+from scipy.sparse import csr_array
 
+from sgdest._core.intercept import best_intercept
 from sgdest._core.method import Optimizer
+from sgdest._core.penalties import L2
 from sgdest._core.solver import Lane, Solver
 from sgdest._core.truncated_newton import TruncatedNewton
 
@@ -48,8 +51,8 @@ cdef class Multipliers:
     cdef Problem problem
     cdef Rows rows
     cdef Loss loss
-    cdef readonly double l2, b, visited, largest_move, imbalance
-    cdef double shortest, mean_move, pull, A, v_mean, mean_mean
+    cdef readonly double l2, b, visited
+    cdef double largest_move, imbalance, shortest, mean_move, pull, A, v_mean, mean_mean
     cdef bint curved, naps_allowed, centred
     cdef double[::1] y, s, q, m, o, a, v, mean
     cdef Py_ssize_t[::1] order
@@ -292,123 +295,230 @@ cdef class Multipliers:
 
 
 class DualAscent(Optimizer):
-    """Dual coordinate ascent."""
+    """Dual coordinate ascent: one multiplier per row, exact steps, a duality gap.
+
+    For sparse data with many columns and L2. Needs ``penalty="l2"`` with ``alpha`` > 0; handles
+    every loss, one-versus-rest, and an unpenalised intercept. Columns are centred implicitly.
+    Smooth losses are handed over to Newton's method with conjugate gradients [3]_ where the gap
+    falls slowly.
+
+    References
+    ----------
+    .. [1] C.-J. Hsieh et al., "A dual coordinate descent method for large-scale linear SVM",
+       ICML 2008.
+    .. [2] S. Shalev-Shwartz, T. Zhang, "Stochastic dual coordinate ascent methods for regularized
+       loss minimization", JMLR 2013.
+    .. [3] C.-J. Lin, R. Weng, S. Keerthi, "Trust region Newton method for large-scale logistic
+       regression", JMLR 2008.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.preprocessing import scale
+    >>> from sgdest import GDClassifier
+    >>> from sgdest.optimizers import DualAscent
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> model = GDClassifier(loss="hinge", optimizer=DualAscent()).fit(scale(X), y)
+    >>> model.converged_
+    True
+    """
 
     name = "dual_ascent"
     kind = "solver"
 
     def method(self, problem, W, b, *, tol=1e-4, warm=False):
         """The solver, at work on ``W`` and ``b``; its lanes are ``DualAscentLane``."""
+        penalty, loss = problem.penalty, problem.loss
+        kept = penalty.factors is None or np.all(penalty.factors > 0.0)
+        if not (penalty.l2 > 0.0 and penalty.l1 == 0.0 and kept) or penalty.positive:
+            raise ValueError(
+                "optimizer='dual_ascent' needs penalty='l2' with alpha > 0, penalty_weights > 0 "
+                f"and positive=False; got penalty={penalty.name!r}, alpha={penalty.l1 + penalty.l2}"
+                ". Use optimizer='auto'.")
+        if type(loss).joint or (type(loss).smoothness != "smooth" and not has_conjugate(problem)):
+            raise ValueError(
+                f"optimizer='dual_ascent' cannot solve the loss {loss.name!r}: it is joint over the "
+                "classes, or has neither curvature nor conjugate. Use optimizer='auto'.")
         return Solver(problem, W, b, DualAscentLane, tol, warm)
 
 
-class DualAscentLane(Lane):
-    """Epochs of dual ascent between checks of the gap."""
+def has_conjugate(Problem problem):
+    """Whether the conjugate of the loss is written."""
+    cdef double[::1] y = np.zeros(problem.target_width)
+    if not problem.n_rows:
+        return True
+    problem.target(0, &y[0])
+    return not isnan(problem.loss.conjugate(y[0], 0.0))
 
-    FIRST_CHECK = 3
+
+class Frame:
+    """The problem in columns divided by the factors of their penalty, and the way back.
+
+    Dense columns whose offset would swallow the digits of what they vary by are centred as well.
+    """
+
+    def __init__(self, problem, mean):
+        rows, factors = problem.rows, problem.penalty.factors
+        norm = square(mean)
+        far = not rows.is_sparse and rows.square_norms().mean() - norm < 1e-6 * norm
+        self.problem, self.mean, self.factors, self.removed = problem, mean, factors, None
+        if factors is None and not far:
+            return
+        c = np.ones(problem.n_features) if factors is None else factors
+        self.factors, self.mean = c, mean / c
+        X = rows.X
+        if rows.is_sparse:
+            X = csr_array((X.data / c[X.indices], X.indices, X.indptr), shape=X.shape)
+        elif far:
+            X, self.removed, self.mean = (X - mean) / c, self.mean, np.zeros_like(mean)
+        else:
+            X = X / c
+        self.problem = Problem(
+            X, problem.targets().ravel(), problem.loss, L2(problem.penalty.l2),
+            sample_weight=problem.sample_weight, offset=problem.offset,
+            fit_intercept=problem.fit_intercept)
+
+    def inwards(self, W, b):
+        """The parameters in these columns."""
+        W = W if self.factors is None else W * self.factors[:, None]
+        return W, b if self.removed is None else b + np.einsum("j,jk->k", self.removed, W)
+
+    def outwards(self, W, b):
+        """The parameters in the columns of X."""
+        b = b if self.removed is None else b - np.einsum("j,jk->k", self.removed, W)
+        return W if self.factors is None else W / self.factors[:, None], b
+
+
+class DualAscentLane(Lane):
+    """Epochs of dual ascent between checks of the gap; then, maybe, steps of Newton's method."""
+
+    first_check = 3         # epochs
+    least_epochs = 10       # before the hand-over
+    patience = 15.0         # passes that may be left; more, and Newton's method is faster
+    between_checks = 4.0    # passes; a check costs half of one
+    trials = 10             # checks that do not halve the gap
 
     def __init__(self, problem, start):
         super().__init__(problem, start)
-        self.mean = start.moments[0] if problem.fit_intercept else None
-        curvature = float(problem.mean_curvature(self.z)[0])
-        import os
-        self.stiffness = float(os.environ.get("STIFF", 0.01*curvature if curvature>0 else 1.0))
-        b = float(start.constant[0])
-        self.multipliers = Multipliers(problem, self.mean, b, self.stiffness)
+        self.frame = Frame(problem, start.moments[0] if problem.fit_intercept
+                           else np.zeros(problem.n_features))
+        self.at = self.frame.inwards(self.W, self.b)
+        self.smooth = type(problem.loss).smoothness == "smooth"
+        self.epochs, self.planned, self.visited, self.caution = 0, self.first_check, 0.0, 1.0
+        self.last_gap = self.least_gap = np.inf
+        self.in_vain = 0
+        self.newton = self.multipliers = None
+        stiffness = self.stiffness()
         if self.warm:
             self.z = problem.margins(self.W, self.b)
+            self.objective = problem.penalty.value_of(self.W) + self.mean_loss(self.z)
+        if not has_conjugate(problem):
+            self.hand_over()
+            return
+        self.multipliers = Multipliers(self.frame.problem, self.frame.mean, self.centred_intercept(),
+                                       stiffness)
+        if self.warm:
             self.multipliers.start_from(problem.slopes(self.z))
-        self.passes = 1
-        self.ones = np.ones((problem.n_rows, 1))
-        self.epochs, self.planned, self.caution = 0, self.FIRST_CHECK, 1.0
-        self.trace = []
-        self.newton = None
-        self.visited = 0.0
+
+    def stiffness(self):
+        """Of the intercept. Smooth losses: little of their curvature; the rest varies by epoch."""
+        if self.smooth:
+            return 0.01 * max(float(self.problem.mean_curvature(self.z)[0]), 1e-3)
+        if type(self.problem.loss).targets != "real" or self.problem.coded:
+            return 1.0
+        spread = np.std(self.problem.targets())
+        return 1.0 / spread if spread > 0.0 else 1.0
+
+    def mean_loss(self, z):
+        return self.problem.line(z, np.zeros_like(z), 0.0)[0]
+
+    def centred_intercept(self):
+        W, b = self.at
+        return float(b[0] + np.einsum("j,j->", self.frame.mean, W[:, 0]))
 
     def step(self):
-        """Epochs, then a check."""
         if self.newton is not None:
             self.newton_step()
         else:
-            self.multipliers.run(self.planned)
-            self.epochs += self.planned
-            self.check()
+            self.ascend()
         yield from ()
+
+    # -- dual ascent -----------------------------------------------------------------------
+
+    def ascend(self):
+        """Epochs, then a check of the gap."""
+        multipliers, problem = self.multipliers, self.problem
+        multipliers.run(self.planned)
+        self.epochs += self.planned
+        z = np.empty_like(self.z)
+        multipliers.margins(z[:, 0])
+        b = 0.0
+        if problem.fit_intercept:
+            b = best_intercept(problem, z, multipliers.b, 1e-9)
+        w = multipliers.weights()
+        multipliers.take_back(z[:, 0])
+        z += b
+        size = 0.5 * multipliers.l2 * square(w)
+        objective = self.mean_loss(z) + size
+        if objective < self.objective:
+            self.objective, self.z = objective, z
+            self.at = w[:, None], np.array([b - np.einsum("j,j->", self.frame.mean, w)])
+            self.W, self.b = self.frame.outwards(*self.at)
+        self.judge(self.objective - (multipliers.dual_loss(b) - size), w)
+
+    def judge(self, gap, w):
+        """Whether that is enough; how many epochs to the next check; whether to hand over.
+
+        Without an intercept ``gap`` is a bound. With one, the dual that it is measured by is that of
+        an intercept held fixed: where it promises to be enough, it is made sure of.
+        """
+        passes = self.multipliers.visited / self.problem.n_rows
+        work = max((passes - self.visited) / self.planned, 0.01)      # of an epoch, in passes
+        self.visited, self.passes = passes, 1 + int(np.ceil(passes))
+        self.remaining = self.caution * gap
+        if self.remaining <= self.target():
+            self.remaining = self.objective - self.multipliers.certified(w)
+            self.caution = max(1.0, self.remaining / gap) if gap > 0.0 else 1.0
+        self.in_vain = 0 if gap < 0.5 * self.least_gap else self.in_vain + 1
+        self.least_gap = min(gap, self.least_gap)
+        if self.remaining <= self.target() or self.in_vain >= self.trials:
+            self.finished = self.tol == 0.0 or self.in_vain >= self.trials
+            self.finished = not self.smooth and self.finished
+            if self.smooth and (self.tol == 0.0 or self.in_vain >= self.trials):
+                self.hand_over()
+            return
+        rate = np.log(self.last_gap / gap) / self.planned if 0.0 < gap < self.last_gap else 0.0
+        self.last_gap = gap
+        left = np.log(self.remaining / self.target()) / max(rate, 1e-3)
+        if self.smooth and self.epochs >= self.least_epochs and left * work > self.patience:
+            self.hand_over()
+        elif np.isfinite(rate):
+            self.planned = int(np.ceil(min(left, max(2.0, self.between_checks / work))))
+        else:
+            self.planned = 2
+
+    # -- Newton's method -------------------------------------------------------------------
+
+    def hand_over(self):
+        """Go on by Newton's method."""
+        W, b = self.at
+        self.at = np.array(W), np.array(b)
+        self.newton = TruncatedNewton(self.frame.problem, *self.at, self.z)
+        self.multipliers, self.steps_before = None, self.passes
 
     def newton_step(self):
         newton, before = self.newton, self.newton.decrement
         fell = newton.step(self.target())
-        self.objective = (self.problem.line(self.z, self.ones, 0.0)[0]
-                          + 0.5 * self.multipliers.l2 * square(np.ravel(self.W)))
-        self.passes, self.gradient_norm = int(np.ceil(newton.passes)), newton.gradient_norm
-        if newton.bound <= self.target() or not fell:
+        W, b = self.at
+        self.W, self.b = self.frame.outwards(W, b)
+        self.objective = (self.mean_loss(self.z)
+                          + 0.5 * self.frame.problem.penalty.l2 * square(W[:, 0]))
+        self.passes = self.steps_before + int(np.ceil(newton.passes))
+        self.gradient_norm = newton.gradient_norm
+        rate = newton.decrement / before if before > 0.0 else 1.0
+        self.remaining = newton.bound
+        if rate < 1.0:
+            self.remaining = min(newton.bound, newton.decrement / (1.0 - min(rate, 0.9)))
+        if not fell or newton.decrement <= 2e-16 * abs(self.objective):
+            self.finished = True
             self.remaining = min(newton.bound, newton.decrement)
-            self.finished = not fell
-        elif before > 0.0:
-            rate = newton.decrement / before
-            self.remaining = newton.decrement / (1.0 - min(max(rate, 0.0), 0.9)) if rate < 1.0 else np.inf
-        self.finished = self.finished or newton.decrement <= 2e-16 * abs(self.objective)
-        self.trace.append((self.epochs, self.objective, newton.decrement, self.remaining))
-
-    def check(self):
-        problem, multipliers = self.problem, self.multipliers
-        multipliers.margins(self.z[:, 0])
-        b = self.best_intercept(multipliers.b) if problem.fit_intercept else 0.0
-        self.z += b
-        w = multipliers.weights()
-        loss = problem.line(self.z, self.ones, 0.0)[0]
-        self.objective = loss + 0.5 * multipliers.l2 * square(w)
-        dual = multipliers.dual_loss(b) - 0.5 * multipliers.l2 * square(w)
-        gap = self.objective - dual
-        self.W[:, 0] = w
-        self.b[0] = b if self.mean is None else b - np.einsum("j,j->", self.mean, w)
-        self.remaining = self.caution * gap
-        if self.remaining <= self.target():
-            self.remaining = self.objective - multipliers.certified(w)
-            self.caution = max(1.0, self.remaining / gap if gap > 0.0 else 1.0)
-        self.trace.append((self.epochs, self.objective, gap, self.remaining))
-        self.frac = multipliers.n_active / problem.n_rows
-        multipliers.take_back(self.z[:, 0])
-        self.plan(gap)
-
-    def plan(self, gap):
-        """How many epochs to the next check."""
-        import os
-        before = self.trace[len(self.trace) - 2] if len(self.trace) > 1 else None
-        visited = self.multipliers.visited
-        work = (visited - self.visited) / (self.planned * self.problem.n_rows)   # per epoch
-        self.visited = visited
-        if before is None:
-            self.planned = 2
-            return
-        rate = np.log(before[2] / gap) / self.planned if gap > 0 else 1.0
-        needed = np.log(max(self.remaining / self.target(), 1.0)) / max(rate, 1e-3)
-        if self.epochs >= 10 and needed * work > 15 and type(self.problem.loss).smoothness == "smooth" and "NONEWTON" not in os.environ:
-            self.newton = TruncatedNewton(self.problem, self.W, self.b, self.z)
-        most = max(2, float(os.environ.get("WORK","4")) / max(work, 0.01))
-        self.planned = int(min(max(np.ceil(needed), 1), most))
-
-    def best_intercept(self, b):
-        """b that minimises the loss at the margins ``z + b``, by Newton or bisection."""
-        problem = self.problem
-        low, high = -np.inf, np.inf
-        h = self.stiffness
-        for turn in range(12):
-            value, rate = problem.line(self.z, self.ones, b)
-            if rate < 0.0:
-                low = b
-            elif rate > 0:
-                high = b
-            else:
-                break
-            if abs(rate) < 1e-9:
-                break
-            if type(problem.loss).smoothness == "smooth":
-                h = max(float(problem.mean_curvature(self.z + b)[0]), 1e-6)
-            b_new = b - rate / h
-            if not low < b_new < high:
-                b_new = 0.5 * (low + high)
-            if abs(b_new-b) < 1e-12*(1+abs(b)):
-                break
-            b = b_new
-        return b
