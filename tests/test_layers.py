@@ -18,6 +18,7 @@ LAYERS = [
     {"_core.coordinates", "_core.descent", "_core.intercept", "_core.metric",
      "_core.truncated_newton"},
     {"_core.adaptive", "_core.optimizers", "_core.plain_sgd", "_core.quasi_newton", "_core.stream"},
+    {"_core.relay"},
     {"_core.dual_ascent", "_core.subsampled_newton", "_core.working_set"},
     {"_core.train"},
     {"_core", "_version"},

@@ -23,10 +23,13 @@ from libc.stdint cimport int32_t, uint64_t
 import numpy as np
 from scipy.sparse import csr_array
 
+from sgdest._core.active_set import on_active_set
 from sgdest._core.intercept import best_intercept
 from sgdest._core.method import Optimizer
 from sgdest._core.penalties import L2
-from sgdest._core.solver import Lane, Solver
+from sgdest._core.quasi_newton import LBFGSLane
+from sgdest._core.relay import RelayLane
+from sgdest._core.solver import Solver
 from sgdest._core.truncated_newton import TruncatedNewton
 
 from sgdest._core.losses cimport Loss
@@ -222,6 +225,10 @@ cdef class Multipliers:
         d = self.problem.n_features
         return np.asarray(self.v)[:d] - self.A * np.asarray(self.mean)[:d]
 
+    def slopes(self):
+        """The multipliers: ndarray of shape (n_rows, 1)."""
+        return np.array(self.a)[:, None]
+
     def margins(self, double[::1] z):
         """Fills z with the margins of the centred columns, offsets included, without intercept."""
         cdef Py_ssize_t i
@@ -298,8 +305,8 @@ class DualAscent(Optimizer):
     """Dual coordinate ascent: one multiplier per row, exact steps, a duality gap.
 
     For sparse data with many columns and L2. Needs ``penalty="l2"`` with ``alpha`` > 0; handles
-    every loss, one-versus-rest, and an unpenalised intercept. Columns are centred implicitly.
-    Smooth losses are handed over to Newton's method with conjugate gradients [3]_ where the gap
+    every loss, one-versus-rest, and an unpenalised intercept; a softmax is left to L-BFGS. Columns
+    are centred implicitly. Smooth losses are handed over to Newton's method with conjugate gradients [3]_ where the gap
     falls slowly.
 
     References
@@ -335,10 +342,12 @@ class DualAscent(Optimizer):
                 "optimizer='dual_ascent' needs penalty='l2' with alpha > 0, penalty_weights > 0 "
                 f"and positive=False; got penalty={penalty.name!r}, alpha={penalty.l1 + penalty.l2}"
                 ". Use optimizer='auto'.")
-        if type(loss).joint or (type(loss).smoothness != "smooth" and not has_conjugate(problem)):
+        if type(loss).joint:
+            return Solver(problem, W, b, LBFGSLane, tol, warm)
+        if type(loss).smoothness != "smooth" and not has_conjugate(problem):
             raise ValueError(
-                f"optimizer='dual_ascent' cannot solve the loss {loss.name!r}: it is joint over the "
-                "classes, or has neither curvature nor conjugate. Use optimizer='auto'.")
+                "optimizer='dual_ascent' needs the curvature of a loss or its conjugate; got "
+                f"{loss.name!r}, which has neither. Use optimizer='auto'.")
         return Solver(problem, W, b, DualAscentLane, tol, warm)
 
 
@@ -389,7 +398,7 @@ class Frame:
         return W if self.factors is None else W / self.factors[:, None], b
 
 
-class DualAscentLane(Lane):
+class DualAscentLane(RelayLane):
     """Epochs of dual ascent between checks of the gap; then, maybe, steps of Newton's method."""
 
     first_check = 3         # epochs
@@ -406,14 +415,14 @@ class DualAscentLane(Lane):
         self.smooth = type(problem.loss).smoothness == "smooth"
         self.epochs, self.planned, self.visited, self.caution = 0, self.first_check, 0.0, 1.0
         self.last_gap = self.least_gap = np.inf
-        self.in_vain = 0
+        self.in_vain, self.passes_left, self.last_trial = 0, 0.0, self.start_objective
         self.newton = self.multipliers = None
         stiffness = self.stiffness()
         if self.warm:
             self.z = problem.margins(self.W, self.b)
             self.objective = problem.penalty.value_of(self.W) + self.mean_loss(self.z)
         if not has_conjugate(problem):
-            self.hand_over()
+            self.begin_newton()
             return
         self.multipliers = Multipliers(self.frame.problem, self.frame.mean, self.centred_intercept(),
                                        stiffness)
@@ -436,12 +445,18 @@ class DualAscentLane(Lane):
         W, b = self.at
         return float(b[0] + np.einsum("j,j->", self.frame.mean, W[:, 0]))
 
-    def step(self):
+    def go(self):
         if self.newton is not None:
             self.newton_step()
+            return
+        self.ascend()
+        if self.has_stopped() or self.found_exactly() or not self.gets_nowhere():
+            return
+        if self.smooth:
+            self.begin_newton()
         else:
-            self.ascend()
-        yield from ()
+            self.multipliers = None
+            yield from self.hand_over()
 
     # -- dual ascent -----------------------------------------------------------------------
 
@@ -478,28 +493,45 @@ class DualAscentLane(Lane):
         self.remaining = self.caution * gap
         if self.remaining <= self.target():
             self.remaining = self.objective - self.multipliers.certified(w)
-            self.caution = max(1.0, self.remaining / gap) if gap > 0.0 else 1.0
+            self.caution = min(max(1.0, self.remaining / gap), 100.0) if gap > 0.0 else 1.0
         self.in_vain = 0 if gap < 0.5 * self.least_gap else self.in_vain + 1
         self.least_gap = min(gap, self.least_gap)
-        if self.remaining <= self.target() or self.in_vain >= self.trials:
-            self.finished = self.tol == 0.0 or self.in_vain >= self.trials
-            self.finished = not self.smooth and self.finished
-            if self.smooth and (self.tol == 0.0 or self.in_vain >= self.trials):
-                self.hand_over()
-            return
         rate = np.log(self.last_gap / gap) / self.planned if 0.0 < gap < self.last_gap else 0.0
         self.last_gap = gap
-        left = np.log(self.remaining / self.target()) / max(rate, 1e-3)
-        if self.smooth and self.epochs >= self.least_epochs and left * work > self.patience:
-            self.hand_over()
-        elif np.isfinite(rate):
-            self.planned = int(np.ceil(min(left, max(2.0, self.between_checks / work))))
-        else:
-            self.planned = 2
+        left = np.log(max(self.remaining / max(self.target(), 1e-300), 1.0)) / max(rate, 1e-3)
+        self.passes_left = left * work if np.isfinite(rate) else 0.0
+        self.planned = int(np.ceil(max(min(left, max(2.0, self.between_checks / work)), 1.0)))
+
+    def gets_nowhere(self):
+        """Whether another method is faster from here."""
+        if self.in_vain >= self.trials:
+            return True
+        if self.smooth:
+            near = self.problem.is_small and self.remaining <= 1e-8 * abs(self.start_objective)
+            return near or (self.epochs >= self.least_epochs
+                            and self.passes_left > self.patience)
+        return self.problem.is_small and self.visited > 300
+
+    def found_exactly(self):
+        """On small data: whether the multipliers lead to the minimum itself, which is then taken."""
+        due = self.remaining <= 0.1 * self.last_trial
+        if self.smooth or not self.problem.is_small or not due:
+            return False
+        self.last_trial = self.remaining
+        found = on_active_set(self.problem, self.W, self.b, self.multipliers.slopes())
+        if found is None:
+            return False
+        objective = self.problem.objective(*found)
+        if objective > self.objective + self.rounding():
+            return False
+        self.W, self.b = found
+        self.z = self.problem.margins(*found)
+        self.objective, self.remaining, self.finished = objective, self.rounding(), True
+        return True
 
     # -- Newton's method -------------------------------------------------------------------
 
-    def hand_over(self):
+    def begin_newton(self):
         """Go on by Newton's method."""
         W, b = self.at
         self.at = np.array(W), np.array(b)
@@ -519,6 +551,8 @@ class DualAscentLane(Lane):
         self.remaining = newton.bound
         if rate < 1.0:
             self.remaining = min(newton.bound, newton.decrement / (1.0 - min(rate, 0.9)))
-        if not fell or newton.decrement <= 2e-16 * abs(self.objective):
+        # small data: on until the decrement itself no longer falls
+        flat = newton.decrement <= 2e-16 * abs(self.objective)
+        if not fell or (flat and (not self.problem.is_small or not newton.decrement < 0.5 * before)):
             self.finished = True
             self.remaining = min(newton.bound, newton.decrement)

@@ -26,8 +26,11 @@ from sgdest._core.losses cimport Loss
 from sgdest._core.problem cimport Problem
 from sgdest._core.rows cimport Rows
 
+from sgdest._core.intercept import best_intercept
 from sgdest._core.method import Optimizer
-from sgdest._core.solver import Lane, Solver
+from sgdest._core.quasi_newton import LBFGSLane
+from sgdest._core.relay import RelayLane
+from sgdest._core.solver import Solver
 
 cdef const DenseLoops* loops = dense_loops(F64, simd.level)
 
@@ -41,7 +44,10 @@ AHEAD = 4
 
 @cython.final
 cdef class Columns:
-    """Columns of X, read out of its rows when they are first asked for."""
+    """Columns of X, read out of its rows when they are first asked for.
+
+    Those without row numbers are centred: offsets would couple them with the intercept.
+    """
 
     cdef Rows rows
     cdef Py_ssize_t[::1] start, count      # of column j in `values`; count -1: not there yet
@@ -49,9 +55,11 @@ cdef class Columns:
     cdef double[::1] values
     cdef Py_ssize_t n_used
     cdef readonly Py_ssize_t reads         # passes over X so far
+    cdef double[::1] mean                  # of the columns
+    cdef readonly object removed           # what was subtracted from each column
 
-    def __init__(self, Rows rows):
-        self.rows = rows
+    def __init__(self, Rows rows, mean):
+        self.rows, self.mean, self.removed = rows, mean, np.zeros(rows.n_features)
         self.start = np.zeros(rows.n_features, dtype=np.intp)
         self.count = np.full(rows.n_features, -1, dtype=np.intp)
         self.numbers, self.values = np.empty(0, dtype=np.int32), np.empty(0)
@@ -106,7 +114,7 @@ cdef class Columns:
         for p in range(n_hits):
             j = wanted[slot[p]]
             if self.count[j] == n_rows:
-                self.values[self.start[j] + row[p]] = value[p]
+                self.values[self.start[j] + row[p]] += value[p]
             else:
                 self.numbers[ends[j]], self.values[ends[j]] = row[p], value[p]
                 ends[j] += 1
@@ -142,8 +150,12 @@ cdef class Columns:
             numbers[:self.n_used] = self.numbers[:self.n_used]
             values[:self.n_used] = self.values[:self.n_used]
             self.numbers, self.values = numbers, values
-        np.asarray(self.values)[self.n_used:end] = 0.0
         self.n_used = end
+        for k in range(wanted.shape[0]):
+            if self.count[wanted[k]] == n_rows:
+                end = self.start[wanted[k]]
+                np.asarray(self.values)[end:end + n_rows] = -self.mean[wanted[k]]
+                self.removed[wanted[k]] = self.mean[wanted[k]]
 
     # v . x_j, sum of h x_j^2, and v += c h x_j
     cdef double dot(self, Py_ssize_t j, const double* v) noexcept nogil:
@@ -278,10 +290,8 @@ cdef class Model:
     def value(self, w, G):
         """The model at w: r.dz + sum h dz^2 / 2 + penalty."""
         dz = (G - self.r) / self.h
-        size = np.abs(w)
         return (np.einsum("i,i->", self.r, dz) + 0.5 * np.einsum("i,i,i->", self.h, dz, dz)
-                + np.einsum("j,j->", self.l1, size)
-                + 0.5 * np.einsum("j,j,j->", self.l2, w, w))
+                + penalty_of(w, self.l1, self.l2))
 
     def extrapolate(self, points):
         """Anderson's mixture of the last points, if the model is lower there."""
@@ -356,153 +366,195 @@ def dual_loss(Problem problem, const double[::1] slopes, double scale):
 
 
 class WorkingSet(Optimizer):
-    """Working sets."""
+    """Coordinate descent on working sets: a few columns at a time, those that matter.
+
+    For L1 and elastic net with many columns, sparse or dense, every smooth loss and ``positive``;
+    a softmax is left to L-BFGS. No copy of X by columns is made: those that enter a working set are
+    read out of the rows.
+
+    References
+    ----------
+    .. [1] G.-X. Yuan, C.-H. Ho, C.-J. Lin, "An improved GLMNET for L1-regularized logistic
+       regression", JMLR 2012.
+    .. [2] M. Massias, A. Gramfort, J. Salmon, "Celer: a fast solver for the lasso with dual
+       extrapolation", ICML 2018.
+    .. [3] Q. Bertrand, M. Massias, "Anderson acceleration of coordinate descent", AISTATS 2021.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sgdest import GDRegressor
+    >>> from sgdest.optimizers import WorkingSet
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = GDRegressor(penalty="l1", alpha=1.0, optimizer=WorkingSet()).fit(X, y)
+    >>> model.coef_.nonzero()[0].tolist()
+    [2, 3, 8]
+    """
 
     name = "working_set"
     kind = "solver"
 
     def method(self, problem, W, b, *, tol=1e-4, warm=False):
         """The solver, at work on ``W`` and ``b``; its lanes are ``WorkingSetLane``."""
+        if type(problem.loss).joint:
+            return Solver(problem, W, b, LBFGSLane, tol, warm)
+        if type(problem.loss).smoothness != "smooth":
+            raise ValueError(
+                f"optimizer='working_set' needs a smooth loss; got loss={problem.loss.name!r}. Use "
+                "optimizer='auto'.")
         return Solver(problem, W, b, WorkingSetLane, tol, warm)
 
 
-class WorkingSetLane(Lane):
+class WorkingSetLane(RelayLane):
     """Rounds of a gradient, a working set, and its subproblem."""
+
+    newton_steps = 20       # most of a round
+    least = 100             # columns of a working set
+    patience = 3            # rounds that change F by rounding only
+    trials = 8              # rounds that do not halve the violations
 
     def __init__(self, problem, start):
         super().__init__(problem, start)
-        self.columns = Columns(problem.rows)
-        c = np.ones(problem.n_features) if problem.penalty.factors is None else problem.penalty.factors
-        self.l1, self.l2 = problem.penalty.l1 * c, problem.penalty.l2 * c * c
-        s = np.ones(problem.n_rows) if problem.sample_weight is None else problem.sample_weight
-        self.s = s / problem.total_weight
-        self.ones = np.ones_like(self.z)
-        self.best_dual = -np.inf
-        self.exact = problem.loss.name == "squared_error"
-        self.trace = []
+        penalty, s = problem.penalty, problem.sample_weight
+        self.columns = Columns(problem.rows, start.moments[0] if problem.fit_intercept
+                               else np.zeros(problem.n_features))
+        c = np.ones(problem.n_features) if penalty.factors is None else penalty.factors
+        self.l1, self.l2, self.positive = penalty.l1 * c, penalty.l2 * c * c, penalty.positive
+        self.s = (np.ones(problem.n_rows) if s is None else s) / problem.total_weight
+        self.quadratic = problem.loss.name == "squared_error"
+        self.best_dual, self.largest, self.least_violation = -np.inf, np.inf, np.inf
+        self.stalled = self.in_vain = 0
 
     def begin(self):
-        if not self.warm:
-            self.centre()
+        if self.warm:
+            self.z = self.problem.margins(self.W, self.b)
+        self.centre()
         yield from self.look()
 
-    def step(self):
-        before = self.objective
+    def go(self):
+        before, violation = self.objective, self.largest
         chosen = self.choose()
         self.columns.fetch(chosen, self.choose(AHEAD))
         self.passes = self.columns.reads
         self.solve(chosen)
         self.centre()
         yield from self.look()
-        if not self.objective < before - self.rounding():
-            self.stalls = getattr(self, "stalls", 0) + 1
-            self.finished = self.stalls >= 3
-        else:
-            self.stalls = 0
+        gain = before - self.objective
+        self.estimate(gain, self.largest / violation if violation > 0.0 else 0.0)
+        self.stalled = 0 if gain > self.rounding() else self.stalled + 1
+        self.finished = self.stalled >= self.patience or self.largest == 0.0
+        self.in_vain = 0 if self.largest < 0.5 * self.least_violation else self.in_vain + 1
+        self.least_violation = min(self.largest, self.least_violation)
+        if self.in_vain >= self.trials and not self.has_stopped():
+            yield from self.hand_over()
+
+    # -- all columns -----------------------------------------------------------------------
 
     def look(self):
-        """Evaluate the gradient of every column; bound what remains."""
-        value, g, g_b = yield self.W, self.b, self.z
-        problem = self.problem
-        w = self.W[:, 0]
-        self.g = g[:, 0] + self.l2 * w
-        self.objective = value + problem.penalty.value_of(self.W)
-        self.out = violations(w, self.g, self.l1, problem.penalty.positive)
-        self.largest = self.out.max(initial=0.0)
-        self.gradient_norm = float(np.sqrt(np.einsum("j,j->", self.out, self.out)))
-        self.slopes = np.ravel(problem.slopes(self.z))
-        v = -g[:, 0]
-        if not problem.penalty.positive:
-            v = np.abs(v)
-        ratio = np.max(v / np.maximum(self.l1, 1e-300), initial=1.0)
-        best = self.dual(v, 1.0 / ratio)
-        if problem.penalty.l2 > 0.0:
-            best = max(best, self.dual(v, 1.0))
+        """The gradient of every column, and a bound of what remains. A generator."""
+        value, g, g_b = yield None, None, self.z
+        w, g = self.W[:, 0], g[:, 0] - g_b[0] * self.columns.removed
+        self.objective = value + self.problem.penalty.value_of(self.W)
+        self.out = violations(w, g + self.l2 * w, self.l1, self.positive)
+        self.largest = self.out.max(initial=abs(g_b[0]))
+        self.gradient_norm = float(np.sqrt(np.einsum("j,j->", self.out, self.out) + g_b[0] ** 2))
         if abs(g_b[0]) <= 1e-9:
-            self.best_dual = max(self.best_dual, best)
+            self.best_dual = max(self.best_dual, self.dual(-g if self.positive else np.abs(g)))
         self.remaining = self.objective - self.best_dual
-        self.trace[-1:] and self.estimate()
-        self.trace.append((self.objective, self.remaining, self.largest, np.count_nonzero(w)))
 
-    def estimate(self):
-        before, _, largest, _ = self.trace[len(self.trace) - 1]
-        ratio = self.largest / largest if largest > 0 else 0.0
-        if ratio <= 0.3:
-            self.remaining = min(self.remaining, ratio * max(before - self.objective, self.rounding()))
+    def dual(self, v):
+        """The dual at the slopes of the loss, scaled to what L1 allows, or as they are.
 
-    def dual(self, v, scale):
-        over = np.maximum(scale * v - self.l1, 0.0)
-        over[over <= 1e-12 * self.l1] = 0.0
-        with np.errstate(all="ignore"):
-            penalty = np.sum(over[over > 0]**2 / (2.0 * self.l2[over > 0]))
-        return dual_loss(self.problem, self.slopes, scale) - penalty
+        v: what they pull at each coefficient.
+        """
+        slopes = np.ravel(self.problem.slopes(self.z))
+        pulled = v > 0.0
+        v, l1, l2 = v[pulled], self.l1[pulled], self.l2[pulled]
+        with np.errstate(divide="ignore"):
+            scale = min(1.0, np.min(l1 / v, initial=1.0))
+        scaled = dual_loss(self.problem, slopes, scale)
+        over = np.maximum(v - l1, 0.0)
+        if scale == 1.0 or (l2[over > 0.0] == 0.0).any():
+            return scaled
+        whole = dual_loss(self.problem, slopes, 1.0)
+        return max(scaled, whole - 0.5 * np.sum(over[over > 0.0] ** 2 / l2[over > 0.0]))
+
+    def estimate(self, gain, ratio):
+        """What remains, where a round has shrunk the violations: they enter it squared.
+
+        The gap falls like the violations, F like their square. A round that makes them ``ratio``
+        times as large leaves about ratio^2 of what it gained; ``ratio`` is on the safe side.
+        """
+        if ratio <= 0.3 and self.largest <= self.l1.max(initial=0.0):
+            self.remaining = min(self.remaining, ratio * max(gain, self.rounding()))
 
     def choose(self, times=1):
         """The working set, or one some times as large, in the order of the columns."""
         w = self.W[:, 0]
-        size = times * max(100, 2 * np.count_nonzero(w))
+        size = times * max(self.least, 2 * np.count_nonzero(w))
         priority = np.where(w != 0.0, np.inf, self.out)
+        found = np.arange(len(w))
         if size < len(w):
-            found = np.argpartition(priority, len(w) - size)[len(w) - size:]
-        else:
-            found = np.arange(len(w))
-        return np.sort(found[priority[found] > 0.0]).astype(np.intp)
+            found = np.sort(np.argpartition(priority, len(w) - size)[len(w) - size:])
+        return found[priority[found] > 0.0]
+
+    # -- a working set ---------------------------------------------------------------------
 
     def solve(self, chosen):
         """Minimise F over the working set, to a tenth of the largest violation."""
-        problem, enough = self.problem, 0.1 * self.largest
-        l1, l2, rounding = self.l1[chosen], self.l2[chosen], self.rounding()
-        for turn in range(20):
-            w = self.W[chosen, 0]
-            r = np.ravel(problem.slopes(self.z)) * self.s
-            h = np.ravel(problem.curvatures(self.z)) * self.s
-            h = np.maximum(h, self.s * max(1e-3 * h.sum(), 1e-12))
-            h[h == 0.0] = 1e-300
-            model = Model(self.columns, chosen, w, l1, l2, r, h, problem.penalty.positive,
-                          problem.fit_intercept)
-            if self.exact:
+        enough = 0.1 * self.largest
+        for turn in range(self.newton_steps):
+            model = self.model(chosen)
+            if self.quadratic:
                 model.run(1000, enough, 0.0)
             elif model.run(4 if turn < 2 else 20, 0.3 * enough, 0.3) <= enough and turn > 0:
                 break
-            if not self.move(chosen, model, rounding) or self.exact:
+            if not self.move(chosen, model) or self.quadratic:
                 break
 
-    def move(self, chosen, model, rounding):
-        """Go to the minimum of the model, or as far towards it as F falls."""
+    def model(self, chosen):
+        """The quadratic model about the point; where the loss is straight, a little curved."""
+        problem = self.problem
+        h = np.ravel(problem.curvatures(self.z))
+        mean = np.einsum("i,i->", h, self.s)
+        if not mean > 0.0:
+            bound = type(problem.loss).curvature_bound
+            mean = bound if np.isfinite(bound) else 1.0
+        # rows without weight have slope 0: any curvature will do
+        h = np.maximum(h, 1e-3 * mean) * np.maximum(self.s, 1e-300)
+        return Model(self.columns, chosen, self.W[chosen, 0], self.l1[chosen], self.l2[chosen],
+                     np.ravel(problem.slopes(self.z)) * self.s, h, self.positive,
+                     problem.fit_intercept)
+
+    def move(self, chosen, model):
+        """Go to the minimum of the model, or as far towards it as F falls; whether it did."""
         w, old = model.weights(), model.start
         l1, l2 = self.l1[chosen], self.l2[chosen]
         along = model.margins_change()[:, None]
         start, slope = self.problem.line(self.z, along, 0.0)
-
-        def penalty(v):
-            return float(np.sum(l1 * np.abs(v) + 0.5 * l2 * v * v))
-
-        slope += penalty(w) - penalty(old)
+        before = penalty_of(old, l1, l2)
+        slope += penalty_of(w, l1, l2) - before
         t = 1.0
         for _ in range(40):
             now = old + t * (w - old) if t < 1.0 else w
-            change = self.problem.line(self.z, along, t)[0] - start + penalty(now) - penalty(old)
-            if change <= 0.01 * t * slope + rounding:
-                break
+            change = (self.problem.line(self.z, along, t)[0] - start
+                      + penalty_of(now, l1, l2) - before)
+            if change <= 0.01 * t * slope + self.rounding():
+                self.W[chosen, 0] = now
+                self.b = self.b + (t * model.change_b - np.einsum(
+                    "j,j->", self.columns.removed[chosen], now - old))
+                self.z = self.z + t * along
+                return True
             t *= 0.5
-        else:
-            return False
-        self.W[chosen, 0] = now
-        self.b = self.b + t * model.change_b
-        self.z = self.z + t * along
-        return True
+        return False
 
     def centre(self):
         """Move the intercept to its minimum at the margins now."""
-        if not self.problem.fit_intercept:
-            return
-        b = 0.0
-        for turn in range(20):
-            z = self.z + b
-            rate = self.problem.line(z, self.ones, 0.0)[1]
-            h = float(self.problem.mean_curvature(z)[0])
-            if abs(rate) < 1e-12 or h <= 0.0:
-                break
-            b -= rate / h
-        self.b = self.b + b
-        self.z = self.z + b
+        if self.problem.fit_intercept:
+            b = best_intercept(self.problem, self.z, 0.0, 1e-12)
+            self.b, self.z = self.b + b, self.z + b
+
+
+def penalty_of(w, l1, l2):
+    """sum of l1 |w| + l2 w^2 / 2."""
+    return float(np.einsum("j,j->", l1, np.abs(w)) + 0.5 * np.einsum("j,j,j->", l2, w, w))
