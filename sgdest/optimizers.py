@@ -4,11 +4,13 @@
 from sgdest._core.optimizers import SGD
 from sgdest._core.adaptive import FTRL, Adagrad, Adam, RMSprop  # isort: skip
 from sgdest._core.alone import StepOptimizer
+from sgdest._core.dual_ascent import DualAscent
 from sgdest._core.method import Optimizer
 from sgdest._core.quasi_newton import LBFGS
 from sgdest._core.stream import NormalizedAdaptive
 from sgdest._core.subsampled_newton import SubsampledNewton
 from sgdest._core.variance_reduced import SAGA
+from sgdest._core.working_set import WorkingSet
 
 #: what each name of ``optimizer=`` stands for, read off the classes; "auto" is decided per fit
 NAMES = {

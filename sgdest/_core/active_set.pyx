@@ -38,11 +38,11 @@ def on_active_set(problem, W, b, slopes):
     if problem.n_rows * len(used) > MOST_ENTRIES:
         return None
     X = np.zeros((problem.n_rows, problem.n_features))[:, used]
-    place = np.zeros(problem.n_features, dtype=np.intp)
+    place = np.full(problem.n_features, -1, dtype=np.intp)
     place[used] = np.arange(len(used))
     for i in range(problem.n_rows):
         columns, values = problem.rows.row(i)
-        stored = values != 0.0
+        stored = (values != 0.0) & (place[columns] >= 0)
         X[i, place[columns[stored]]] = values[stored]
     kinks = problem.loss.evaluate_kinks(problem.targets())
     W, b = W.copy(), b.copy()

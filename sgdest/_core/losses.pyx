@@ -12,6 +12,8 @@ texts, docs and tests read ``LOSSES``. The facts, which solvers ask for instead 
     "smooth" (has a curvature a solver can use) or "kinked" (piecewise linear)
 ``joint``, ``centred``
     the loss reads one class code for all outputs; the loss reads a centre beside each target
+``curved``
+    the curvature varies within its pieces, so that a dual step takes iterations
 ``curvature_bound``
     the largest second derivative; infinite where there is none
 ``parameters``
@@ -23,31 +25,11 @@ from libc.math cimport INFINITY, NAN, cosh, exp, fabs, fmax, fmin, log, log1p, t
 
 from sgdest._core cimport simd
 from sgdest._core.loss_kernels cimport LossLoops, loss_loops
+from sgdest._core.scalars cimport beyond, cut, entropy, exp_curvature, exp_line, exp_slope
 
 import numpy as np
 
 cdef const LossLoops* loops = loss_loops(simd.level)
-
-# Beyond this exponent the log-link losses continue as straight lines, so that a wild step gives
-# a huge finite number instead of an overflow that would poison every sum after it.
-cdef double LARGEST_EXPONENT = 500.0
-
-
-cdef inline double exp_line(double z) noexcept nogil:
-    """exp(z), continued by its tangent beyond ``LARGEST_EXPONENT``."""
-    if z <= LARGEST_EXPONENT:
-        return exp(z)
-    return exp(LARGEST_EXPONENT) * (1.0 + z - LARGEST_EXPONENT)
-
-
-cdef inline double exp_slope(double z) noexcept nogil:
-    """Slope of ``exp_line``."""
-    return exp(fmin(z, LARGEST_EXPONENT))
-
-
-cdef inline double exp_curvature(double z) noexcept nogil:
-    """Second derivative of ``exp_line``."""
-    return exp(z) if z <= LARGEST_EXPONENT else 0.0
 
 
 cdef class Loss:
@@ -61,6 +43,7 @@ cdef class Loss:
     parameters = {}
     joint = False
     centred = False
+    curved = False
 
     cdef double value(self, double y, double z) noexcept nogil:
         return NAN
@@ -184,6 +167,9 @@ cdef class SquaredError(Loss):
     cdef double conjugate(self, double y, double a) noexcept nogil:
         return 0.5 * a * a + a * y
 
+    cdef double dual_step(self, double y, double u, double q) noexcept nogil:
+        return (u - y) / (1.0 + q)
+
 
 @cython.final
 cdef class Huber(Loss):
@@ -210,6 +196,9 @@ cdef class Huber(Loss):
     cdef double conjugate(self, double y, double a) noexcept nogil:
         return 0.5 * a * a + a * y if fabs(a) <= self.epsilon else INFINITY
 
+    cdef double dual_step(self, double y, double u, double q) noexcept nogil:
+        return cut((u - y) / (1.0 + q), -self.epsilon, self.epsilon)
+
 
 @cython.final
 cdef class EpsilonInsensitive(Loss):
@@ -234,6 +223,9 @@ cdef class EpsilonInsensitive(Loss):
 
     cdef double conjugate(self, double y, double a) noexcept nogil:
         return a * y + self.epsilon * fabs(a) if fabs(a) <= 1.0 else INFINITY
+
+    cdef double dual_step(self, double y, double u, double q) noexcept nogil:
+        return cut(beyond(u - y, self.epsilon) / q, -1.0, 1.0)
 
     cdef double kink(self, double y, double* low, double* high, double* dead) noexcept nogil:
         low[0], high[0], dead[0] = -1.0, 1.0, self.epsilon
@@ -268,6 +260,9 @@ cdef class SquaredEpsilonInsensitive(Loss):
     cdef double conjugate(self, double y, double a) noexcept nogil:
         return a * y + self.epsilon * fabs(a) + 0.25 * a * a
 
+    cdef double dual_step(self, double y, double u, double q) noexcept nogil:
+        return 2.0 * beyond(u - y, self.epsilon) / (1.0 + 2.0 * q)
+
 
 @cython.final
 cdef class AbsoluteError(Loss):
@@ -287,6 +282,9 @@ cdef class AbsoluteError(Loss):
 
     cdef double conjugate(self, double y, double a) noexcept nogil:
         return a * y if fabs(a) <= 1.0 else INFINITY
+
+    cdef double dual_step(self, double y, double u, double q) noexcept nogil:
+        return cut((u - y) / q, -1.0, 1.0)
 
     cdef double kink(self, double y, double* low, double* high, double* dead) noexcept nogil:
         low[0], high[0], dead[0] = -1.0, 1.0, 0.0
@@ -317,6 +315,9 @@ cdef class Quantile(Loss):
     cdef double conjugate(self, double y, double a) noexcept nogil:
         return a * y if -self.q <= a <= 1.0 - self.q else INFINITY
 
+    cdef double dual_step(self, double y, double u, double q) noexcept nogil:
+        return cut((u - y) / q, -self.q, 1.0 - self.q)
+
     cdef double kink(self, double y, double* low, double* high, double* dead) noexcept nogil:
         low[0], high[0], dead[0] = -self.q, 1.0 - self.q, 0.0
         return y
@@ -328,6 +329,7 @@ cdef class LogCosh(Loss):
 
     name = "log_cosh"
     curvature_bound = 1.0
+    curved = True
 
     cdef double value(self, double y, double z) noexcept nogil:
         # log(cosh r) = |r| + log((1 + exp(-2 |r|)) / 2), which never overflows
@@ -344,6 +346,12 @@ cdef class LogCosh(Loss):
         c = cosh(z - y)
         return 1.0 / (c * c)
 
+    cdef double conjugate(self, double y, double a) noexcept nogil:
+        # with a = tanh(z - y)
+        if fabs(a) > 1.0:
+            return INFINITY
+        return a * y + 0.5 * (entropy(1.0 + a) + entropy(1.0 - a))
+
 
 @cython.final
 cdef class Poisson(Loss):
@@ -352,6 +360,7 @@ cdef class Poisson(Loss):
     name = "poisson"
     targets = "nonnegative"
     link = "log"
+    curved = True
 
     cdef double value(self, double y, double z) noexcept nogil:
         return exp_line(z) - y * z
@@ -362,6 +371,10 @@ cdef class Poisson(Loss):
     cdef double curvature(self, double y, double z) noexcept nogil:
         return exp_curvature(z)
 
+    cdef double conjugate(self, double y, double a) noexcept nogil:
+        # with a + y = exp(z)
+        return entropy(a + y) - (a + y) if a + y >= 0.0 else INFINITY
+
 
 @cython.final
 cdef class Gamma(Loss):
@@ -370,6 +383,7 @@ cdef class Gamma(Loss):
     name = "gamma"
     targets = "positive"
     link = "log"
+    curved = True
 
     cdef double value(self, double y, double z) noexcept nogil:
         return z + y * exp_line(-z)
@@ -379,6 +393,10 @@ cdef class Gamma(Loss):
 
     cdef double curvature(self, double y, double z) noexcept nogil:
         return y * exp_curvature(-z)
+
+    cdef double conjugate(self, double y, double a) noexcept nogil:
+        # with 1 - a = y exp(-z)
+        return entropy(1.0 - a) - (1.0 - a) * (1.0 + log(y)) if a <= 1.0 else INFINITY
 
 
 @cython.final
@@ -393,6 +411,7 @@ cdef class Tweedie(Loss):
     link = "log"
     parameters = {"power": 1.5}
     cdef double p
+    curved = True
 
     def __init__(self, double power=1.5):
         self.p = power
@@ -422,6 +441,7 @@ cdef class LogLoss(Loss):
     targets = "binary"
     link = "logit"
     curvature_bound = 0.25
+    curved = True
 
     cdef double value(self, double y, double z) noexcept nogil:
         # softplus(z) - y z, written so that exp never overflows
@@ -464,7 +484,7 @@ cdef class LogLoss(Loss):
         cdef double p = a + y
         if p < 0.0 or p > 1.0:
             return INFINITY
-        return (p * log(p) if p > 0.0 else 0.0) + ((1.0 - p) * log(1.0 - p) if p < 1.0 else 0.0)
+        return entropy(p) + entropy(1.0 - p)
 
 
 @cython.final
@@ -486,6 +506,9 @@ cdef class Hinge(Loss):
 
     cdef double conjugate(self, double y, double a) noexcept nogil:
         return a * y if -1.0 <= a * y <= 0.0 else INFINITY
+
+    cdef double dual_step(self, double y, double u, double q) noexcept nogil:
+        return -y * cut((1.0 - y * u) / q, 0.0, 1.0)
 
     cdef double kink(self, double y, double* low, double* high, double* dead) noexcept nogil:
         low[0], high[0], dead[0] = fmin(-y, 0.0), fmax(-y, 0.0), 0.0
@@ -513,6 +536,9 @@ cdef class SquaredHinge(Loss):
     cdef double conjugate(self, double y, double a) noexcept nogil:
         return a * y + 0.25 * a * a if a * y <= 0.0 else INFINITY
 
+    cdef double dual_step(self, double y, double u, double q) noexcept nogil:
+        return -2.0 * y * fmax(0.0, 1.0 - y * u) / (1.0 + 2.0 * q)
+
 
 @cython.final
 cdef class SmoothHinge(Loss):
@@ -537,6 +563,9 @@ cdef class SmoothHinge(Loss):
     cdef double conjugate(self, double y, double a) noexcept nogil:
         return a * y + 0.5 * a * a if -1.0 <= a * y <= 0.0 else INFINITY
 
+    cdef double dual_step(self, double y, double u, double q) noexcept nogil:
+        return -y * cut((1.0 - y * u) / (1.0 + q), 0.0, 1.0)
+
 
 @cython.final
 cdef class ModifiedHuber(Loss):
@@ -560,6 +589,9 @@ cdef class ModifiedHuber(Loss):
 
     cdef double conjugate(self, double y, double a) noexcept nogil:
         return a * y + 0.25 * a * a if -4.0 <= a * y <= 0.0 else INFINITY
+
+    cdef double dual_step(self, double y, double u, double q) noexcept nogil:
+        return -y * cut(2.0 * (1.0 - y * u) / (1.0 + 2.0 * q), 0.0, 4.0)
 
 
 @cython.final

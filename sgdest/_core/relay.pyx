@@ -1,0 +1,54 @@
+"""A lane that hands over to L-BFGS where its own method gets nowhere."""
+
+import numpy as np
+
+from sgdest._core.quasi_newton import LBFGSLane
+from sgdest._core.solver import Lane, Start
+
+
+class RelayLane(Lane):
+    """Abstract: a method made for some problems, which goes on as L-BFGS on the others.
+
+    Methods implement ``go``, a generator like ``step``, and call ``hand_over`` from it.
+    """
+
+    successor = None
+    TAKEN = ("W", "b", "z", "objective", "remaining", "gradient_norm", "finished")
+
+    def __init__(self, problem, start):
+        super().__init__(problem, start)
+        self.start = start
+
+    def step(self):
+        if self.successor is None:
+            yield from self.go()
+            return
+        yield from self.successor.step()
+        self.follow()
+
+    def go(self):
+        """An iteration of the method itself; a generator."""
+        raise NotImplementedError
+
+    def hand_over(self):
+        """Go on as L-BFGS, from the constant model: the present point may be its bane too."""
+        W, constant = np.zeros_like(self.W), self.start.constant
+        start = Start(W, np.array(constant), constant, self.start.tol, False, self.start.moments)
+        self.own_passes = self.passes
+        self.successor = LBFGSLane(self.problem, start)
+        yield from self.successor.begin()
+        self.follow()
+
+    def follow(self):
+        """Be where the successor is."""
+        for name in self.TAKEN:
+            setattr(self, name, getattr(self.successor, name))
+        self.passes = self.own_passes + self.successor.passes
+
+    @property
+    def under_way(self):
+        return self.problem if self.successor is None else self.successor.under_way
+
+    @under_way.setter
+    def under_way(self, problem):
+        pass
