@@ -411,7 +411,7 @@ class WorkingSetLane(RelayLane):
     newton_steps = 20       # most of a round
     least = 100             # columns of a working set
     patience = 3            # rounds that change F by rounding only
-    trials = 8              # rounds that do not halve the violations
+    trials = 12             # rounds that do not halve the violations
 
     def __init__(self, problem, start):
         super().__init__(problem, start)
@@ -423,7 +423,7 @@ class WorkingSetLane(RelayLane):
         self.s = (np.ones(problem.n_rows) if s is None else s) / problem.total_weight
         self.quadratic = problem.loss.name == "squared_error"
         self.best_dual, self.largest, self.least_violation = -np.inf, np.inf, np.inf
-        self.stalled = self.in_vain = 0
+        self.stalled, self.in_vain, self.ratio = 0, 0, np.inf
 
     def begin(self):
         if self.warm:
@@ -480,13 +480,14 @@ class WorkingSetLane(RelayLane):
         return max(scaled, whole - 0.5 * np.sum(over[over > 0.0] ** 2 / l2[over > 0.0]))
 
     def estimate(self, gain, ratio):
-        """What remains, where a round has shrunk the violations: they enter it squared.
+        """What remains, where two rounds in a row have shrunk the violations.
 
         The gap falls like the violations, F like their square. A round that makes them ``ratio``
         times as large leaves about ratio^2 of what it gained; ``ratio`` is on the safe side.
         """
-        if ratio <= 0.3 and self.largest <= self.l1.max(initial=0.0):
+        if max(ratio, self.ratio) <= 0.4 and self.largest <= self.l1.max(initial=0.0):
             self.remaining = min(self.remaining, ratio * max(gain, self.rounding()))
+        self.ratio = ratio
 
     def choose(self, times=1):
         """The working set, or one some times as large, in the order of the columns."""
