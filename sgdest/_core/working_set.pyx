@@ -408,7 +408,7 @@ class WorkingSet(Optimizer):
 class WorkingSetLane(RelayLane):
     """Rounds of a gradient, a working set, and its subproblem."""
 
-    newton_steps = 20       # most of a round
+    newton_steps = 50       # most of a round
     least = 100             # columns of a working set
     patience = 3            # rounds that change F by rounding only
     trials = 12             # rounds that do not halve the violations
@@ -445,7 +445,8 @@ class WorkingSetLane(RelayLane):
         self.finished = self.stalled >= self.patience or self.largest == 0.0
         self.in_vain = 0 if self.largest < 0.5 * self.least_violation else self.in_vain + 1
         self.least_violation = min(self.largest, self.least_violation)
-        if self.in_vain >= self.trials and not self.has_stopped():
+        far = self.problem.is_small or self.largest > 0.1 * self.l1.max(initial=0.0)
+        if self.in_vain >= self.trials and far and not self.has_stopped():
             yield from self.hand_over()
 
     # -- all columns -----------------------------------------------------------------------
