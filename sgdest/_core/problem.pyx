@@ -538,6 +538,13 @@ cdef class Problem:
                        offset=self.offset, fit_intercept=self.fit_intercept,
                        n_outputs=self.n_outputs, n_threads=self.n_threads)
 
+    def on_rows(self, X, penalty):
+        """The same targets, weights and loss on other data; not for outputs that have parts."""
+        return Problem(X, self.targets().ravel(), self.loss, penalty,
+                       sample_weight=self.sample_weight, offset=self.offset,
+                       fit_intercept=self.fit_intercept, n_outputs=self.n_outputs,
+                       n_threads=self.n_threads)
+
     def subset(self, index):
         """The same problem on the rows ``index`` (an array of integers or of booleans)."""
         X = self.rows.X

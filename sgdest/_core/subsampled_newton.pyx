@@ -7,14 +7,16 @@ is weighed by what a pass over X costs.
 """
 
 import numpy as np
+from scipy.linalg import solve_triangular
 
 from sgdest._core.descent import DescentLane
 from sgdest._core.method import Optimizer
 from sgdest._core.metric import (
-    Metric, candidates, choose_rows, entries_product, gram, inverse_sigma, joint_gram,
-    proximal_direction, update_bfgs)
+    ENTRIES_OF_BLOCK, Metric, candidates, choose_rows, entries_product, gram, inverse_sigma,
+    joint_gram, proximal_direction, update_bfgs)
 from sgdest._core.quasi_newton import CurvaturePairs, LBFGSLane
-from sgdest._core.solver import Solver, seconds_of_pass
+from sgdest._core.penalties import PENALTIES
+from sgdest._core.solver import Lane, Solver, Start, seconds_of_pass
 
 # Seconds for a flop of a matrix product (single and double precision) and of a factorisation: against
 # the cost of a pass they decide how many rows a metric takes.
@@ -69,12 +71,17 @@ class SubsampledNewton(Optimizer):
         """About how long it takes to a relative suboptimality of 1e-6."""
         K = problem.n_outputs
         joint = K > 1 and type(problem.loss).joint
-        size = (problem.n_features + 1) * (K if joint else 1)
-        if size > (MOST_JOINT if joint else MOST_COLUMNS):
+        wide = is_wide(problem)
+        size = (min(problem.n_features, problem.n_rows) if wide else problem.n_features) + 1
+        if size * (K if joint else 1) > (MOST_JOINT if joint else MOST_COLUMNS):
             return np.inf
         if problem.is_small:       # copies of rows shall not change the choice
             return 0.0 if size <= MOST_UNKNOWNS_OF_SMALL else np.inf
-        seconds = rows_for_metric(problem, size)[0]
+        if wide:
+            seconds = seconds_of_products(problem) + 10 * (
+                seconds_of_pass(problem) + 2 * size**2 * (1e-9 + size * DOUBLE_PRODUCT))
+        else:
+            seconds = rows_for_metric(problem, size * (K if joint else 1))[0]
         if type(problem.loss).smoothness == "kinked":   # a metric and a search for every step
             seconds *= 15.0
         # a softmax takes a product for every pair of classes, but of (d + 1) columns each
@@ -82,11 +89,15 @@ class SubsampledNewton(Optimizer):
 
     def method(self, problem, W, b, *, tol=1e-4, warm=False):
         """The solver, at work on ``W`` and ``b``; its lanes are ``NewtonLane``."""
+        span = Span(problem) if is_wide(problem) else None
+
         def lane(part, start):
             size = part.n_outputs * (part.n_features + 1)
             if part.n_outputs > 1 and (part.penalty.l1 > 0.0 or part.penalty.positive) and (
                     size > MOST_JOINT):
                 return LBFGSLane(part, start)  # coordinate descent needs the joint metric
+            if span is not None:
+                return WideLane(part, start, span, self.rows_per_column)
             return NewtonLane(part, start, self.rows_per_column)
 
         return Solver(problem, W, b, lane, tol, warm)
@@ -137,7 +148,7 @@ class NewtonLane(DescentLane):
             row = seconds_of_metric(problem, 1.0, self.size) - seconds_of_metric(problem, 0.0, self.size)
             self.m = max(self.m, min(seconds_of_pass(problem) / row, problem.n_rows / 8))
         self.metric = self.proposal = None
-        self.age = self.n_metrics = 0
+        self.age, self.n_metrics, self.is_sampled = 0, 0, True
         self.everything = np.ones(self.x.size, dtype=np.uint8)
 
     def push(self, s, y):
@@ -240,25 +251,26 @@ class NewtonLane(DescentLane):
         return B.reshape(size * K, size * K)
 
     def rate(self):
-        """How fast the decrements have fallen lately."""
-        recent = self.decrements[max(0, len(self.decrements) - 4):]
+        """How fast the decrements have fallen lately, under the present metric if it has an age."""
+        recent = self.decrements[max(0, len(self.decrements) - max(2, min(self.age + 1, 4))):]
         if len(recent) < 2 or not recent[0] > 0.0:
             return 0.9
         return min((recent[len(recent) - 1] / recent[0]) ** (1.0 / (len(recent) - 1)), 0.999)
 
     def hoped(self):
-        """The rate that a fresh metric of ``m`` rows promises."""
-        return min(0.6, max(0.04, 2.0 * self.size / self.m))
+        """The rate that a fresh metric promises."""
+        return min(0.6, max(0.04, 2.0 * self.size / self.m)) if self.is_sampled else 0.04
 
     def pays_to_renew(self):
         """Whether a fresh metric saves more passes than it costs."""
         if self.sharpness > 0.0:  # which rows lie on a kink changes with every step
             return True
-        if self.age < 3 or len(self.decrements) < 3 or not self.decrements[len(self.decrements) - 1] > 0.0:
+        # what the pairs of L-BFGS make of a sampled one shows after some steps
+        if self.age < (3 if self.is_sampled else 1) or len(self.decrements) < 2:
             return False
         if self.problem.is_small:  # a choice that does not depend on the number of rows
-            return self.rate() > 0.3
-        last = self.decrements[len(self.decrements) - 1]
+            return self.rate() > 0.1
+        last = max(self.decrements[len(self.decrements) - 1], 1e-300)
         left = np.log(max(last / max(self.target(), 1e-300), 1.0))
         stay = left / -np.log(self.rate())
         cost = seconds_of_metric(self.problem, self.m, self.size) / seconds_of_pass(self.problem)
@@ -333,3 +345,99 @@ class PerClass:
         K, n = len(self.ratio), self.n_features
         matrix = g.reshape(n + 1, K)  # rows of W, then the intercepts
         return (self.metric.solve(matrix) / self.ratio).ravel()
+
+
+# -- dense data with more columns than rows -----------------------------------------------------
+
+
+def is_wide(problem):
+    """Whether it pays to work in the span of the rows.
+
+    With L2 alone the minimum lies in it. What makes their products definite must stay far below
+    the penalty.
+    """
+    penalty = problem.penalty
+    if (problem.rows.is_sparse or problem.is_small or problem.n_features <= 2 * problem.n_rows
+            or penalty.l1 > 0.0 or penalty.positive or penalty.factors is not None):
+        return False
+    picked = range(0, problem.n_rows, max(1, problem.n_rows // 16))
+    square = np.mean([np.sum(problem.rows.row(i)[1] ** 2) for i in picked])
+    return penalty.l2 * problem.n_rows > 1e-7 * square
+
+
+def seconds_of_products(problem):
+    """What the products of all pairs of rows cost."""
+    n = problem.n_rows
+    return n * n * (problem.n_features * DOUBLE_PRODUCT + n * FACTOR)
+
+
+class Span:
+    """The centred rows as X - mean = L Q with Q Q' = 1: rows of L in the place of those of X."""
+
+    def __init__(self, problem):
+        self.rows = problem.rows
+        mean = problem.moments()[0]
+        self.mean = mean if problem.fit_intercept else np.zeros_like(mean)
+        n, d = problem.n_rows, problem.n_features
+        G = np.zeros((n, n))
+        for start in range(0, d, max(64, ENTRIES_OF_BLOCK // n)):
+            A = self.columns(slice(start, start + max(64, ENTRIES_OF_BLOCK // n)))
+            G += A @ A.T
+        G[np.diag_indices(n)] += 1e-13 * np.trace(G) / n + 1e-300
+        self.L = np.linalg.cholesky(G)
+
+    def columns(self, part):
+        """Some columns of the centred X."""
+        return self.rows.X[:, part] - self.mean[part]
+
+    def inward(self, W):
+        """V with L V = (X - mean) W."""
+        return solve_triangular(self.L, self.rows.margins(W, -self.mean @ W), lower=True)
+
+    def outward(self, V):
+        """The W = Q' V of least norm."""
+        a = solve_triangular(self.L, V, lower=True, trans="T")
+        W = np.empty((len(self.mean), V.shape[1]))
+        for start in range(0, len(W), 1024):
+            part = slice(start, start + 1024)
+            W[part] = self.columns(part).T @ a
+        return W
+
+
+class WideLane(Lane):
+    """Newton's method in the span of the rows."""
+
+    FOLLOWED = ("objective", "remaining", "gradient_norm", "finished", "z")
+
+    def __init__(self, problem, start, span, rows_per_column):
+        super().__init__(problem, start)
+        self.span = span
+        inner = problem.on_rows(span.L, PENALTIES["l2"](problem.penalty.l2))
+        V = span.inward(self.W) if start.warm else np.zeros((problem.n_rows, problem.n_outputs))
+        b = self.b + span.mean @ self.W if problem.fit_intercept else self.b
+        self.inner = NewtonLane(
+            inner, Start(V, b, start.constant, start.tol, start.warm, inner.moments()),
+            rows_per_column)
+
+    @property
+    def under_way(self):
+        return self.inner.under_way
+
+    @under_way.setter
+    def under_way(self, problem):
+        """Set by ``Lane`` before there is an inner lane."""
+
+    def begin(self):
+        yield from self.inner.begin()
+        self.follow()
+
+    def step(self):
+        yield from self.inner.step()
+        self.follow()
+
+    def follow(self):
+        """Be where the inner lane is."""
+        for name in self.FOLLOWED:
+            setattr(self, name, getattr(self.inner, name))
+        self.W = self.span.outward(self.inner.W)
+        self.b = self.inner.b - self.span.mean @ self.W
