@@ -346,6 +346,9 @@ cdef class SAGAMethod(StepMethod):
 
     # -- the row at hand ---------------------------------------------------------------------
 
+    cdef double batch_entries(self):
+        return 0.0                 # of sparse rows always the entries: they are single
+
     cdef Py_ssize_t read(self, Py_ssize_t i) noexcept nogil:
         """Row i to ``x``, in the coordinates of the steps; how many entries it has."""
         cdef Py_ssize_t p, n = self.problem.rows.count(i)

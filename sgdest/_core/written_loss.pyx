@@ -28,6 +28,7 @@ cdef class WrittenLoss(Loss):
     written : object with these methods, on 1-D blocks of float64
     """
 
+    curved = True
     cdef object written
     cdef object error              # the first exception that a call has raised
 
