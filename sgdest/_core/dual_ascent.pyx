@@ -405,7 +405,7 @@ class DualAscentLane(RelayLane):
     least_epochs = 10       # before the hand-over
     patience = 15.0         # passes that may be left; more, and Newton's method is faster
     between_checks = 4.0    # passes; a check costs half of one
-    trials = 10             # checks that do not halve the gap
+    trials = 200            # epochs that do not halve the gap
 
     def __init__(self, problem, start):
         super().__init__(problem, start)
@@ -415,7 +415,7 @@ class DualAscentLane(RelayLane):
         self.smooth = type(problem.loss).smoothness == "smooth"
         self.epochs, self.planned, self.visited, self.caution = 0, self.first_check, 0.0, 1.0
         self.last_gap = self.least_gap = np.inf
-        self.in_vain, self.passes_left, self.last_trial = 0, 0.0, self.start_objective
+        self.last_halving, self.passes_left, self.last_trial = 0, 0.0, self.start_objective
         self.newton = self.multipliers = None
         stiffness = self.stiffness()
         if self.warm:
@@ -494,8 +494,8 @@ class DualAscentLane(RelayLane):
         if self.remaining <= self.target():
             self.remaining = self.objective - self.multipliers.certified(w)
             self.caution = min(max(1.0, self.remaining / gap), 100.0) if gap > 0.0 else 1.0
-        self.in_vain = 0 if gap < 0.5 * self.least_gap else self.in_vain + 1
-        self.least_gap = min(gap, self.least_gap)
+        if gap < 0.5 * self.least_gap:
+            self.least_gap, self.last_halving = gap, self.epochs
         rate = np.log(self.last_gap / gap) / self.planned if 0.0 < gap < self.last_gap else 0.0
         self.last_gap = gap
         left = np.log(max(self.remaining / max(self.target(), 1e-300), 1.0)) / max(rate, 1e-3)
@@ -504,7 +504,7 @@ class DualAscentLane(RelayLane):
 
     def gets_nowhere(self):
         """Whether another method is faster from here."""
-        if self.in_vain >= self.trials:
+        if self.epochs - self.last_halving > self.trials:
             return True
         if self.smooth:
             near = self.problem.is_small and self.remaining <= 1e-8 * abs(self.start_objective)
