@@ -40,6 +40,7 @@ from sgdest._core.rows cimport Rows
 # A row that moves less than this share of the mean sits out 1, 3, 7, then 15 epochs.
 cdef double LITTLE = 0.1
 cdef int MOST_NAPS = 4
+cdef double FAST = 0.2
 
 
 def square(v):
@@ -150,7 +151,11 @@ cdef class Multipliers:
                 self.rest_for_a_while(i, fabs(change))
             p += 1
         self.largest_move = largest
-        self.mean_move = total / n_moved if n_moved else 0.0
+        total = total / n_moved if n_moved else 0.0
+        if total < FAST * self.mean_move:      # all rows move less now: none is special
+            for i in range(self.n_rows):
+                self.wakes[i] = self.naps[i] = 0
+        self.mean_move = total
         if self.centred:
             self.b -= self.imbalance * self.pull
             if not self.naps_allowed:
@@ -401,7 +406,7 @@ class Frame:
 class DualAscentLane(RelayLane):
     """Epochs of dual ascent between checks of the gap; then, maybe, steps of Newton's method."""
 
-    first_check = 3         # epochs
+    first_check = 2         # epochs
     least_epochs = 10       # before the hand-over
     patience = 15.0         # passes that may be left; more, and Newton's method is faster
     between_checks = 4.0    # passes; a check costs half of one
@@ -414,7 +419,7 @@ class DualAscentLane(RelayLane):
         self.at = self.frame.inwards(self.W, self.b)
         self.smooth = type(problem.loss).smoothness == "smooth"
         self.epochs, self.planned, self.visited, self.caution = 0, self.first_check, 0.0, 1.0
-        self.last_gap = self.least_gap = np.inf
+        self.last_gap, self.least_gap = abs(self.start_objective), np.inf
         self.last_halving, self.passes_left, self.last_trial = 0, 0.0, self.start_objective
         self.newton = self.multipliers = None
         stiffness = self.stiffness()
@@ -500,7 +505,7 @@ class DualAscentLane(RelayLane):
         self.last_gap = gap
         left = np.log(max(self.remaining / max(self.target(), 1e-300), 1.0)) / max(rate, 1e-3)
         self.passes_left = left * work if np.isfinite(rate) else 0.0
-        self.planned = int(np.ceil(max(min(left, max(2.0, self.between_checks / work)), 1.0)))
+        self.planned = int(np.ceil(max(min(left, max(2.0, self.between_checks / work), 40.0), 1.0)))
 
     def gets_nowhere(self):
         """Whether another method is faster from here."""
