@@ -40,6 +40,7 @@ from sgdest._core.rows cimport Rows
 # A row that moves less than this share of the mean sits out 1, 3, 7, then 15 epochs.
 cdef double LITTLE = 0.1
 cdef int MOST_NAPS = 4
+# Where the mean itself falls to less than this share in an epoch, all sleepers are woken.
 cdef double FAST = 0.2
 
 
@@ -162,7 +163,7 @@ cdef class Multipliers:
                 self.follow()
 
     cdef inline void follow(self) noexcept nogil:
-        """Loosen or tighten."""
+        """Loosen the intercept while the sum of the multipliers keeps its sign, else stiffen it."""
         cdef double now = self.imbalance, before = self.last_imbalance
         if now * before < 0.0:
             self.pull *= 0.5
