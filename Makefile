@@ -1,4 +1,4 @@
-# make demo, make test: both make .venv and install the package into it when something changed.
+# make demo, make test, make bench: all make .venv and install the package into it when something changed.
 PYTHON ?= python3
 VENV := .venv
 
@@ -12,13 +12,17 @@ SOURCES := $(shell find sgdest -type f \( -name '*.py*' -o -name '*.pxd' -o -nam
 WANTED := $(CURDIR) $(shell $(PYTHON) -c 'import sys; print(sys.version, sys.prefix)')
 FOUND := $(shell $(VENV)/bin/python -c pass 2>/dev/null && cat $(VENV)/made-for 2>/dev/null)
 
-.PHONY: demo test install clean anew
+.PHONY: bench demo test install clean anew
 
 demo: $(VENV)/installed
 	$(VENV)/bin/python docs/examples/demo.py
 
 test: $(VENV)/installed
 	$(VENV)/bin/pytest $(PYTEST_FLAGS)
+
+# Against the peers that are installed: torch too, after .venv/bin/pip install torch.
+bench: $(VENV)/installed
+	OPENBLAS_NUM_THREADS=1 $(VENV)/bin/python docs/benchmarks/goals.py $(BENCH_FLAGS)
 
 install: $(VENV)/installed
 

@@ -17,6 +17,8 @@ WANTED_FLAGS = [
     "-fno-math-errno",
     "-fno-trapping-math",
     "-ffp-contract=fast",
+    # loops over the six arrays of an optimizer become vectors too
+    "--param=vect-max-version-for-alias-checks=40",
     "-Wno-unknown-pragmas",
 ]
 

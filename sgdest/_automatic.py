@@ -12,13 +12,17 @@ import numpy as np
 import scipy.sparse as sp
 
 from sgdest._core.method import Facts
+from sgdest._core.schedules import Harmonic, Measured
 from sgdest._core.solver import best_constant, constant_margins
-from sgdest._core.schedules import Measured
 
 # Rows and iterations from which L is estimated.
 PROBED_ROWS, PROBE_ITERATIONS = 1000, 20
 # Fewer rows than this say too little of where a column has its centre.
 ROWS_TO_CENTRE = 10
+# Rows and steps of the probe; by which factor the rate changes from one trial to the next, and how
+# often at most.
+WORTH = 0.02  # of the progress made
+ROWS_TO_PROBE, STEPS_TO_PROBE, FACTOR, MOST_TRIALS = 2000, 40, 4.0, 4
 # The penalty curves at most one over this times as much as the loss: its exact flow and the step of
 # the loss then hardly differ in their fixed point from the minimum.
 STIFFNESS = 10.0
@@ -26,21 +30,17 @@ STIFFNESS = 10.0
 ALIKE = 3.0
 
 
-def automatic(problem, optimizer, batch_size, average, W, b):
+def automatic(problem, optimizer, batch_size, average, W, b, probe=False):
     """(Schedule, arrays for the state): the rate that "auto" means, from the data.
 
     ``W`` and ``b`` are the parameters that will change: a rate may be measured where they are.
+    With ``probe`` it is corrected by what a pass over some of the rows makes of them.
     """
-    curvature = _curvature(problem)
-    spread, centre = _coordinates(problem)
-    c = 1.0 if problem.penalty.factors is None else problem.penalty.factors
-    spread = np.sqrt(spread**2 + STIFFNESS * problem.penalty.l2 * c**2 / curvature)
-    alike = 1 / ALIKE <= spread.min() and spread.max() <= ALIKE
-    plain = alike and (np.abs(centre) <= spread).all()
-    # of sparse rows, every iterate counts in an average, and none may cost more
-    plain = bool(plain or (problem.rows.is_sparse and average))
-    if plain:
-        spread[:], centre[:] = 1.0, 0.0
+    spread, centre, curvature = alike(problem, STIFFNESS)
+    plain = bool((spread == 1.0).all() and not centre.any())
+    if problem.rows.is_sparse and average and not plain:
+        # every iterate counts in an average, and none may cost more
+        plain, spread, centre = True, np.ones_like(spread), np.zeros_like(centre)
     largest, trace = _second_moments(problem, spread, centre)
     n = problem.n_rows
     rows = min(batch_size or n, n)
@@ -61,12 +61,70 @@ def automatic(problem, optimizer, batch_size, average, W, b):
             return 1.0 / (_second_moments(problem, spread, centre, weights)[0] + penalty)
 
         schedule.measure = measure
-    if plain:
-        return schedule, {}
-    coordinates = {"spread": spread}
-    if centre.any():
+    coordinates = {} if plain else {"spread": spread}
+    if not plain and centre.any():
         coordinates["centre"] = centre
+    if probe and not facts.is_whole:
+        schedule = probed(problem, optimizer, batch_size, schedule, coordinates, (W, b))
     return schedule, coordinates
+
+
+def probed(problem, optimizer, batch_size, schedule, coordinates, start):
+    """The schedule, times the power of ``FACTOR`` after which some steps end lowest [1]_.
+
+    A formula from moments does not know how far the slopes of the rows agree: where nearly all can
+    be fitted, or a few rows are far longer than the others, it is wrong by far more than a factor.
+
+    References
+    ----------
+    .. [1] L. Bottou, "Stochastic gradient descent tricks", 2012, section 4.3.
+    """
+    n = min(problem.n_rows, max(ROWS_TO_PROBE, 4 * batch_size))
+    rng = np.random.RandomState(0)  # no seed of the user's: storage must not change the choice
+    small = problem.subset(np.sort(rng.permutation(problem.n_rows)[:n]))
+    orders = [rng.permutation(n) for _ in range(-(-STEPS_TO_PROBE * batch_size // n))]
+    eta, delay, power = schedule.state()
+
+    def end(factor):
+        W, b = (part.copy() for part in start)
+        method = optimizer.method(small, W, b, schedule=Harmonic(eta * factor, delay, power),
+                                  batch_size=batch_size, state=dict(coordinates))
+        with np.errstate(all="ignore"):
+            for order in orders:
+                method.advance(order, 0, n)
+                method.finish_pass()
+            method.settle()
+            value = small.objective(W, b)
+        return value if np.isfinite(value) else np.inf
+
+    best, lowest, first = 1.0, end(1.0), small.objective(*start)
+    for direction in (FACTOR, 1.0 / FACTOR):
+        factor = direction
+        for _ in range(MOST_TRIALS):
+            value = end(factor)
+            # a longer step must be worth its noise
+            least = WORTH * max(first - lowest, 0.0) if direction > 1.0 else 0.0
+            if not value < lowest - least:
+                break
+            best, lowest, factor = factor, value, factor * direction
+        if best > 1.0:
+            break
+    return Harmonic(eta * best, delay, power)
+
+
+def alike(problem, stiffness=1.0):
+    """(spread, centre) in which columns look alike, and the curvature of the loss.
+
+    The penalty curves at most one over ``stiffness`` times as much as the loss in them. Columns
+    that look alike already get 1 and 0.
+    """
+    curvature = _curvature(problem)
+    spread, centre = _coordinates(problem)
+    c = 1.0 if problem.penalty.factors is None else problem.penalty.factors
+    spread = np.sqrt(spread**2 + stiffness * problem.penalty.l2 * c**2 / curvature)
+    if 1 / ALIKE <= spread.min() and spread.max() <= ALIKE and (np.abs(centre) <= spread).all():
+        return np.ones_like(spread), np.zeros_like(centre), curvature
+    return spread, centre, curvature
 
 
 def _coordinates(problem):

@@ -18,11 +18,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from sgdest import _validation as validation
-from sgdest._automatic import automatic
+from sgdest._automatic import alike, automatic
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.problem import Problem
-from sgdest._core.solver import best_constant, constant_margins
-from sgdest._core.rows import as_rows
+from sgdest._core.rows import as_rows, sound_margins
+from sgdest._core.solver import best_constant
 from sgdest._core.schedules import Harmonic, Measured
 from sgdest._core.stream import FitFacts, state_after_fit
 from sgdest._core.train import COLUMNS, EXPLODED, Limits, Outcome, run_pass, train
@@ -36,7 +36,8 @@ from sgdest._observer import (
     with_callbacks,
 )
 from sgdest._resolve import resolve
-from sgdest.losses import compile_loss
+from sgdest.losses import compile_loss, is_written
+from sgdest.optimizers import SAGA
 from sgdest.schedules import compile_schedule, horizon_of
 
 # One thread below this many stored values: waking a second one would cost more than it saves.
@@ -212,13 +213,17 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
 
     def _margins(self, X):
         """Raw predictions, ndarray of shape (n_samples, n_outputs)."""
-        check_is_fitted(self)
+        if not self.__sklearn_is_fitted__():
+            check_is_fitted(self)
+        if self._sparse_coef is None and "feature_names_in_" not in self.__dict__:
+            z = sound_margins(X, *self._settled())
+            if z is not None:
+                return z
         X = validation.check_data(self, X, reset=False)
         rows = as_rows(X)
         if self._sparse_coef is not None:
             return np.asarray((self._sparse_coef @ X.T).T + self._b)
-        W, b = self._settled()
-        return rows.margins(W, b)
+        return rows.margins(*self._settled())
 
     # -- fit ---------------------------------------------------------------------------------
 
@@ -260,15 +265,14 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
             plain = self._problem(rows, targets, weights, PENALTIES[None]())
             self._scale = np.sqrt(plain.moments()[1])
         problem = self._problem(rows, targets, weights, self._penalty(rows.n_features))
+        plan = plan.settled(problem)
         W, b, given = self._start(problem, earlier.weights(start), coef_init, intercept_init)
         method = self._method(plan, problem, W, b, earlier.state(), warm=given)
         if earlier.paused is not None and isinstance(getattr(method, "schedule", None), Measured):
             # a state cannot hold what measures the rate
             fresh, _ = automatic(problem, plan.optimizer, plan.batch_size, plan.average, W, b)
             method.schedule.measure = fresh.measure
-        constant = best_constant(problem)
-        zero = problem.line(constant_margins(problem, constant),
-                            np.zeros((problem.n_rows, problem.n_outputs)), 0.0)[0]
+        zero = problem.constant_loss(best_constant(problem))
         limits = self._limits(plan, watch, rng, zero)
         limits.paused = earlier.paused
         if self._has_callbacks():
@@ -318,13 +322,17 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
     def _method(self, plan, problem, W, b, state, warm=False):
         """The compiled method of a plan."""
         optimizer = plan.optimizer
+        if isinstance(optimizer, SAGA):
+            return optimizer.method(problem, W, b, warm=warm, coordinates=alike(problem))
         if optimizer.kind == "solver":
             return optimizer.method(problem, W, b, tol=self.tol or 0.0, warm=warm)
         if optimizer.kind == "stream":
             return optimizer.method(problem, W, b, state=state or None)
         if _is_auto(plan.learning_rate) and "rate" not in state:
+            if not warm:
+                b[:] = best_constant(problem)
             schedule, coordinates = automatic(
-                problem, optimizer, plan.batch_size, plan.average, W, b)
+                problem, optimizer, plan.batch_size, plan.average, W, b, probe=not warm)
             state = {**state, **coordinates}
         else:
             schedule = self._schedule(plan, problem, state)
@@ -374,8 +382,7 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         self._seed = outcome.seed
         self.optimizer_ = plan
         self.n_iter_ = int(outcome.n_iter)
-        self.t_ = float(method.t) if plan.optimizer.kind != "solver" else float(
-            max(1, len(outcome.history["epoch"])))
+        self.t_ = float(method.t or max(1, len(outcome.history["epoch"])))
         self._set_history(outcome, zero, before)
 
     def _set_history(self, outcome, zero, before):
@@ -423,6 +430,10 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         """One pass over validated ``Rows`` with encoded targets."""
         if weights is not None and not weights.any():
             return self
+        if is_written(self.loss) and "_streak" in self.__dict__:
+            # an error within the pass must leave no trace: the pass begins from copies
+            self._settled()
+            self._streak_to_state()
         streak = self._open_streak(rows, targets, weights)
         method = streak.method
         if streak.plan.optimizer.kind == "step":
@@ -498,8 +509,7 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         before = self._history.last("objective")
         if loss <= SUSPICIOUS * before < np.inf:
             return False
-        zeros = np.zeros((method.problem.n_rows, method.problem.n_outputs))
-        zero = method.problem.line(zeros, zeros, 0.0)[0]
+        zero = method.problem.constant_loss(np.zeros(method.problem.n_outputs))
         return zero > 0.0 and loss > EXPLODED * zero
 
     def _open_streak(self, rows, targets, weights):
@@ -524,7 +534,7 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         if plan.optimizer.kind == "stream" and not state and self._facts is not None:
             facts = FitFacts(**self._facts)
             state = state_after_fit(problem, W, b, plan.optimizer.rates, facts)
-        method = self._method(plan, problem, W, b, state)
+        method = self._method(plan, problem, W, b, state, warm=True)
         self.optimizer_ = plan
         self._streak = _Streak(key, plan, method, W, b)
         return self._streak

@@ -7,13 +7,22 @@ from sklearn.utils.metaestimators import available_if
 
 from sgdest import _validation as validation
 from sgdest._base import GDBase, all_or_nothing
+from sgdest._core.labels import encode, take
 from sgdest._core.rows import as_rows
 from sgdest._core.stream import state_with_outputs
-from sgdest.losses import LOSSES, name_of
+from sgdest.losses import Loss, facts_of, is_written, name_of, predictions
 
 
 def _has_probabilities(estimator):
     """Whether the loss has probabilities; the error says which losses do."""
+    if is_written(estimator.loss):
+        own = type(estimator.loss).inverse_link is not Loss.inverse_link
+        if own or estimator.loss.link == "logit":
+            return True
+        raise AttributeError(
+            f"{type(estimator.loss).__name__} has no probabilities; give it an inverse_link(z), "
+            "the probability of the second class, or use CalibratedClassifierCV."
+        )
     if name_of(estimator.loss) not in ("log_loss", "modified_huber"):
         raise AttributeError(
             f"probability estimates are not available for loss={estimator.loss!r}; use "
@@ -37,8 +46,9 @@ class GDClassifier(ClassifierMixin, GDBase):
         "log_loss" (logistic regression; softmax for more than two classes), "hinge" (support
         vector machine), "squared_hinge", "smooth_hinge", "modified_huber", "perceptron"; also
         the regression losses "squared_error", "huber", "epsilon_insensitive" and
-        "squared_epsilon_insensitive", on labels -1 and 1. Other losses than "log_loss" treat
-        more than two classes as one versus the rest.
+        "squared_epsilon_insensitive", on labels -1 and 1; or a loss of one's own, a subclass of
+        ``losses.Loss``. Other losses than "log_loss" treat more than two classes as one versus
+        the rest.
     penalty : {"l2", "l1", "elasticnet", None}, default="l2"
         ``sum w_j^2 / 2``, ``sum |w_j|``, or both mixed by ``l1_ratio``. The intercept is never
         penalised.
@@ -95,7 +105,7 @@ class GDClassifier(ClassifierMixin, GDBase):
     optimizer : str or sgdest.optimizers.Optimizer, default="auto"
         "auto": a solver in ``fit``, a streaming method in ``partial_fit``. Step methods: "sgd",
         "gd" (descent on the whole set), "momentum", "nesterov", "adagrad", "rmsprop", "adam",
-        "amsgrad", "ftrl". Others: "lbfgs", "normalized_adaptive". Or an optimizer object.
+        "amsgrad", "ftrl". Others: "saga", "lbfgs", "normalized_adaptive". Or an optimizer object.
     batch_size : "auto", int >= 1 or None, default="auto"
         Rows per step of a step method; None: all rows. "auto": 1 for "sgd", 256 for the others.
     positive : bool, default=False
@@ -235,31 +245,36 @@ class GDClassifier(ClassifierMixin, GDBase):
         return b
 
     def _learn_targets(self, y):
-        validation.check_labels(y)
-        self.classes_ = validation.check_classes(y)
+        labels, codes = validation.encoded_labels(y)
+        self.classes_ = validation.check_classes(labels)
         self._class_totals = np.zeros(len(self.classes_))
-        return self._targets(y)
+        return self._coded_targets(labels, codes)
 
     def _targets(self, y):
-        codes = validation.check_known_labels(y, self.classes_)
-        if self._n_outputs() > 1 or LOSSES[name_of(self.loss)].targets == "binary":
-            return codes.astype(np.float64)
-        return 2.0 * codes - 1.0
+        return self._coded_targets(*encode(y))
+
+    def _coded_targets(self, labels, codes):
+        numbers = validation.check_known_labels(labels, self.classes_)
+        if self._n_outputs() > 1 or facts_of(self.loss).targets == "binary":
+            return take(numbers, codes)
+        return take(2.0 * numbers - 1.0, codes)
 
     def _weights(self, y, sample_weight):
         if self.class_weight is None:
             return sample_weight
-        codes = np.searchsorted(self.classes_, y)
+        labels, codes = encode(y)
         weights = validation.class_weights(
-            self.class_weight, self.classes_, self._class_totals)[codes]
+            self.class_weight, self.classes_, self._class_totals)
+        weights = take(weights[np.searchsorted(self.classes_, labels)], codes)
         return weights if sample_weight is None else weights * sample_weight
 
     def _count(self, y, sample_weight):
         if self.class_weight != "balanced":
             return
-        totals = np.bincount(np.searchsorted(self.classes_, y), weights=sample_weight,
-                             minlength=len(self.classes_))
-        self._class_totals = totals + self._class_totals
+        labels, codes = encode(y)
+        totals = np.bincount(codes, weights=sample_weight, minlength=len(labels))
+        self._class_totals = self._class_totals.copy()
+        self._class_totals[np.searchsorted(self.classes_, labels)] += totals
 
     # -- learning ----------------------------------------------------------------------------
 
@@ -338,16 +353,16 @@ class GDClassifier(ClassifierMixin, GDBase):
             raise ValueError("classes must be passed on the first call to partial_fit.")
         X, y = validation.check_data(self, X, y, reset=first)
         rows = as_rows(X)
-        validation.check_labels(y)
+        found, codes = validation.encoded_labels(y)
         sample_weight = validation.check_sample_weight(sample_weight, X)
         labels = self._stream_classes(first, classes)
-        validation.check_known_labels(y, labels)
+        validation.check_known_labels(found, labels)
         if first:
             self.classes_, self._class_totals = labels, np.zeros(len(labels))
             self._begin_stream(X.shape[1])
         elif len(labels) > len(self.classes_):
             self._grow(labels)
-        targets = self._targets(y)
+        targets = self._coded_targets(found, codes)
         self._count(y, sample_weight)
         weights = self._weights(y, sample_weight)
         return self._learn_batch(rows, targets, weights)
@@ -420,14 +435,15 @@ class GDClassifier(ClassifierMixin, GDBase):
         """
         z = self._margins(X)
         codes = (z[:, 0] > 0).astype(np.intp) if z.shape[1] == 1 else z.argmax(axis=1)
-        return self.classes_[codes]
+        return self.classes_.take(codes)
 
     @available_if(_has_probabilities)
     def predict_proba(self, X):
         """Probabilities of the classes, for the losses "log_loss" and "modified_huber".
 
         Log loss: the model's own, by the logistic function or softmax. Modified Huber loss:
-        ``(clip(z, -1, 1) + 1) / 2`` (Zhang 2004), normalised over more than two classes.
+        ``(clip(z, -1, 1) + 1) / 2`` (Zhang 2004), a loss of one's own: its ``inverse_link``,
+        both normalised over more than two classes.
 
         Parameters
         ----------
@@ -443,7 +459,10 @@ class GDClassifier(ClassifierMixin, GDBase):
             if z.shape[1] > 1:
                 return softmax(z, axis=1)
             return np.column_stack([expit(-z[:, 0]), expit(z[:, 0])])
-        p = (np.clip(z, -1.0, 1.0) + 1.0) / 2.0
+        if is_written(self.loss):
+            p = np.clip(predictions(self.loss, z), 0.0, 1.0)
+        else:
+            p = (np.clip(z, -1.0, 1.0) + 1.0) / 2.0
         if p.shape[1] == 1:
             return np.hstack([1.0 - p, p])
         total = p.sum(axis=1, keepdims=True)

@@ -6,16 +6,21 @@ from inspect import signature
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import BaseEstimator, clone, is_classifier
+from sklearn.base import BaseEstimator, RegressorMixin, clone, is_classifier
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model._base import SparseCoefMixin
+from sklearn.linear_model._base import LinearClassifierMixin, SparseCoefMixin
 from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.extmath import safe_sparse_dot
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_is_fitted,
+    validate_data,
+)
 
 from sgdest._core.losses import LOSSES
 from sgdest._core.plain_sgd import Descent, Patience, Weights, penalty_of, rule_of
-from sgdest._core.rows import as_rows
+from sgdest._core.rows import as_rows, sound_margins, surely_finite
 
 DEFAULT_EPSILON = 0.1
 
@@ -54,12 +59,13 @@ class ValidationScore:
 
 
 class Data:
-    """X, ready for the loop, with its weights and the rows to be held out."""
+    """X, ready for the loop, with its weights (or None) and the rows to be held out."""
 
     def __init__(self, X, sample_weight):
         self.X, self.sample_weight = X, sample_weight
         self.rows = as_rows(X)
         self.held_out = None
+        self.labels = self.codes = None  # of classes: see _core/labels
 
 
 class PlainSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
@@ -117,10 +123,26 @@ class PlainSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
             accept_sparse="csr",
             dtype=[np.float64, np.float32],
             order="C",
+            ensure_all_finite=not surely_finite(X),
             reset=reset,
         )
 
+    def _margins(self, X):
+        """Raw predictions of plain sound data, of shape (n_samples, n_outputs), else None."""
+        coef = getattr(self, "coef_", None)
+        if type(coef) is not np.ndarray or hasattr(self, "feature_names_in_"):
+            return None
+        intercept = self.intercept_
+        W = np.ascontiguousarray(np.atleast_2d(coef).T, dtype=np.float64)
+        z = sound_margins(X, W, intercept.astype(np.float64, copy=False))
+        if z is None:
+            return None
+        # scikit-learn's type of the result
+        return z.astype(np.result_type(X, coef, intercept), copy=False)
+
     def _validated_weights(self, sample_weight, X, zeros_allowed=False):
+        if sample_weight is None:
+            return None
         sample_weight = _check_sample_weight(
             sample_weight, X, dtype=X.dtype, **ZEROS_ALLOWED
         )
@@ -139,7 +161,7 @@ class PlainSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
             test_size=self.validation_fraction, random_state=self.random_state
         )
         train, held_out = next(split.split(np.zeros((y.shape[0], 1)), y))
-        if not np.any(sample_weight[held_out] > 0):
+        if sample_weight is not None and not np.any(sample_weight[held_out] > 0):
             raise ValueError(
                 "The sample weights for validation set are all zero, consider using a "
                 "different random state."
@@ -161,9 +183,8 @@ class PlainSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
         if data.held_out is None:
             return None
         mask = data.held_out
-        return ValidationScore(
-            self, data.X[mask], y[mask], data.sample_weight[mask], classes
-        )
+        weights = None if data.sample_weight is None else data.sample_weight[mask]
+        return ValidationScore(self, data.X[mask], y[mask], weights, classes)
 
     def _allocate(self, shape, dtype, coef_init, intercept_init):
         """Set the parameters to zero, or to what the caller gave."""
@@ -243,3 +264,69 @@ class PlainSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+class PlainClassifierMixin(LinearClassifierMixin):
+    """Predictions of scikit-learn's linear classifiers, with a short way for plain data."""
+
+    def decision_function(self, X):
+        """Signed distances to the hyperplanes, times the norms of their normals.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Data.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            Two classes: positive for ``classes_[1]``.
+        """
+        z = self._margins(X)
+        if z is None:
+            return super().decision_function(X)
+        return z[:, 0] if z.shape[1] == 1 else z
+
+    def predict(self, X):
+        """Predicted labels.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Data.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            One label per row.
+        """
+        z = self._margins(X)
+        if z is None:
+            return super().predict(X)
+        codes = (z[:, 0] > 0).astype(np.intp) if z.shape[1] == 1 else z.argmax(axis=1)
+        return self.classes_.take(codes)
+
+
+class PlainRegressorMixin(RegressorMixin):
+    """Predictions of scikit-learn's linear regressors, with a short way for plain data."""
+
+    def predict(self, X):
+        """Predicted targets.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Data.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            One target per row.
+        """
+        z = self._margins(X)
+        if z is not None:
+            return z.ravel()
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse="csr", reset=False)
+        z = safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
+        return z.ravel()

@@ -1,13 +1,15 @@
 """GDRegressor: a linear model for numbers."""
 
-import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.metrics import d2_tweedie_score
 
 from sgdest import _validation as validation
 from sgdest._base import GDBase, all_or_nothing
 from sgdest._core.rows import as_rows
-from sgdest.losses import LOSSES, name_of
+from sgdest.losses import LOSSES, Loss, name_of, predictions
+
+# kinds of targets that negative numbers are none of
+POSITIVE = ("nonnegative", "positive")
 
 
 class GDRegressor(RegressorMixin, GDBase):
@@ -25,7 +27,8 @@ class GDRegressor(RegressorMixin, GDBase):
         "squared_error", "huber", "epsilon_insensitive", "squared_epsilon_insensitive",
         "absolute_error", "quantile", "log_cosh"; "poisson" (y >= 0), "gamma" (y > 0) and
         "tweedie" (y >= 0) have a log link: they predict means. Objects carry parameters:
-        ``losses.Quantile(0.9)``, ``losses.Tweedie(power=1.5)``.
+        ``losses.Quantile(0.9)``, ``losses.Tweedie(power=1.5)``; or are losses of one's own,
+        subclasses of ``losses.Loss``.
     penalty : {"l2", "l1", "elasticnet", None}, default="l2"
         ``sum w_j^2 / 2``, ``sum |w_j|``, or both mixed by ``l1_ratio``. The intercept is never
         penalised.
@@ -79,7 +82,7 @@ class GDRegressor(RegressorMixin, GDBase):
     optimizer : str or sgdest.optimizers.Optimizer, default="auto"
         "auto": a solver in ``fit``, a streaming method in ``partial_fit``. Step methods: "sgd",
         "gd" (descent on the whole set), "momentum", "nesterov", "adagrad", "rmsprop", "adam",
-        "amsgrad", "ftrl". Others: "lbfgs", "normalized_adaptive". Or an optimizer object.
+        "amsgrad", "ftrl". Others: "saga", "lbfgs", "normalized_adaptive". Or an optimizer object.
     batch_size : "auto", int >= 1 or None, default="auto"
         Rows per step of a step method; None: all rows. "auto": 1 for "sgd", 256 for the others.
     positive : bool, default=False
@@ -311,6 +314,8 @@ class GDRegressor(RegressorMixin, GDBase):
     def predict(self, X):
         """Predictions: ``X @ coef_.T + intercept_``, or its exponential for the log links.
 
+        A loss of one's own says by ``inverse_link`` what it predicts.
+
         Parameters
         ----------
         X : {array-like, sparse array} of shape (n_samples, n_features)
@@ -319,9 +324,7 @@ class GDRegressor(RegressorMixin, GDBase):
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
         """
-        z = self._margins(X)
-        if LOSSES[name_of(self.loss)].link == "log":
-            z = np.exp(z)
+        z = predictions(self.loss, self._margins(X))
         return z[:, 0] if self._y_is_1d else z
 
     def score(self, X, y, sample_weight=None):
@@ -350,6 +353,7 @@ class GDRegressor(RegressorMixin, GDBase):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.target_tags.multi_output = True
-        loss = LOSSES.get(name_of(self.loss))  # None if it is not a loss: tags never raise
-        tags.target_tags.positive_only = getattr(loss, "link", None) == "log"
+        # None if it is not a loss: tags never raise
+        loss = self.loss if isinstance(self.loss, Loss) else LOSSES.get(self.loss)
+        tags.target_tags.positive_only = getattr(loss, "targets", None) in POSITIVE
         return tags

@@ -1,11 +1,10 @@
 """What runs: one function from (loss, optimizer, learning_rate, batch_size, average)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sgdest.losses import name_of
-from sgdest.optimizers import SGD, NormalizedAdaptive, as_optimizer
-from sgdest.optimizers import LBFGS as DefaultSolver
+from sgdest.losses import facts_of, is_written, name_of
+from sgdest.optimizers import LBFGS, SGD, SOLVERS, NormalizedAdaptive, as_optimizer
 
 
 @dataclass(frozen=True)
@@ -21,6 +20,8 @@ class Plan:
     average : int
         First update that enters the average; 0 means none.
     reason : str
+    is_open : bool
+        The solver is still to be chosen, by ``settled``.
     """
 
     optimizer: Any
@@ -28,6 +29,18 @@ class Plan:
     batch_size: int
     average: int
     reason: str
+    is_open: bool = False
+
+    def settled(self, problem):
+        """The plan with the solver that ``problem`` calls for: the one that is soonest done."""
+        if not self.is_open:
+            return self
+        seconds = {kind: kind.expected_seconds(problem) for kind in SOLVERS}
+        chosen = min(seconds, key=seconds.get)
+        kind = "sparse" if problem.rows.is_sparse else "dense"
+        reason = (f"expected to be done first on {problem.n_rows} {kind} rows of "
+                  f"{problem.n_features} columns")
+        return replace(self, optimizer=chosen(), reason=reason, is_open=False)
 
     def __repr__(self):
         parts = [repr(self.optimizer)]
@@ -75,6 +88,14 @@ def resolve(loss, optimizer, learning_rate, batch_size, average, *, streaming):
             f"loss='perceptron' has no solver: its minimum is zero coefficients; got "
             f"optimizer={name!r}. Use optimizer='auto' or 'sgd'."
         )
+    if chosen.kind == "solver" and not streaming and _has_kinks(loss) and (
+        is_written(loss) or not chosen.rounds_kinks
+    ):
+        own = " in a loss of one's own" if is_written(loss) else ""
+        raise ValueError(
+            f"loss={loss!r} has kinks, which optimizer={name!r} cannot round"
+            f"{own}. Use optimizer='auto'."
+        )
     if chosen.kind == "solver" and streaming:
         reason = f"{name} sees all rows at once; partial_fit streams"
         return Plan(NormalizedAdaptive(), None, 1, 0, reason)
@@ -90,7 +111,14 @@ def _automatic(loss, learning_rate, batch_size, average, touched, streaming):
         return Plan(SGD(), 1.0, 1, 0, "the perceptron's rule: one row at a time, rate 1")
     if streaming:
         return Plan(NormalizedAdaptive(), None, 1, 0, "rows come as a stream")
-    return Plan(DefaultSolver(), None, 0, 0, "all rows are at hand")
+    if is_written(loss) and _has_kinks(loss):
+        return _step_plan(SGD(), "auto", 256, False, "a loss of one's own with kinks")
+    return Plan(LBFGS(), None, 0, 0, "all rows are at hand", is_open=True)
+
+
+def _has_kinks(loss):
+    """Whether the slope of the loss jumps."""
+    return facts_of(loss).smoothness == "kinked"
 
 
 def _step_plan(optimizer, learning_rate, batch_size, average, reason):

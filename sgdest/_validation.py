@@ -20,9 +20,10 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from sgdest._core.rows import DENSE_TYPES
+from sgdest._core.labels import encode
+from sgdest._core.rows import DENSE_TYPES, surely_finite
 from sgdest._core.stream import checked_rates
-from sgdest.losses import LOSSES, Loss, name_of
+from sgdest.losses import LOSSES, Loss, facts_of, is_written, name_of
 from sgdest.optimizers import NAMES, Optimizer
 from sgdest.schedules import SCHEDULES
 
@@ -107,7 +108,9 @@ def check_parameters(estimator, *, streaming):
     params = estimator.get_params(deep=False)
     validate_parameter_constraints(estimator._parameter_constraints, params, name)
     loss = name_of(estimator.loss)
-    if isinstance(estimator.loss, Loss):
+    if is_written(estimator.loss):
+        _check_written(estimator)
+    elif isinstance(estimator.loss, Loss):
         allowed = [o.options for o in estimator._parameter_constraints["loss"][:1]][0]
         if loss not in allowed:
             raise ValueError(
@@ -137,12 +140,46 @@ def check_parameters(estimator, *, streaming):
     _check_rate(estimator, loss)
 
 
+def _check_written(estimator):
+    """A loss of the user's own: what it must define, and what its facts may be."""
+    loss, kind = estimator.loss, type(estimator.loss).__name__
+    for method in ("value", "derivative"):
+        if getattr(type(loss), method) is getattr(Loss, method):
+            raise ValueError(
+                f"loss={loss!r} has no {method}; define {method}(self, y, z) in {kind}."
+            )
+    allowed = {
+        "targets": ["real", "nonnegative", "positive"],
+        "link": ["identity", "log", "logit"],
+        "smoothness": ["smooth", "kinked"],
+    }
+    if not estimator._is_regressor:
+        allowed["targets"] = ["binary", "sign", "real"]
+    for fact, values in allowed.items():
+        if getattr(loss, fact) not in values:
+            raise ValueError(
+                f"{fact} of {kind} must be one of {values} for {type(estimator).__name__}; got "
+                f"{getattr(loss, fact)!r}. Set it as an attribute of the class."
+            )
+    if not loss.curvature_bound > 0:
+        raise ValueError(
+            f"curvature_bound of {kind} must be > 0; got {loss.curvature_bound!r}. Leave it at "
+            "inf if there is no bound."
+        )
+
+
 def _check_optimizer(optimizer):
     """The parameters of an optimizer object."""
     params = optimizer.get_params(deep=False)
     validate_parameter_constraints(_OPTIMIZER_PARAMETERS, params, type(optimizer).__name__)
     if "rates" in params:
         checked_rates(params["rates"])
+    rate = params.get("learning_rate", "auto")
+    if optimizer.kind == "solver" and rate != "auto" and not isinstance(rate, Real):
+        raise ValueError(
+            f"learning_rate of {type(optimizer).__name__} must be 'auto' or a float > 0, a "
+            f"constant rate; got {rate!r}."
+        )
     if params.get("nesterov") and not params["momentum"]:
         raise ValueError(
             "nesterov=True looks ahead along the momentum; got momentum=0. Set momentum=0.9."
@@ -203,6 +240,8 @@ def check_data(estimator, X, y="no_validation", *, reset, regression=False):
         accept_large_sparse=True,
         dtype=list(DENSE_TYPES),
         order="C",
+        # scikit-learn's own check, which says what is wrong, follows where ours finds something
+        ensure_all_finite=not surely_finite(X),
     )
     X = _sound_sparse(X)
     if isinstance(y, str) and y == "no_validation":
@@ -276,11 +315,17 @@ def check_not_all_zero(weights):
         )
 
 
-def check_labels(y):
-    """ValueError if y cannot be class labels."""
-    check_classification_targets(y)
-    if y.dtype.kind == "f" and not np.isfinite(y).all():
+def encoded_labels(y):
+    """(labels, codes): the sorted labels and the number of each row's; ValueError if unfit."""
+    if y.dtype.kind == "O":
+        check_classification_targets(y[:1])  # before labels of different types are compared
+    labels, codes = encode(y)
+    # each label twice: that check warns if most labels occur once
+    few = 2 * len(labels) <= len(y)
+    check_classification_targets(np.tile(labels, 2) if few else y)
+    if y.dtype.kind == "f" and not np.isfinite(labels).all():
         raise ValueError("y contains NaN or infinity; class labels must be finite.")
+    return labels, codes
 
 
 def check_classes(classes):
@@ -294,17 +339,17 @@ def check_classes(classes):
     return classes
 
 
-def check_known_labels(y, classes):
-    """Codes of the labels in ``classes``; ValueError that names one which is not there."""
-    codes = np.searchsorted(classes, y)
-    codes[codes == len(classes)] = 0
-    unknown = np.unique(y[classes[codes] != y])
+def check_known_labels(labels, classes):
+    """Numbers of distinct labels in ``classes``; ValueError that names one which is not there."""
+    numbers = np.searchsorted(classes, labels)
+    numbers[numbers == len(classes)] = 0
+    unknown = labels[classes[numbers] != labels]
     if len(unknown):
         raise ValueError(
             f"y contains labels that are not in classes: {unknown.tolist()!r}; classes are "
             f"{classes.tolist()!r}. Pass all labels as `classes` to partial_fit."
         )
-    return codes
+    return numbers
 
 
 def check_targets(y, loss, n_targets):
@@ -318,12 +363,13 @@ def check_targets(y, loss, n_targets):
     # scikit-learn's check of objects comes before they become numbers, and None becomes NaN
     if not np.isfinite(y).all():
         raise ValueError("Input y contains NaN or infinity; targets must be finite numbers.")
-    kind = LOSSES[name_of(loss)].targets
-    strict = kind == "positive" or getattr(loss, "power", 1.5) == 2
+    kind = facts_of(loss).targets
+    strict = kind == "positive" or (name_of(loss) == "tweedie"
+                                    and getattr(loss, "power", 1.5) == 2)
     if kind in ("nonnegative", "positive") and (y.min() < 0 or (strict and y.min() == 0)):
-        rule = "> 0" if strict else ">= 0"
+        rule, shown = "> 0" if strict else ">= 0", name_of(loss) or loss
         raise ValueError(
-            f"Some value(s) of y are out of the valid range of loss={name_of(loss)!r}: y must be "
+            f"Some value(s) of y are out of the valid range of loss={shown!r}: y must be "
             f"{rule}; got {float(y.min())}. Remove those rows or choose another loss."
         )
     return np.ascontiguousarray(y)

@@ -9,26 +9,32 @@ from numbers import Integral
 
 import numpy as np
 from scipy.special import expit
-from sklearn.base import RegressorMixin, _fit_context
-from sklearn.linear_model._base import LinearClassifierMixin
+from sklearn.base import _fit_context
 from sklearn.utils import check_random_state, compute_class_weight
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sgdest._core.labels import encode, take
 from sgdest._core.losses import LOSSES
 from sgdest._core.plain_sgd import Examples
-from sgdest._plain_sgd import DEFAULT_EPSILON, REGRESSION_LOSSES, Data, PlainSGD
+from sgdest._plain_sgd import (
+    DEFAULT_EPSILON,
+    REGRESSION_LOSSES,
+    Data,
+    PlainClassifierMixin,
+    PlainRegressorMixin,
+    PlainSGD,
+)
 
 __all__ = ["SGDClassifier", "SGDRegressor"]
 
 LARGEST_SEED = np.iinfo(np.int32).max
 
 
-class SGDClassifier(LinearClassifierMixin, PlainSGD):
+class SGDClassifier(PlainClassifierMixin, PlainSGD):
     """Linear classifier fitted by stochastic gradient descent; scikit-learn's, faster.
 
     Equal to :class:`sklearn.linear_model.SGDClassifier` of scikit-learn 1.9 in
@@ -238,7 +244,7 @@ class SGDClassifier(LinearClassifierMixin, PlainSGD):
             self.coef_ = self.intercept_ = None
         self.t_ = 1.0
         start = coef_init, intercept_init
-        self._train(X, y, np.unique(y), sample_weight, start, self.max_iter)
+        self._train(X, y, lambda labels: labels, sample_weight, start, self.max_iter)
         self._warn()
         return self
 
@@ -273,15 +279,22 @@ class SGDClassifier(LinearClassifierMixin, PlainSGD):
                     "target to properly estimate the class frequency distributions. "
                     "Pass the resulting weights as the class_weight parameter."
                 )
-        return self._train(X, y, classes, sample_weight, (None, None), max_iter=1)
+        return self._train(X, y, lambda _: classes, sample_weight, (None, None), 1)
 
-    def _train(self, X, y, classes, sample_weight, start, max_iter):
-        """Check everything, then fit one output or one per class."""
+    def _train(self, X, y, classes_of, sample_weight, start, max_iter):
+        """Check everything, then fit one output or one per class.
+
+        ``classes_of`` turns the labels that occur in y into the classes to learn.
+        """
         X, y = self._validated(X, y, reset=not hasattr(self, "classes_"))
-        _check_partial_fit_first_call(self, classes)
+        labels, codes = encode(y)
+        _check_partial_fit_first_call(self, classes_of(labels))
         n_classes, n_features = self.classes_.shape[0], X.shape[1]
         class_weight = compute_class_weight(
-            self.class_weight, classes=self.classes_, y=y
+            self.class_weight,
+            classes=self.classes_,
+            # each label counts only where weights are balanced
+            y=y if isinstance(self.class_weight, str) else labels,
         )
         # with early stopping the split below has the better message
         sample_weight = self._validated_weights(
@@ -300,6 +313,7 @@ class SGDClassifier(LinearClassifierMixin, PlainSGD):
         if not hasattr(self, "t_"):
             self.t_ = 1.0
         data = Data(X, sample_weight)
+        data.labels, data.codes = labels, codes
         fit = self._fit_binary if n_classes == 2 else self._fit_one_versus_rest
         outputs, self.n_iter_ = fit(data, y, class_weight, max_iter)
         self.t_ += self.n_iter_ * X.shape[0]
@@ -312,9 +326,8 @@ class SGDClassifier(LinearClassifierMixin, PlainSGD):
         data.held_out = self._held_out(y, data.sample_weight)
         seed = random_state.randint(LARGEST_SEED)
         weights = self._weights(0, data.X.dtype)
-        positive = y == self.classes_[1]
         n_iter = self._fit_output(
-            data, positive, weights, class_weight[::-1], seed, max_iter
+            data, self.classes_[1], weights, class_weight[::-1], seed, max_iter
         )
         return [weights], n_iter
 
@@ -333,17 +346,21 @@ class SGDClassifier(LinearClassifierMixin, PlainSGD):
             n_jobs=self.n_jobs, verbose=self.verbose, require="sharedmem"
         )(
             delayed(self._fit_output)(
-                data, y == label, weights, (class_weight[k], 1.0), seeds[k], max_iter
+                data, label, weights, (class_weight[k], 1.0), seeds[k], max_iter
             )
             for k, (label, weights) in enumerate(zip(self.classes_, outputs))
         )
         return outputs, max(n_iters)
 
-    def _fit_output(self, data, positive, weights, side_weights, seed, max_iter):
-        """Fit ``positive`` against the rest; the result is in ``weights``."""
+    def _fit_output(self, data, label, weights, side_weights, seed, max_iter):
+        """Fit ``label`` against the rest; the result is in ``weights``."""
+        is_positive = data.labels == label
         negative_target = 0.0 if self.loss == "log_loss" else -1.0
-        y = np.where(positive, 1.0, negative_target)
-        s = data.sample_weight * np.where(positive, *side_weights)
+        y = take(np.where(is_positive, 1.0, negative_target), data.codes)
+        s = data.sample_weight
+        if tuple(side_weights) != (1.0, 1.0):
+            sides = take(np.where(is_positive, *side_weights), data.codes)
+            s = sides if s is None else s * sides
         # The validation score compares y with -1 and 1 even where y is 0 and 1, so that
         # negatives count as errors: scikit-learn's models depend on it.
         score = self._score_of(data, y, classes=np.array([-1.0, 1.0]))
@@ -429,7 +446,7 @@ class SGDClassifier(LinearClassifierMixin, PlainSGD):
         return np.log(self.predict_proba(X))
 
 
-class SGDRegressor(RegressorMixin, PlainSGD):
+class SGDRegressor(PlainRegressorMixin, PlainSGD):
     """Linear regression fitted by stochastic gradient descent; scikit-learn's, faster.
 
     Equal to :class:`sklearn.linear_model.SGDRegressor` of scikit-learn 1.9 in
@@ -672,21 +689,3 @@ class SGDRegressor(RegressorMixin, PlainSGD):
         self._average_intercept = np.atleast_1d(weights.average_intercept)
         if self.average <= self.t_ - 1.0:
             self.coef_, self.intercept_ = self._average_coef, self._average_intercept
-
-    def predict(self, X):
-        """Predicted targets.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Data.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            One target per row.
-        """
-        check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", reset=False)
-        z = safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
-        return z.ravel()

@@ -14,6 +14,9 @@ from sgdest._core.penalties import PENALTIES
 from sgdest._core.problem import Problem
 from sgdest.optimizers import SGD, STEP_OPTIMIZERS, Adam
 
+# those that need a rate, or would
+OPTIMIZERS = [*STEP_OPTIMIZERS, "saga"]
+
 ALPHA = 1e-4
 RNG = np.random.default_rng(0)
 BASE = RNG.normal(size=(2000, 9))
@@ -56,7 +59,7 @@ def of_constant(estimator, y):
     return -share @ np.log(share)
 
 
-@pytest.mark.parametrize("optimizer", STEP_OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("name", DATA)
 def test_a_thousand_passes_come_within_a_hundredth_of_the_minimum(name, optimizer):
     estimator, X, y = DATA[name]()
@@ -67,7 +70,7 @@ def test_a_thousand_passes_come_within_a_hundredth_of_the_minimum(name, optimize
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("optimizer", STEP_OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_the_stopping_rule_does_not_stop_far_from_the_minimum(optimizer):
     estimator, X, y = DATA["raw classes"]()
     best = objective(estimator(tol=1e-9).fit(X, y), X, y)
@@ -83,7 +86,7 @@ def test_batch_descent_shows_a_loss_that_never_rises():
     assert (np.diff(curve) < 0).all()
 
 
-@pytest.mark.parametrize("optimizer", STEP_OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_units_and_offsets_of_columns_do_not_change_the_predictions(optimizer):
     # without a penalty, whose strength depends on the units
     settings = dict(optimizer=optimizer, penalty=None, max_iter=30, tol=None)
@@ -119,3 +122,36 @@ def test_columns_that_are_alike_are_left_as_they_are():
     )
     start = np.zeros((9, 1)), np.zeros(1)
     assert automatic(problem, SGD(), 1, 0, *start)[1] == {}
+
+
+# -- the probe -------------------------------------------------------------------------
+
+
+def rate_of(X, y, **settings):
+    """The first rate that "auto" chooses."""
+    model = GDRegressor(optimizer="sgd", max_iter=1, tol=None, random_state=0, **settings)
+    return model.fit(X, y).history_["learning_rate"][0]
+
+
+def test_a_few_long_rows_shorten_the_steps():
+    X = BASE.copy()
+    X[::100] *= 30.0
+    y = X[:, 0] + TARGET
+    assert rate_of(X, y) < rate_of(BASE, y)
+    model = GDRegressor(optimizer="sgd", max_iter=30, tol=None, random_state=0).fit(X, y)
+    assert model.score(X, y) > 0.9 * GDRegressor().fit(X, y).score(X, y)
+
+
+def test_the_choice_depends_on_no_seed_and_on_no_storage():
+    rates = {
+        rate_of(kind(RARE), TARGET, shuffle=shuffle)
+        for shuffle in (False, True)
+        for kind in (np.asarray, np.asfortranarray)
+    }
+    assert len(rates) == 1
+
+
+def test_an_automatic_rate_starts_from_the_best_constant_model():
+    y = TARGET + 1e6
+    model = GDRegressor(optimizer="adam", max_iter=1, tol=None, random_state=0).fit(BASE, y)
+    assert abs(model.intercept_[0] - 1e6) < 10

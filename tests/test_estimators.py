@@ -207,7 +207,8 @@ def test_optimizer_repr_says_what_ran_and_why():
     model = GDClassifier(batch_size=32, max_iter=2, tol=None).fit(*CLASSES)
     assert "SGD" in repr(model.optimizer_)
     assert "batch_size set" in repr(model.optimizer_)
-    assert "all rows are at hand" in repr(GDClassifier().fit(*CLASSES).optimizer_)
+    chosen = repr(GDClassifier().fit(*CLASSES).optimizer_)
+    assert "SubsampledNewton()" in chosen and "expected to be done first" in chosen
 
 
 def test_verbose_prints_one_line_per_epoch(capsys):

@@ -10,6 +10,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from sgdest import GDClassifier, GDRegressor
+from sgdest._core import step
 from sgdest._core.losses import LOSSES, Multinomial
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.problem import Problem
@@ -216,10 +217,47 @@ def test_steps_hold_with_factors_and_signs(optimizer, positive):
     assert_allclose(b, expected[1], rtol=1e-10, atol=1e-12)
 
 
+@pytest.fixture
+def lazy_steps(monkeypatch):
+    """Steps on sparse rows move the features of their batch only, however few there are."""
+    monkeypatch.setattr(step, "FEATURES_PER_ENTRY", 0)
+
+
+@pytest.mark.parametrize("penalty", PENALTIES)
+@pytest.mark.parametrize("optimizer", ALL, ids=repr)
+def test_steps_of_every_feature_are_those_of_dense_rows(optimizer, penalty):
+    case = Case(1, penalty, factors=FACTORS)
+    for batch_size in (7, 0):
+        dense = case.run(optimizer, batch_size=batch_size)
+        sparse = case.run(optimizer, sp.csr_array, batch_size=batch_size)
+        assert_allclose(sparse[0], dense[0], rtol=1e-10, atol=1e-12)
+        assert_array_equal(sparse[0] == 0, dense[0] == 0)
+
+
+@pytest.mark.parametrize("lazily", [0, 1e9])
+@pytest.mark.parametrize("optimizer", EXACT_ON_SPARSE_ROWS, ids=repr)
+def test_a_stream_may_change_between_dense_and_sparse_rows(optimizer, lazily, monkeypatch):
+    monkeypatch.setattr(step, "FEATURES_PER_ENTRY", lazily)
+    case = Case(1, "elasticnet")
+    expected = case.run(optimizer, n_passes=4)
+    W, b = case.W0.copy(), case.b0.copy()
+    for first in (np.ascontiguousarray, sp.csr_array):
+        W[:], b[:] = case.W0, case.b0
+        method = case.method(optimizer, W, b, first)
+        other = np.ascontiguousarray if first is sp.csr_array else sp.csr_array
+        for kind in (first, other, first, other):
+            method.bind(case.method(optimizer, W, b, kind).problem)
+            method.advance(np.arange(N_ROWS, dtype=np.intp), 0, N_ROWS)
+            method.finish_pass()
+        method.settle()
+        assert_allclose(W, expected[0], rtol=1e-10, atol=1e-12)
+        assert_allclose(b, expected[1], rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize("n_outputs", [1, 3])
 @pytest.mark.parametrize("penalty", PENALTIES)
 @pytest.mark.parametrize("optimizer", EXACT_ON_SPARSE_ROWS, ids=repr)
-def test_lazy_steps_are_those_of_dense_rows(optimizer, penalty, n_outputs):
+def test_lazy_steps_are_those_of_dense_rows(optimizer, penalty, n_outputs, lazy_steps):
     case = Case(n_outputs, penalty, factors=FACTORS)
     for batch_size in (1, 7, 0):
         dense = case.run(optimizer, batch_size=batch_size)
@@ -230,7 +268,7 @@ def test_lazy_steps_are_those_of_dense_rows(optimizer, penalty, n_outputs):
 
 
 @pytest.mark.parametrize("optimizer", ALL, ids=repr)
-def test_steps_on_sparse_rows_without_gaps_are_those_of_dense_rows(optimizer):
+def test_steps_on_sparse_rows_without_gaps_are_those_of_dense_rows(optimizer, lazy_steps):
     case = Case()
     case.X += 10.0  # no entry is zero: nothing waits
     dense, lazy = case.run(optimizer), case.run(optimizer, sp.csr_array)

@@ -35,8 +35,8 @@ def run(name, folder):
 
 
 def test_all_examples_are_here():
-    tested = {"batch_sizes", "l1_l2", "learning_rates", "line_fit", "optimizers", "quadratic",
-              "schedules"}
+    tested = {"batch_sizes", "l1_l2", "learning_rates", "line_fit", "optimizers", "own_loss",
+              "quadratic", "schedules"}
     assert {path.stem.removeprefix("plot_") for path in EXAMPLES} == tested
 
 
@@ -91,3 +91,10 @@ def test_every_optimizer_comes_near_the_minimum(tmp_path):
     for model in run("plot_optimizers", tmp_path).values():
         path = recorded(model)
         assert path[-1] - path.min() < 0.05 * (path[0] - path.min())
+
+
+def test_expectiles_balance_what_lies_above_and_below(tmp_path):
+    x, y, models = run("plot_own_loss", tmp_path)
+    for tau, model in models.items():
+        r = y - model.predict(x[:, None])
+        assert_allclose(tau * r[r > 0].sum(), (tau - 1) * r[r < 0].sum(), rtol=1e-5)

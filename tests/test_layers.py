@@ -10,16 +10,19 @@ PACKAGE = ROOT / "sgdest"
 
 # Each module imports only from the sets before its own: docs/design/0001-layers.md.
 LAYERS = [
-    {"_core.kernels", "_core.loss_kernels", "_core.random", "_core.scalars", "_core.simd"},
+    {"_core.kernels", "_core.labels", "_core.loss_kernels", "_core.random", "_core.scalars",
+     "_core.simd"},
     {"_core.losses", "_core.penalties", "_core.rows", "_core.schedules"},
-    {"_core.active_set", "_core.problem", "_core.smoothing", "_core.stream_rules"},
+    {"_core.active_set", "_core.problem", "_core.smoothing", "_core.stream_rules",
+     "_core.written_loss"},
     {"_core.method"},
     {"_core.alone", "_core.shrinkage", "_core.solver", "_core.step"},
     {"_core.coordinates", "_core.descent", "_core.intercept", "_core.metric",
      "_core.truncated_newton"},
     {"_core.adaptive", "_core.optimizers", "_core.plain_sgd", "_core.quasi_newton", "_core.stream"},
     {"_core.relay"},
-    {"_core.dual_ascent", "_core.subsampled_newton", "_core.working_set"},
+    {"_core.dual_ascent", "_core.subsampled_newton", "_core.variance_reduced",
+     "_core.working_set"},
     {"_core.train"},
     {"_core", "_version"},
     {"losses", "optimizers", "schedules"},

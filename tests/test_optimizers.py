@@ -12,6 +12,7 @@ from scipy.optimize import minimize
 
 from sgdest import GDClassifier, GDRegressor
 from sgdest._automatic import automatic
+from sgdest._core import step
 from sgdest._core.losses import LOSSES, Multinomial
 from sgdest._core.optimizers import SGDMethod
 from sgdest._core.penalties import PENALTIES
@@ -224,9 +225,11 @@ def test_slices_must_lie_within_the_order():
 @pytest.mark.parametrize("positive", [False, True], ids=["signed", "positive"])
 @pytest.mark.parametrize("factors", [None, FACTORS], ids=["alike", "factors"])
 @pytest.mark.parametrize("penalty", PENALTIES)
+@pytest.mark.parametrize("lazily", [0, 8])
 def test_storage_does_not_change_the_model(
-    penalty, factors, positive, batch_size, average, n_outputs
+    penalty, factors, positive, batch_size, average, n_outputs, lazily, monkeypatch
 ):
+    monkeypatch.setattr(step, "FEATURES_PER_ENTRY", lazily)
     case = Case("squared_error", n_outputs, penalty, positive, factors)
     for make in (
         SCHEDULES_UNDER_TEST["invscaling"],

@@ -6,7 +6,7 @@ has never had a gradient has no rate yet: it stays where it is, and is not shrun
 """
 
 cimport cython
-from libc.math cimport copysign, fabs, fmax, pow, sqrt
+from libc.math cimport copysign, fabs, pow, sqrt
 
 from sgdest._core.coordinates cimport CoordinateMethod, Coordinates, power
 
@@ -274,13 +274,16 @@ cdef class AdamMethod(CoordinateMethod):
         cdef double* m = at.slots
         cdef double* v = m + at.stride
         cdef double* largest = v + at.stride
+        cdef double first, second, kept
         cdef Py_ssize_t p
         for p in range(at.n):
-            m[p] = self.beta1 * m[p] + (1.0 - self.beta1) * at.g[p]
-            v[p] = self.beta2 * v[p] + (1.0 - self.beta2) * at.g[p] * at.g[p]
-            largest[p] = fmax(self.keeps * largest[p], v[p])
-            at.length[p] = eta * inverse(largest[p] / lack2, self.eps)
-            at.w[p] -= at.length[p] * m[p] / lack1
+            first = self.beta1 * m[p] + (1.0 - self.beta1) * at.g[p]
+            second = self.beta2 * v[p] + (1.0 - self.beta2) * at.g[p] * at.g[p]
+            kept = self.keeps * largest[p]
+            kept = kept if kept > second else second
+            m[p], v[p], largest[p] = first, second, kept
+            at.length[p] = eta * inverse(kept / lack2, self.eps)
+            at.w[p] -= at.length[p] * first / lack1
 
     cdef void rest(self, Coordinates* at) noexcept nogil:
         cdef double lack1 = 1.0 - pow(self.beta1, self.n_steps)
@@ -300,7 +303,8 @@ cdef class AdamMethod(CoordinateMethod):
             at.w[p] -= at.length[p] / k * worth * m[p]
             m[p] *= kept
             v[p] *= power(&self.powers2[0], self.beta2, k)
-            largest[p] = fmax(self.keeps * largest[p], v[p])
+            before = self.keeps * largest[p]
+            largest[p] = before if before > v[p] else v[p]
 
 
 # -- FTRL ------------------------------------------------------------------------------------
@@ -367,35 +371,40 @@ cdef class FTRLMethod(CoordinateMethod):
         self.beta = beta
         super().__init__(*args)
 
-    cdef double leader(self, double z, double inverse_rate, double c) noexcept nogil:
-        """argmin over w of ``z w + inverse_rate w^2 / 2`` and the penalty of all steps."""
-        cdef double l1 = self.n_steps * self.problem.penalty.l1 * c
-        cdef double l2 = self.n_steps * self.problem.penalty.l2 * c * c
-        cdef double size = fmax(0.0, fabs(z) - l1)
-        return copysign(size, -z) / (inverse_rate + l2) if size > 0.0 else 0.0
-
     cdef void step(self, Coordinates* at, double eta) noexcept nogil:
         cdef double* z = at.slots
         cdef double* n = z + at.stride
         cdef double* inverse_rate = n + at.stride
-        cdef double after
+        cdef double first = self.beta / eta, rate = 1.0 / eta, beta = self.beta
+        cdef double g, w, rate_before, z_before, before, after, square
         cdef Py_ssize_t p
+        # loads first, choices in the place of branches: the loop is SIMD
         for p in range(at.n):
+            g, w, z_before, rate_before = at.g[p], at.w[p], z[p], inverse_rate[p]
+            square = n[p] + g * g
+            before = first if g != 0.0 else 0.0
+            before = rate_before if rate_before > 0.0 else before
+            # begin such that w is the leader
+            z_before = z_before if rate_before > 0.0 else -before * w
+            after = (beta + sqrt(square)) * rate
+            after = after if g != 0.0 else before
+            z[p] = z_before + g - (after - before) * w
+            n[p] = square
+            inverse_rate[p] = after
             at.length[p] = 0.0             # the leader has the penalty in it, but for its sign
-            if at.g[p] != 0.0:
-                if inverse_rate[p] == 0.0:  # begin such that w is the leader
-                    inverse_rate[p] = self.beta / eta
-                    z[p] = -inverse_rate[p] * at.w[p]
-                n[p] += at.g[p] * at.g[p]
-                after = (self.beta + sqrt(n[p])) / eta
-                z[p] += at.g[p] - (after - inverse_rate[p]) * at.w[p]
-                inverse_rate[p] = after
         self.rest(at)
 
     cdef void rest(self, Coordinates* at) noexcept nogil:
-        cdef double* inverse_rate = at.slots + 2 * at.stride
+        """To the leader: argmin of ``z w + inverse_rate w^2 / 2`` and the penalty of all steps."""
+        cdef const double* z = at.slots
+        cdef const double* inverse_rate = at.slots + 2 * at.stride
+        cdef double l1 = self.n_steps * self.problem.penalty.l1
+        cdef double l2 = self.n_steps * self.problem.penalty.l2
+        cdef double c, size, leader
         cdef Py_ssize_t p
         for p in range(at.n):
-            if inverse_rate[p] > 0.0:
-                at.w[p] = self.leader(at.slots[p], inverse_rate[p],
-                                      1.0 if at.c == NULL else at.c[p])
+            c = 1.0 if at.c == NULL else at.c[p]
+            size = fabs(z[p]) - l1 * c
+            leader = copysign(size if size > 0.0 else 0.0, -z[p]) / (inverse_rate[p] + l2 * c * c)
+            # + 0.0 makes a zero of -0.0
+            at.w[p] = leader + 0.0 if inverse_rate[p] > 0.0 else at.w[p]

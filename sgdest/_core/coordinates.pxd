@@ -52,6 +52,7 @@ cdef class CoordinateMethod(StepMethod):
 
     cdef void gather(self, Py_ssize_t n, const Py_ssize_t* columns, bint gradient,
                      Coordinates* at) noexcept nogil
+    cdef bint in_place(self, const Py_ssize_t* columns) noexcept nogil
     cdef void scatter(self, Py_ssize_t n, const Py_ssize_t* columns,
                       Coordinates* at) noexcept nogil
     cdef void shrink(self, Coordinates* at) noexcept nogil

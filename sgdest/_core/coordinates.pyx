@@ -65,9 +65,22 @@ cdef class CoordinateMethod(StepMethod):
         self._restore(state or {})
 
     def bind(self, Problem problem):
+        waited = self.by_columns
         StepMethod.bind(self, problem)
         if self.average > 0:
             self.by_columns = False        # every iterate counts, at every coordinate
+        if self.seen is not None and self.by_columns != waited:
+            self._change_pace(waited)
+
+    def _change_pace(self, bint waited):
+        """Between steps of the features of a batch, up to now if ``waited``, and steps of all."""
+        if waited:
+            self.by_columns = True
+            self.settle()
+            self.by_columns = False
+            return
+        self.seen[:], self.seen_path[:] = self.n_steps, self.path
+        self.slots_room = np.empty((self.slots.shape[0], self.slots.shape[1]))
 
     def _restore(self, state):
         """Take the arrays of an earlier ``state()``."""
@@ -104,6 +117,12 @@ cdef class CoordinateMethod(StepMethod):
         cdef Py_ssize_t p, j, k, q, i = 0, K = self.problem.n_outputs
         cdef const double* factors = self.problem.penalty.c
         cdef double spread, inverse
+        if self.in_place(columns):
+            at.n, at.w, at.g, at.length = n, &self.W[0, 0], &self.g[0, 0], &self.length[0]
+            at.c, at.slots, at.stride = factors, NULL, self.slots.shape[1]
+            if self.slots.shape[0] > 0:
+                at.slots = &self.slots[0, 0]
+            return
         for p in range(n):
             j = p if columns == NULL else columns[p]
             spread, inverse = self.spread[j], self.inverse_spread[j]
@@ -129,10 +148,17 @@ cdef class CoordinateMethod(StepMethod):
                 for k in range(K):
                     self.slots_room[q, p * K + k] = self.slots[q, columns[p] * K + k]
 
+    cdef bint in_place(self, const Py_ssize_t* columns) noexcept nogil:
+        """Whether the coordinates of the step are those of the data, and stand side by side."""
+        return (columns == NULL and self.problem.n_outputs == 1 and not self.scaled
+                and not self.centred)
+
     cdef void scatter(self, Py_ssize_t n, const Py_ssize_t* columns,
                       Coordinates* at) noexcept nogil:
         """Put back what ``gather`` took."""
         cdef Py_ssize_t p, j, k, q, i = 0, K = self.problem.n_outputs
+        if self.in_place(columns):
+            return
         for p in range(n):
             j = p if columns == NULL else columns[p]
             for k in range(K):
@@ -217,6 +243,7 @@ cdef class CoordinateMethod(StepMethod):
         cdef Py_ssize_t p, j, k, K = self.problem.n_outputs, d = self.problem.n_features
         cdef Py_ssize_t n = self.n_touched if self.by_columns else self.g.shape[0]
         cdef double factor = 1.0 / self.in_batch, square = 0.0
+        cdef double* g = &self.g[0, 0]
         if self.clip_norm > 0.0:
             for p in range(n):
                 j = self.touched[p] if self.by_columns else p
@@ -227,10 +254,13 @@ cdef class CoordinateMethod(StepMethod):
                     square += self.g_b[k] * self.g_b[k]
             # as torch.nn.utils.clip_grad_norm_ does
             factor *= fmin(1.0, self.clip_norm / (sqrt(square) * factor + 1e-6))
-        for p in range(n):
-            j = self.touched[p] if self.by_columns else p
-            for k in range(self.g.shape[1]):
-                self.g[j, k] *= factor
+        if self.by_columns:
+            for p in range(n):
+                for k in range(K):
+                    self.g[self.touched[p], k] *= factor
+        else:
+            for p in range(d * K):
+                g[p] *= factor
         for k in range(K):
             self.g_b[k] *= factor
 

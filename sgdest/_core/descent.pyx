@@ -70,7 +70,7 @@ class DescentLane(Lane):
     def __init__(self, problem, start):
         super().__init__(problem, start)
         self.sharpness, self.best, self.stages_in_vain = 0.0, None, 0
-        self.gap_known = None      # the margins of the last gap, and that gap
+        self.gap_known = None      # at the margins as they are
         self.signed = problem.penalty.l1 > 0.0 or problem.penalty.positive
         if problem.is_small:
             self.patience = 30
@@ -130,13 +130,11 @@ class DescentLane(Lane):
         """How far the smoothed objective lies below the true one at this point."""
         if self.sharpness == 0.0:
             return 0.0
-        if self.gap_known is not None and self.gap_known[0] is self.z:
-            return self.gap_known[1]
-        problem, s = self.under_way, self.problem.sample_weight
-        s = np.ones(problem.n_rows) if s is None else s
-        gap = problem.loss.shortfall(problem.y, self.z, s) / problem.total_weight
-        self.gap_known = (self.z, gap)
-        return gap
+        if self.gap_known is None:
+            problem = self.under_way
+            self.gap_known = problem.loss.shortfall(
+                problem.y, self.z, problem.sample_weight) / problem.total_weight
+        return self.gap_known
 
     # -- one iteration ---------------------------------------------------------------------
 
@@ -177,13 +175,14 @@ class DescentLane(Lane):
 
     def smooth_step(self, p, slope):
         """A step by the Wolfe conditions, with a one-dimensional search where t = 1 fails."""
-        z, along, slope_at_one = np.empty_like(self.z), None, np.nan
+        along, slope_at_one = None, np.nan
         if self.sharpness == 0.0:
+            z = np.empty_like(self.z)
             value, g = yield from self.evaluate(self.x + p, z)
             if self.accepted(value, g @ p, slope):
                 return self.move(self.x + p, value, g, z)
             if np.isfinite(value) and self.tells_apart(z):
-                along, slope_at_one = z - self.z, g @ p
+                along, slope_at_one = np.subtract(z, self.z, out=z), g @ p
         # t = 1 fails as a rule where F is quadratic in pieces: there the search comes at once
         if along is None:
             along = self.under_way.directional_margins(*self.coordinates.to_parameters(p))
@@ -191,12 +190,13 @@ class DescentLane(Lane):
         t = self.search(p, slope, along, slope_at_one)
         if t == 0.0:
             return False
-        z = self.z + t * along
+        along *= t
+        along += self.z
         # what is solved to rounding must not gather that of many searches
-        value, g = yield from self.evaluate(self.x + t * p, z, known=not self.problem.is_small)
+        value, g = yield from self.evaluate(self.x + t * p, along, known=not self.problem.is_small)
         if not np.isfinite(value) or value > self.smooth_objective + self.rounding():
             return False
-        return self.move(self.x + t * p, value, g, z)
+        return self.move(self.x + t * p, value, g, along)
 
     def tells_apart(self, z):
         """Whether z - self.z has digits enough to search along it."""
@@ -217,7 +217,7 @@ class DescentLane(Lane):
         return (falls or flat) and abs(slope_new) <= 0.9 * abs(slope)
 
     def search(self, p, slope, along, slope_at_one):
-        """t > 0 where F has fallen and |slope| <= 0.1 of the first one, on cached margins.
+        """t > 0 where F has fallen and the slope is a part of the first one, on cached margins.
 
         Bracketed secant steps on the slope, which rises with t since F is convex.
 
@@ -236,6 +236,8 @@ class DescentLane(Lane):
             value, rate = self.under_way.line(self.z, along, t)
             return value + t * (linear + 0.5 * t * square), rate + linear + t * square
 
+        # what is quadratic in pieces has new pieces after every step
+        enough = 0.1 if self.sharpness == 0.0 else 0.3
         start = at(0.0)[0]
         low, slope_low, high, slope_high = 0.0, slope, np.inf, np.nan
         t = 1.0
@@ -243,7 +245,7 @@ class DescentLane(Lane):
             t = min(max(slope / (slope - slope_at_one), 0.01), 4.0) if slope_at_one > slope else 4.0
         for _ in range(60):
             value, now = at(t)
-            if abs(now) <= 0.1 * abs(slope) and value <= start + self.rounding():
+            if abs(now) <= enough * abs(slope) and value <= start + self.rounding():
                 return t
             if now < 0.0:
                 low, slope_low = t, now
@@ -265,6 +267,7 @@ class DescentLane(Lane):
         if s @ y > 1e-14 * np.sqrt((s @ s) * (y @ y)):
             self.push(s, y)
         self.x, self.smooth_objective, self.g, self.z = x, value, g, z
+        self.gap_known = None
         return True
 
     # -- when to stop ----------------------------------------------------------------------

@@ -1,4 +1,4 @@
-/* Losses on blocks of margins, at three SIMD levels; see levels.h. */
+/* Losses on blocks of margins, penalties on blocks of coordinates, at three SIMD levels; see levels.h. */
 #ifndef SGDEST_LOSS_KERNELS_H
 #define SGDEST_LOSS_KERNELS_H
 
@@ -58,12 +58,43 @@ INLINE double log1p_of(double e)
     return (e > half ? 0.6931471805599453 : 0.0) + (2.0 * s + 2.0 * s * q * p);
 }
 
-/* Each on n numbers. */
+/* A piecewise-linear loss: max over a in [low, high] of a u - dead |a|, with u = z - place y; low and
+ * high for targets up to 0 and above. Its smoothed form takes (a - c)^2 / (2 sharpness) off. */
+typedef struct {
+    double place, low_below, high_below, low_above, high_above, dead, sharpness;
+} Kink;
+
+/* The maximising a, which is the slope of the smoothed form. Comparisons in the place of fmin and
+ * fmax, which mind NaN and so forbid vectors. */
+INLINE double smoothed_slope_of(const Kink *kink, double y, double c, double z)
+{
+    const double low = y > 0 ? kink->low_above : kink->low_below;
+    const double high = y > 0 ? kink->high_above : kink->high_below;
+    const double shift = kink->sharpness * kink->dead;
+    const double free = c + kink->sharpness * (z - kink->place * y);
+    const double a = (free > shift ? free - shift : 0.0) + (free < -shift ? free + shift : 0.0);
+    return a < low ? low : a > high ? high : a;
+}
+
+INLINE double smoothed_value_of(const Kink *kink, double y, double c, double z)
+{
+    const double a = smoothed_slope_of(kink, y, c, z), size = a < 0 ? -a : a;
+    return a * (z - kink->place * y) - kink->dead * size
+        - 0.5 / kink->sharpness * (a - c) * (a - c);
+}
+
+/* Each on n numbers; y holds n pairs of a target and a centre where there is a kink. */
 typedef struct {
     void (*exps)(ptrdiff_t n, const double *z, double *out);
     void (*log_loss)(ptrdiff_t n, const double *y, const double *z, double *out);
     void (*log_loss_slopes)(ptrdiff_t n, const double *y, const double *z, double *out);
     void (*log_loss_curvatures)(ptrdiff_t n, const double *z, double *out);
+    void (*smoothed)(const Kink *kink, ptrdiff_t n, const double *y, const double *z, double *out);
+    void (*smoothed_slopes)(const Kink *kink, ptrdiff_t n, const double *y, const double *z,
+                            double *out);
+    /* |w_j| decays by exp(-l2 length_j) while l1 takes off */
+    void (*shrink)(ptrdiff_t n, double l1, double l2, int positive, const double *length,
+                   double *w);
 } LossLoops;
 
 #define LEVEL(name) name##_baseline

@@ -1,6 +1,12 @@
 """Declarations of ``loss_kernels.h``; what the loops compute is said there."""
 
 cdef extern from "loss_kernels.h" nogil:
+    ctypedef struct Kink:
+        double place, low_below, high_below, low_above, high_above, dead, sharpness
+
+    double smoothed_slope_of(const Kink* kink, double y, double c, double z) noexcept
+    double smoothed_value_of(const Kink* kink, double y, double c, double z) noexcept
+
     ctypedef struct LossLoops:
         void (*exps)(Py_ssize_t n, const double* z, double* out) noexcept nogil
         void (*log_loss)(Py_ssize_t n, const double* y, const double* z,
@@ -8,5 +14,11 @@ cdef extern from "loss_kernels.h" nogil:
         void (*log_loss_slopes)(Py_ssize_t n, const double* y, const double* z,
                                 double* out) noexcept nogil
         void (*log_loss_curvatures)(Py_ssize_t n, const double* z, double* out) noexcept nogil
+        void (*smoothed)(const Kink* kink, Py_ssize_t n, const double* y, const double* z,
+                         double* out) noexcept nogil
+        void (*smoothed_slopes)(const Kink* kink, Py_ssize_t n, const double* y,
+                                const double* z, double* out) noexcept nogil
+        void (*shrink)(Py_ssize_t n, double l1, double l2, bint positive, const double* length,
+                       double* w) noexcept nogil
 
     const LossLoops* loss_loops(int level)

@@ -101,8 +101,16 @@ class Optimizer(BaseEstimator):
         row by row with rates of their own; "solver" objects see all rows at once.
     default_batch_size : int
         Rows per step of a step object where ``batch_size="auto"``.
+    rounds_kinks : bool
+        Whether a solver object takes piecewise-linear losses.
     """
 
     name = None
     kind = None
     default_batch_size = 256
+
+    @staticmethod
+    def expected_seconds(problem):
+        """About how long a solver takes; infinite where ``optimizer="auto"`` should not take it."""
+        return np.inf
+    rounds_kinks = True

@@ -22,11 +22,11 @@ from sgdest._core.rows cimport Rows
 # Above this many columns the products are taken in single precision, twice as fast; what they lose
 # is far below what the sampling loses.
 SINGLE_FROM = 300
-ENTRIES_OF_BLOCK = 1 << 19
+ENTRIES_OF_BLOCK = 1 << 15
 # A product of two entries that are scattered costs as much as these in a dense product.
 SPARSE_PRODUCT = 30.0
 # Rows looked at for every row of the sample.
-CANDIDATES = 16
+CANDIDATES = 4
 
 
 def candidates(problem, m):
@@ -57,16 +57,21 @@ def choose_rows(problem, rows, h, coordinates, m):
     """
     active = h > 0.0
     n_active = np.count_nonzero(active)
-    if m >= 0.7 * n_active:
+    if m >= 0.5 * n_active:
         chosen = np.flatnonzero(active)
         return chosen, h[chosen]
-    weighted = h * row_scores(problem, rows, coordinates)
-    q = 0.4 * h / h.sum() + 0.5 * weighted / weighted.sum() + 0.1 * active / n_active
-    edges = np.cumsum(m * q)
+    q = row_scores(problem, rows, coordinates)
+    q *= h
+    q *= 0.5 / q.sum()
+    q += (0.4 / h.sum()) * h
+    q[active] += 0.1 / n_active
+    edges = np.cumsum(q, out=q)
+    edges *= m
     # the row in which the running sum passes each of 0.5, 1.5, 2.5 ..
     chosen, times = np.unique(
         np.searchsorted(edges, np.arange(0.5, edges[len(edges) - 1], 1.0)), return_counts=True)
-    return chosen, times * h[chosen] / (m * q[chosen])
+    before = np.where(chosen > 0, edges[chosen - 1], 0.0)
+    return chosen, times * h[chosen] / (edges[chosen] - before)
 
 
 def row_scores(Problem problem, const Py_ssize_t[::1] picked, coordinates):
@@ -136,14 +141,41 @@ def gram(problem, rows, factor, coordinates):
     size = problem.n_features + 1
     if entries_product(problem) < size**2:
         return sparse_gram(problem, rows, factor, coordinates)
-    kind = np.float32 if size > SINGLE_FROM else np.float64
     G = np.zeros((size, size))
-    block = max(256, ENTRIES_OF_BLOCK // size)
-    for start in range(0, len(rows), block):
-        part = slice(start, start + block)
-        A = scaled_rows(problem, rows[part], factor[part], coordinates).astype(kind, copy=False)
-        G += A.T @ A
+    for part in blocks(len(rows), size):
+        G += block_gram(scaled_rows(problem, rows[part], factor[part], coordinates))
     return G
+
+
+def block_gram(A):
+    """A'A, in single precision if there are many columns."""
+    A = A.astype(np.float32 if A.shape[1] > SINGLE_FROM else np.float64, copy=False)
+    return A.T @ A
+
+
+def joint_gram(problem, rows, factor, p, coordinates):
+    """The Hessian of a softmax over all its classes: (d + 1, K, d + 1, K), as x is ordered.
+
+    ``p`` holds the probabilities at ``rows``, of shape (len(rows), K).
+    """
+    size, K = problem.n_features + 1, p.shape[1]
+    G = np.zeros((size, K, size, K))
+    for part in blocks(len(rows), size):
+        A = scaled_rows(problem, rows[part], factor[part], coordinates)
+        for k in range(K):
+            for other in range(k + 1):
+                weight = p[part, k] * ((k == other) - p[part, other])
+                G[:, k, :, other] += (A * weight[:, None]).T @ A
+    for k in range(K):
+        for other in range(k):
+            G[:, other, :, k] = G[:, k, :, other]
+    return G
+
+
+def blocks(n, size):
+    """Slices of ``range(n)``, of rows that the second-level cache holds."""
+    block = max(128, ENTRIES_OF_BLOCK // size)
+    return [slice(start, start + block) for start in range(0, n, block)]
 
 
 def entries_product(problem):

@@ -20,6 +20,10 @@ from sgdest._core.coordinates import powers
 from sgdest._core.schedules import Harmonic, Measured
 from sgdest._core.shrinkage import shrinkage
 
+# The rows of a batch are kept for its step, not summed to a gradient, up to this many stored
+# values: then the second-level cache still holds them (docs/design/0007-sparse-batches.md).
+cdef double MOST_KEPT_ENTRIES = 1 << 15
+
 # -- SGD -------------------------------------------------------------------------------------
 
 
@@ -122,6 +126,10 @@ cdef class SGDMethod(StepMethod):
 
     cdef Shrinkage shrinkage
     cdef Py_ssize_t average
+    # a batch of sparse rows: they and their slopes are kept, and added to W where the batch ends
+    cdef bint keeps_rows
+    cdef Py_ssize_t[::1] kept
+    cdef double[:, ::1] slopes
     cdef double[::1] b_total               # sum of the averaged intercepts
     cdef double n_averaged
 
@@ -132,7 +140,8 @@ cdef class SGDMethod(StepMethod):
         super().__init__(problem, W, b, schedule, batch_size)
         total = state.get("average_coef")
         self.shrinkage = shrinkage(
-            problem.penalty, W, problem.rows.is_sparse, problem.n_features, average > 0,
+            problem.penalty, W, problem.rows.is_sparse and (self.by_rows or self.by_columns),
+            problem.n_features, average > 0,
             None if total is None else np.array(total))
         self.t = float(state.get("t", 0.0))
         self.n_averaged = float(state.get("n_averaged", 0.0))
@@ -140,14 +149,26 @@ cdef class SGDMethod(StepMethod):
 
     def bind(self, Problem problem):
         StepMethod.bind(self, problem)
-        if self.shrinkage is not None and self.shrinkage.by_columns:
-            self.by_columns = True         # features wait to be shrunk
+        # features may wait to be shrunk even where this call's rows are dense
+        waiting = self.shrinkage is not None and self.shrinkage.by_columns
+        self.keeps_rows = not self.by_rows and (
+            waiting or self.by_columns
+            or problem.rows.is_sparse and self.batch_entries() <= MOST_KEPT_ENTRIES)
+        if self.keeps_rows:
+            size = self.batch_size or problem.n_rows
+            self.kept = np.empty(size, dtype=np.intp)
+            self.slopes = np.empty((size, problem.n_outputs))
 
     cdef double scale(self) noexcept nogil:
         return self.shrinkage.scale
 
     cdef void reach(self, Py_ssize_t n, const Py_ssize_t* columns) noexcept nogil:
         self.shrinkage.reach(n, columns)
+
+    cdef inline void reach_row(self, Py_ssize_t i) noexcept nogil:
+        if self.shrinkage.by_columns:
+            self.problem.rows.columns(i, &self.columns[0])
+            self.shrinkage.reach(self.problem.rows.count(i), &self.columns[0])
 
     cdef void learn_rows(self, const Py_ssize_t* rows, Py_ssize_t m,
                          Py_ssize_t left) noexcept nogil:
@@ -157,9 +178,7 @@ cdef class SGDMethod(StepMethod):
             if self.must_stop():
                 return
             self.ask_ahead(rows, p, left)
-            if self.shrinkage.by_columns:
-                self.problem.rows.columns(rows[p], &self.columns[0])
-                self.shrinkage.reach(self.problem.rows.count(rows[p]), &self.columns[0])
+            self.reach_row(rows[p])
             if self.problem.n_outputs == 1:
                 self.learn_row(rows[p], p)
             else:
@@ -232,9 +251,42 @@ cdef class SGDMethod(StepMethod):
             if self.d[k] != 0.0:
                 self.d[k] *= self.schedule.at_row(value, square_norm) / fabs(self.d[k])
 
+    cdef void begin_rows(self, Py_ssize_t m, const Py_ssize_t* rows) noexcept nogil:
+        cdef Py_ssize_t q
+        for q in range(m):
+            self.reach_row(rows[q])
+
+    cdef void add_slopes(self, Py_ssize_t m, const Py_ssize_t* rows) noexcept nogil:
+        cdef Py_ssize_t q, k, first = self.in_batch - m
+        if not self.keeps_rows:
+            StepMethod.add_slopes(self, m, rows)
+            return
+        for q in range(m):
+            self.kept[first + q] = rows[q]
+            for k in range(self.problem.n_outputs):
+                self.slopes[first + q, k] = self.d[q * self.problem.n_outputs + k]
+
+    cdef void add_kept(self, double step) noexcept nogil:
+        """The step of a batch whose rows were kept."""
+        cdef Py_ssize_t p, k, K = self.problem.n_outputs
+        for p in range(self.in_batch):
+            for k in range(K):
+                self.slopes[p, k] *= -step
+            if K == 1:
+                self.problem.rows.add(self.kept[p], self.slopes[p, 0], self.shrinkage.w)
+            else:
+                self.problem.rows.adds(self.kept[p], K, &self.slopes[p, 0], self.shrinkage.w)
+
+    cdef void clear_batch(self) noexcept nogil:
+        if self.keeps_rows:
+            self.g_b[:] = 0.0
+            self.in_batch = 0
+        else:
+            StepMethod.clear_batch(self)
+
     cdef void learn_batch(self) noexcept nogil:
         """The step of a complete batch."""
-        cdef Py_ssize_t j, k, p, K = self.problem.n_outputs
+        cdef Py_ssize_t j, k, K = self.problem.n_outputs
         cdef double eta = self.schedule.at(self.t + 1.0)
         cdef double step = eta / (self.in_batch * self.shrinkage.scale)
         cdef double* g = &self.g[0, 0]
@@ -244,11 +296,8 @@ cdef class SGDMethod(StepMethod):
         if self.problem.fit_intercept:
             for k in range(K):
                 self.b[k] -= eta / self.in_batch * self.g_b[k]
-        if self.by_columns:
-            for p in range(self.n_touched):
-                j = self.touched[p]
-                for k in range(K):
-                    self.W[j, k] -= step * self.g[j, k]
+        if self.keeps_rows:
+            self.add_kept(step)
         elif not self.turns:
             for j in range(self.problem.n_features * K):
                 w[j] -= step * g[j]

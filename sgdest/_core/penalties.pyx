@@ -17,6 +17,11 @@ from libc.math cimport exp, expm1, fabs, fmax
 
 import numpy as np
 
+from sgdest._core cimport simd
+from sgdest._core.loss_kernels cimport LossLoops, loss_loops
+
+cdef const LossLoops* loops = loss_loops(simd.level)
+
 
 cdef class Penalty:
     """Abstract: alpha * penalty(W). See ``penalties.pxd`` for what each method promises."""
@@ -68,6 +73,9 @@ cdef class Penalty:
         cdef Py_ssize_t j, k
         cdef double rate, decay, taken, u
         if self.l1 == 0.0 and self.l2 == 0.0 and not self.positive:
+            return
+        if n_outputs == 1 and c == NULL:
+            loops.shrink(n, self.l1, self.l2, self.positive, length, w)
             return
         for j in range(n):
             u = c[j] if c != NULL else 1.0

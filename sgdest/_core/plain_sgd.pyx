@@ -40,6 +40,7 @@ cdef Py_ssize_t MOST_PREFETCHED = 12
 cdef class Examples:
     """Rows with targets and weights, and the order in which they are visited.
 
+    ``s=None`` stands for weights of 1.
     ``held_out`` marks rows to pass over (or is None). ``seed=None`` keeps the order of the rows;
     otherwise every epoch permutes the order of the one before with the same random numbers.
     """
@@ -48,8 +49,9 @@ cdef class Examples:
     cdef readonly Py_ssize_t n_used
     cdef bint holds_out
     cdef const uint8_t[::1] held_out
-    # target and weight side by side: a permuted visit costs one cache line, not two
-    cdef double[:, ::1] y_and_s
+    # target and weight (if any) side by side: a permuted visit costs one cache line, not two
+    cdef const double[:, ::1] y_and_s
+    cdef bint weighted
     cdef int32_t[::1] order
     cdef bint shuffles
     cdef uint32_t seed
@@ -63,7 +65,9 @@ cdef class Examples:
                 f"got ({rows.n_rows}, {rows.n_features})."
             )
         self.rows = rows
-        self.y_and_s = np.column_stack([y, s]).astype(np.float64, copy=False)
+        self.weighted = s is not None
+        self.y_and_s = (np.column_stack([y, s]) if self.weighted else np.reshape(y, (-1, 1))
+                        ).astype(np.float64, order="C", copy=False)
         self.n_used = rows.n_rows
         self.holds_out = held_out is not None
         if self.holds_out:
@@ -86,13 +90,16 @@ cdef class Examples:
             other = i + random_31_bits(&state) % (n - i)
             order[i], order[other] = order[other], order[i]
 
+    cdef inline double weight(self, Py_ssize_t i) noexcept nogil:
+        return self.y_and_s[i, 1] if self.weighted else 1.0
+
     cdef inline void prefetch(self, Py_ssize_t k) noexcept nogil:
         """Asks for the row that is visited ``ahead`` rows after the k-th."""
         cdef Py_ssize_t last = self.order.shape[0] - 1, i
         if not self.shuffles or k + self.ahead > last:
             return
         i = self.order[k + self.ahead]
-        prefetch(&self.y_and_s[i, 0], 16)
+        prefetch(&self.y_and_s[i, 0], 16 if self.weighted else 8)
         self.rows.prefetch(i, self.order[min(k + 2 * self.ahead, last)])
 
 
@@ -597,14 +604,10 @@ cdef class Descent:
 
     def __init__(self, Examples examples, Weights w, Rule rule, Penalty penalty,
                  bint fit_intercept, double t, double average):
-        self.examples = examples
-        self.rows = examples.rows
-        self.w = w
-        self.rule = rule
-        self.penalty = penalty
+        self.examples, self.rows = examples, examples.rows
+        self.w, self.rule, self.penalty = w, rule, penalty
         self.fit_intercept = fit_intercept
-        self.t = t
-        self.average = average
+        self.t, self.average = t, average
         # an intercept is touched by every row, a weight of sparse data by few: without the
         # smaller rate it would oscillate
         self.intercept_decay = 0.01 if examples.rows.is_sparse else 1.0
@@ -668,7 +671,7 @@ cdef class Descent:
             examples.prefetch(k)
             if examples.holds_out and examples.held_out[i]:
                 continue
-            self.step(i, examples.y_and_s[i, 0], examples.y_and_s[i, 1], self.w)
+            self.step(i, examples.y_and_s[i, 0], examples.weight(i), self.w)
 
     cdef inline void step(self, Py_ssize_t i, double y, double s, Weights w) noexcept nogil:
         cdef double margin = self.rows.dot(i, w.v_) * w.scale

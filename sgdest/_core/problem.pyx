@@ -23,6 +23,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from sgdest._core.penalties import PENALTIES
 from sgdest._core.rows import as_rows
 
 # A second thread pays from about 10 MB of X a pass: waking one costs about 50 microseconds.
@@ -173,8 +174,14 @@ cdef class Problem:
     cdef void gather(self, Py_ssize_t m, const Py_ssize_t* rows, double* y,
                      double* s) noexcept nogil:
         cdef Py_ssize_t p
+        cdef const double* y_data = self.y_data
+        if self.target_width == 1 and self.y_step == 1 and self.own_class < 0:
+            for p in range(m):
+                y[p] = y_data[rows[p]]
+        else:
+            for p in range(m):
+                self.target(rows[p], y + p * self.target_width)
         for p in range(m):
-            self.target(rows[p], y + p * self.target_width)
             s[p] = self.weight(rows[p])
 
     cdef void ask_for_targets(self, Py_ssize_t m, const Py_ssize_t* rows) noexcept nogil:
@@ -280,6 +287,7 @@ cdef class Problem:
             return self._sweep_chunk(laid_out, b, z[start:stop], start, stop, gradient)
 
         parts = self.over_chunks(work)
+        self.loss.raise_error()
         total = sum(part[0] for part in parts) / self.total_weight
         if not gradient:
             return total, None, None
@@ -363,6 +371,7 @@ cdef class Problem:
                 total += self.loss.values(n, K, y, moved, s)
                 self.loss.derivatives(n, K, y, moved, d)
                 rate += weighted_dot(n, K, s, d, along)
+        self.loss.raise_error()
         return total / self.total_weight, rate / self.total_weight
 
     cdef const double* targets_of(self, Py_ssize_t first, Py_ssize_t n, double* room) noexcept nogil:
@@ -374,6 +383,54 @@ cdef class Problem:
         for i in range(n):
             self.target(first + i, room + i * self.target_width)
         return room
+
+    def constant_loss(self, const double[::1] b):
+        """Mean loss of the constant model ``b``; no margin is stored: O(1) memory."""
+        by_label = self.by_label()
+        if by_label is not None and by_label.n_rows < self.n_rows:
+            return by_label.constant_loss(b)
+        cdef Py_ssize_t i, k, n, first, K = self.n_outputs
+        cdef double[::1] room = np.empty(self.block_room())
+        cdef double* z = &room[0]
+        cdef double* y = z + LARGEST_BLOCK * K
+        cdef double* s = y + LARGEST_BLOCK * self.target_width
+        cdef Py_ssize_t[256] rows               # LARGEST_BLOCK
+        cdef double total = 0.0
+        with nogil:
+            for first from 0 <= first < self.n_rows by LARGEST_BLOCK:
+                n = min(LARGEST_BLOCK, self.n_rows - first)
+                for i in range(n):
+                    rows[i] = first + i
+                    for k in range(K):
+                        z[i * K + k] = b[k]
+                        if self.o_data != NULL:
+                            z[i * K + k] += self.o_data[(first + i) * K + k]
+                self.gather(n, rows, y, s)
+                total += self.loss.values(n, K, y, z, s)
+        self.loss.raise_error()
+        return total / self.total_weight
+
+    def by_label(self):
+        """One row per label, which weighs what its rows weigh, without columns.
+
+        None where the targets are no labels, or rows have offsets: then rows of a label differ.
+        """
+        y, s = self.y.ravel(), self.sample_weight
+        if self.offset is not None or not self.coded and self.target_width > 1:
+            return None
+        if self.coded and self.n_outputs > 1:
+            labels = np.arange(self.n_outputs, dtype=np.float64)
+            weights = np.bincount(y.astype(np.intp), s, self.n_outputs)
+        else:
+            labels = np.array([self.negative_code, self.positive_code])
+            positive = y == (self.own_class if self.coded else self.positive_code)
+            if not self.coded and not (positive | (y == self.negative_code)).all():
+                return None
+            share = np.count_nonzero(positive) if s is None else s[positive].sum()
+            weights = np.array([self.total_weight - share, share])
+        kept = weights > 0.0
+        return Problem(np.empty((np.count_nonzero(kept), 0)), labels[kept], self.loss,
+                       PENALTIES[None](), sample_weight=weights[kept], n_outputs=self.n_outputs)
 
     def mean_curvature(self, const double[:, ::1] z):
         """Weighted mean second derivative of the loss at the margins, one number per output."""
@@ -391,6 +448,7 @@ cdef class Problem:
                 for i in range(n):
                     for k in range(K):
                         mean[k] += self.weight(first + i) * h[i * K + k]
+        self.loss.raise_error()
         return np.asarray(mean) / self.total_weight
 
     def curvatures(self, const double[:, ::1] z, const Py_ssize_t[::1] rows=None):
@@ -415,6 +473,7 @@ cdef class Problem:
                     for k in range(K):
                         room[i * K + k] = z[rows[first + i], k]
                 self.loss.curvatures(n, K, y, &room[0], &h[first, 0])
+        self.loss.raise_error()
         return np.asarray(h)
 
     def slopes(self, const double[:, ::1] z):
@@ -428,6 +487,7 @@ cdef class Problem:
                 for i in range(n):
                     self.target(first + i, &room[i * self.target_width])
                 self.loss.derivatives(n, K, &room[0], &z[first, 0], &d[first, 0])
+        self.loss.raise_error()
         return np.asarray(d)
 
     def targets(self):

@@ -9,7 +9,7 @@ import numpy as np
 
 from sgdest._core.descent import DescentLane
 from sgdest._core.method import Optimizer
-from sgdest._core.solver import Solver
+from sgdest._core.solver import Solver, seconds_of_pass
 
 
 class LBFGS(Optimizer):
@@ -47,6 +47,13 @@ class LBFGS(Optimizer):
 
     def __init__(self, memory=20):
         self.memory = memory
+
+    @staticmethod
+    def expected_seconds(problem):
+        """About how long it takes to a relative suboptimality of 1e-6."""
+        size = (problem.n_features + 1) * problem.n_outputs
+        seconds = 70.0 * (seconds_of_pass(problem) + 1e-7 * size)
+        return seconds * (20.0 if type(problem.loss).smoothness == "kinked" else 1.0)
 
     def method(self, problem, W, b, *, tol=1e-4, warm=False):
         """The solver, at work on ``W`` and ``b``; its lanes are ``LBFGSLane``."""

@@ -10,6 +10,7 @@ Design:
 """
 
 cimport cython
+from libc.math cimport isfinite
 from libc.stdint cimport int32_t, int64_t
 from sgdest._core cimport simd
 from sgdest._core.kernels cimport F32, F64, DenseLoops, SparseLoops, dense_loops, sparse_loops
@@ -321,6 +322,31 @@ cdef const char* start_of(array) except? NULL:
     return <const char*> <size_t> array.ctypes.data
 
 
+def surely_finite(X):
+    """Whether X is an array of float32 or float64, dense or sparse, whose numbers are finite.
+
+    False also where that is not easily known: other types and layouts, numbers beyond 1e150.
+    """
+    array = X.data if sp.issparse(X) and X.format in ("csr", "csc", "coo", "bsr") else X
+    if type(array) is not np.ndarray or array.dtype not in SPARSE_TYPES:
+        return False
+    array = array.T if array.flags.f_contiguous else array
+    if not array.flags.c_contiguous:
+        return False
+    cdef const DenseLoops* loops = dense_loops(
+        F32 if array.dtype == np.float32 else F64, simd.level)
+    cdef Py_ssize_t start, n = array.size, item_bytes = array.itemsize
+    cdef const char* data = start_of(array) if n else NULL
+    cdef bint finite = True
+    with nogil:
+        for start from 0 <= start < n by 4096:
+            # a sum of squares is finite only if every number is
+            finite = isfinite(loops.square_norm(min(4096, n - start), data + start * item_bytes))
+            if not finite:
+                break
+    return finite
+
+
 def check_arrays(X):
     """Raise ValueError if the three arrays of a CSR array are not what indices can be read from."""
     for name in ("indptr", "indices", "data"):
@@ -416,6 +442,22 @@ def as_rows(X):
         X.sum_duplicates()
         return as_rows(X)
     return CSRRows(_Arrays(data, indices, indptr, (n_rows, n_features)))
+
+
+def sound_margins(X, W, b):
+    """``X W + b`` if X is a plain array of sound numbers that fits W, else None.
+
+    The short way to predict: plain are C-ordered ndarrays and CSR arrays, of a type that is used
+    in place. A number that is not finite makes the margins of its row not finite, whatever W.
+    """
+    if type(X) is np.ndarray:
+        fits = X.ndim == 2 and X.dtype in DENSE_TYPES and X.flags.c_contiguous
+    else:
+        fits = sp.issparse(X) and X.format == "csr" and X.ndim == 2 and X.dtype in SPARSE_TYPES
+    if not fits or X.shape[1] != W.shape[0] or not X.shape[0]:
+        return None
+    z = as_rows(X).margins(W, b)
+    return z if isfinite(z.sum()) else None
 
 
 class _Arrays:

@@ -1,11 +1,15 @@
 """Piecewise-linear losses with rounded kinks, for methods that need a slope that is smooth."""
 
 cimport cython
-from libc.math cimport fabs, fmax, fmin
 
+from sgdest._core.loss_kernels cimport (
+    Kink, LossLoops, loss_loops, smoothed_slope_of, smoothed_value_of)
 from sgdest._core.losses cimport Loss
+from sgdest._core cimport simd
 
 import numpy as np
+
+cdef const LossLoops* loops = loss_loops(simd.level)
 
 
 @cython.final
@@ -29,28 +33,14 @@ cdef class Smoothed(Loss):
 
     centred = True
     cdef Loss loss
-    cdef double sharpness
-    # [low, high] for targets up to 0 and above, and the dead zone: the same for all targets
-    cdef double low_below, high_below, low_above, high_above, dead
-    cdef double place                # of the kink: this times the target (1; 0 for the perceptron)
+    cdef Kink kink_of
 
     def __init__(self, Loss loss, double sharpness):
+        cdef Kink* kink = &self.kink_of
         self.loss = loss
-        self.sharpness = sharpness
-        loss.kink(-1.0, &self.low_below, &self.high_below, &self.dead)
-        self.place = loss.kink(1.0, &self.low_above, &self.high_above, &self.dead)
-
-    cdef double maximiser(self, double y, double c, double z, double* curvature,
-                          double* value) noexcept nogil:
-        """The maximising a, which is the slope; the curvature and the value."""
-        cdef double low, high, dead, a
-        cdef double u = z - self.loss.kink(y, &low, &high, &dead)
-        cdef double free = c + self.sharpness * u, shift = self.sharpness * dead
-        a = fmax(0.0, free - shift) + fmin(0.0, free + shift)
-        curvature[0] = self.sharpness if low < a < high and (a != 0.0 or dead == 0.0) else 0.0
-        a = fmax(low, fmin(high, a))
-        value[0] = a * u - dead * fabs(a) - 0.5 * (a - c) * (a - c) / self.sharpness
-        return a
+        kink.sharpness = sharpness
+        loss.kink(-1.0, &kink.low_below, &kink.high_below, &kink.dead)
+        kink.place = loss.kink(1.0, &kink.low_above, &kink.high_above, &kink.dead)
 
     cdef double middle(self, double y) noexcept nogil:
         cdef double low, high, dead
@@ -58,79 +48,74 @@ cdef class Smoothed(Loss):
         return 0.5 * (low + high)
 
     cdef double value(self, double y, double z) noexcept nogil:
-        cdef double h, value
-        self.maximiser(y, self.middle(y), z, &h, &value)
-        return value
+        return smoothed_value_of(&self.kink_of, y, self.middle(y), z)
 
     cdef double derivative(self, double y, double z) noexcept nogil:
-        cdef double h, value
-        return self.maximiser(y, self.middle(y), z, &h, &value)
+        return smoothed_slope_of(&self.kink_of, y, self.middle(y), z)
 
     cdef double curvature(self, double y, double z) noexcept nogil:
-        cdef double h, value
-        self.maximiser(y, self.middle(y), z, &h, &value)
-        return h
+        return self.curvature_at(y, smoothed_slope_of(&self.kink_of, y, self.middle(y), z))
 
-    # The block forms are ``maximiser`` in a shape that the compiler turns into vectors.
+    cdef double curvature_at(self, double y, double a) noexcept nogil:
+        cdef double low = self.kink_of.low_above if y > 0.0 else self.kink_of.low_below
+        cdef double high = self.kink_of.high_above if y > 0.0 else self.kink_of.high_below
+        cdef bint bends = low < a < high and (a != 0.0 or self.kink_of.dead == 0.0)
+        return self.kink_of.sharpness if bends else 0.0
 
     cdef double values(self, Py_ssize_t n, Py_ssize_t n_outputs, const double* y,
                        const double* z, const double* s) noexcept nogil:
-        cdef Py_ssize_t i, k, m
-        cdef double a, low, high, free, shift = self.sharpness * self.dead
-        cdef double half = 0.5 / self.sharpness, total = 0.0
-        for i in range(n):
-            for k in range(n_outputs):
-                m = i * n_outputs + k
-                low = self.low_above if y[2 * m] > 0.0 else self.low_below
-                high = self.high_above if y[2 * m] > 0.0 else self.high_below
-                free = y[2 * m + 1] + self.sharpness * (z[m] - self.place * y[2 * m])
-                a = (free - shift if free > shift else 0.0) + (
-                    free + shift if free < -shift else 0.0)
-                a = low if a < low else (high if a > high else a)
-                total += s[i] * (a * (z[m] - self.place * y[2 * m]) - self.dead * fabs(a)
-                                 - half * (a - y[2 * m + 1]) * (a - y[2 * m + 1]))
+        cdef double[256] value
+        cdef double total = 0.0
+        cdef Py_ssize_t first, m, size
+        for first from 0 <= first < n * n_outputs by 256:
+            size = min(256, n * n_outputs - first)
+            loops.smoothed(&self.kink_of, size, y + 2 * first, z + first, value)
+            if n_outputs == 1:
+                for m in range(size):
+                    total += s[first + m] * value[m]
+            else:
+                for m in range(size):
+                    total += s[(first + m) // n_outputs] * value[m]
         return total
 
     cdef void derivatives(self, Py_ssize_t n, Py_ssize_t n_outputs, const double* y,
                           const double* z, double* d) noexcept nogil:
-        cdef Py_ssize_t m
-        cdef double a, low, high, free, shift = self.sharpness * self.dead
-        for m in range(n * n_outputs):
-            low = self.low_above if y[2 * m] > 0.0 else self.low_below
-            high = self.high_above if y[2 * m] > 0.0 else self.high_below
-            free = y[2 * m + 1] + self.sharpness * (z[m] - self.place * y[2 * m])
-            a = (free - shift if free > shift else 0.0) + (free + shift if free < -shift else 0.0)
-            d[m] = low if a < low else (high if a > high else a)
+        loops.smoothed_slopes(&self.kink_of, n * n_outputs, y, z, d)
 
     cdef void curvatures(self, Py_ssize_t n, Py_ssize_t n_outputs, const double* y,
                          const double* z, double* h) noexcept nogil:
         cdef Py_ssize_t m
-        cdef double a, low, high, free, shift = self.sharpness * self.dead
+        loops.smoothed_slopes(&self.kink_of, n * n_outputs, y, z, h)
         for m in range(n * n_outputs):
-            low = self.low_above if y[2 * m] > 0.0 else self.low_below
-            high = self.high_above if y[2 * m] > 0.0 else self.high_below
-            free = y[2 * m + 1] + self.sharpness * (z[m] - self.place * y[2 * m])
-            a = (free - shift if free > shift else 0.0) + (free + shift if free < -shift else 0.0)
-            h[m] = self.sharpness if low < a < high and (a != 0.0 or self.dead == 0.0) else 0.0
+            h[m] = self.curvature_at(y[2 * m], h[m])
 
     def shortfall(self, const double[:, ::1] y, const double[:, ::1] z, const double[::1] s):
         """Weighted sum of the loss minus its smoothed form, at margins z of the pairs y."""
-        cdef Py_ssize_t i, m, n = z.shape[0], K = z.shape[1]
-        cdef const double* pair = &y[0, 0]
-        cdef const double* margin = &z[0, 0]
+        cdef Py_ssize_t i, m, first, n, K = z.shape[1]
+        cdef const double* pair = NULL
+        cdef const double* margin = NULL
+        cdef double[256] ones
+        cdef const double* weight = ones
+        cdef Kink kink = self.kink_of
         cdef double u, total = 0.0
+        ones[:] = [1.0] * 256
         with nogil:
-            for i in range(n):
-                for m in range(i * K, i * K + K):
-                    u = margin[m] - self.place * pair[2 * m]
-                    if u > 0.0:
-                        u = u - self.dead if u > self.dead else 0.0
-                        u = u * (self.high_above if pair[2 * m] > 0.0 else self.high_below)
-                    else:
-                        u = u + self.dead if u < -self.dead else 0.0
-                        u = u * (self.low_above if pair[2 * m] > 0.0 else self.low_below)
-                    total += s[i] * u
-            total -= self.values(n, K, pair, margin, &s[0])
+            for first from 0 <= first < z.shape[0] by 256:
+                n = min(256, z.shape[0] - first)
+                pair, margin = &y[first, 0], &z[first, 0]
+                if s is not None:
+                    weight = &s[first]
+                for i in range(n):
+                    for m in range(i * K, i * K + K):
+                        u = margin[m] - kink.place * pair[2 * m]
+                        if u > 0.0:
+                            u = u - kink.dead if u > kink.dead else 0.0
+                            u = u * (kink.high_above if pair[2 * m] > 0.0 else kink.high_below)
+                        else:
+                            u = u + kink.dead if u < -kink.dead else 0.0
+                            u = u * (kink.low_above if pair[2 * m] > 0.0 else kink.low_below)
+                        total += weight[i] * u
+                total -= self.values(n, K, pair, margin, weight)
         return total
 
     def middles(self, const double[:, ::1] y):

@@ -31,18 +31,20 @@ def best_constant(Problem problem):
     if not problem.fit_intercept or not problem.n_rows:
         return np.zeros(K)
     link = type(problem.loss).link
-    s = problem.sample_weight if problem.sample_weight is not None else np.ones(problem.n_rows)
+    s = problem.sample_weight
     if problem.offset is not None or (link == "identity" and problem.loss.name != "squared_error"):
         return constant_by_search(problem)
     if problem.coded:
-        rate = np.bincount(problem.y.astype(np.intp), weights=s, minlength=K) / s.sum()
+        rate = np.bincount(problem.y.astype(np.intp), weights=s, minlength=K)
+        rate = rate / rate.sum()
         if link == "softmax":
             b = np.log(np.clip(rate, 1e-3 / K, 1.0))
             return b - b.mean()
         mean = rate if problem.negative_code == 0.0 else 2.0 * rate - 1.0
     else:
         # not s @ y: it would wake threads of the BLAS, which then spin for a tenth of a second
-        mean = np.einsum("i,ik->k", s, problem.y.reshape(problem.n_rows, K)) / s.sum()
+        y = problem.y.reshape(problem.n_rows, K)
+        mean = np.mean(y, axis=0) if s is None else np.einsum("i,ik->k", s, y) / s.sum()
     if link == "logit":
         mean = np.clip(mean, 1e-3, 1.0 - 1e-3)
         return np.log(mean / (1.0 - mean))
@@ -57,7 +59,9 @@ def constant_margins(problem, b):
 
 def constant_by_search(problem):
     """The same by one-dimensional search, on at most ``ROWS_FOR_CONSTANT`` rows."""
-    small = every(problem, max(1, problem.n_rows // ROWS_FOR_CONSTANT))
+    small = problem.by_label()
+    if small is None:
+        small = every(problem, max(1, problem.n_rows // ROWS_FOR_CONSTANT))
     K = problem.n_outputs
     z = np.zeros((small.n_rows, K)) if small.offset is None else np.array(small.offset)
     real = type(problem.loss).targets == "real" and not problem.coded
@@ -113,6 +117,8 @@ def evaluate_together(list problems, W, b, list z):
         return _chunk_together(problems, W, b, z, start, stop, np.zeros(shape))
 
     parts = first.over_chunks(work, K)
+    for problem in problems:
+        problem.loss.raise_error()
     values, g, g_b = (sum(part[m] for part in parts) / first.total_weight for m in range(3))
     g = np.ascontiguousarray(g.T if turned else g)
     return values, g, g_b if first.fit_intercept else np.zeros(K)
@@ -179,6 +185,19 @@ cdef double _loss_of_block(Problem problem, Py_ssize_t m, const Py_ssize_t* rows
     return problem.loss.values(m, 1, y, z, s)
 
 
+# -- what a pass costs -------------------------------------------------------------------------
+
+# Seconds for an entry of a dense or sparse row, for the loss of a row, and for what precedes each.
+DENSE_ENTRY, SPARSE_ENTRY, LOSS, OVERHEAD = 5e-10, 9e-10, 3e-9, 1e-4
+
+
+def seconds_of_pass(problem):
+    """About what a pass over X costs: solvers are chosen, and choose, by such figures."""
+    entry = SPARSE_ENTRY if problem.rows.is_sparse else DENSE_ENTRY
+    K = problem.n_outputs
+    return problem.rows.n_stored * (1 + K) / 2 * entry + LOSS * problem.n_rows * K + OVERHEAD
+
+
 # -- lanes -------------------------------------------------------------------------------------
 
 
@@ -205,7 +224,7 @@ class Lane:
         self.problem = self.under_way = problem
         self.W, self.b, self.warm = start.W, start.b, start.warm
         self.z = constant_margins(problem, start.constant)
-        self.start_objective = problem.line(self.z, np.zeros_like(self.z), 0.0)[0]
+        self.start_objective = problem.constant_loss(start.constant)
         self.objective, self.remaining = self.start_objective, np.inf
         self.gradient_norm, self.finished, self.passes = np.nan, False, 0
         self.tol = 0.0 if problem.is_small else start.tol
@@ -377,19 +396,25 @@ cdef class Solver(Method):
 
     def facts(self):
         """What ``partial_fit`` needs to know of the data seen: ``stream.FitFacts``, as a dict."""
-        problem, (mean, variance, largest) = self.problem, self.moments
-        s = np.ones(problem.n_rows) if problem.sample_weight is None else problem.sample_weight
-        n_rows = np.count_nonzero(s)
-        start = constant_margins(problem, self.constant)
-        y = problem.y.reshape(problem.n_rows, -1)
-        y_mean = np.average(y, axis=0, weights=s)
-        return {
-            "n_rows": n_rows, "weight": problem.total_weight,
-            "mean": mean, "variance": variance, "largest": largest,
-            "square_derivative": (np.square(s[:, None] * problem.slopes(start)).sum()
-                                  / (n_rows * problem.n_outputs)),
-            "curvature": np.mean(problem.mean_curvature(start)),
-            "mean_loss": self.objective - problem.penalty.value_of(np.asarray(self.W)),
-            "y": np.array([y[s > 0].min(axis=0), y[s > 0].max(axis=0), y_mean,
-                           np.average((y - y_mean) ** 2, axis=0, weights=s)]),
-        }
+        mean_loss = self.objective - self.problem.penalty.value_of(np.asarray(self.W))
+        return facts_of(self.problem, self.moments, self.constant, mean_loss)
+
+
+def facts_of(problem, moments, constant, mean_loss):
+    """``stream.FitFacts`` of a problem, as a dict: its best constant model, its mean loss now."""
+    mean, variance, largest = moments
+    s = np.ones(problem.n_rows) if problem.sample_weight is None else problem.sample_weight
+    n_rows = np.count_nonzero(s)
+    start = constant_margins(problem, constant)
+    y = problem.y.reshape(problem.n_rows, -1)
+    y_mean = np.average(y, axis=0, weights=s)
+    return {
+        "n_rows": n_rows, "weight": problem.total_weight,
+        "mean": mean, "variance": variance, "largest": largest,
+        "square_derivative": (np.square(s[:, None] * problem.slopes(start)).sum()
+                              / (n_rows * problem.n_outputs)),
+        "curvature": np.mean(problem.mean_curvature(start)),
+        "mean_loss": mean_loss,
+        "y": np.array([y[s > 0].min(axis=0), y[s > 0].max(axis=0), y_mean,
+                       np.average((y - y_mean) ** 2, axis=0, weights=s)]),
+    }

@@ -9,6 +9,8 @@ cdef class StepMethod(Method):
     cdef Py_ssize_t batch_size             # rows per step; 0 means all rows of a pass
     cdef bint by_rows                      # steps on single rows make no gradient
     cdef bint by_columns                   # steps touch only the features of their rows
+    cdef int steps_all                     # of sparse rows, all features; -1: not known yet
+    cdef double batch_entries(self)
     # a block of rows: targets, weights, margins, slopes
     cdef double[::1] y, s, z, d
     # where the outputs have losses of their own: the sums of a pass, and room for one output
@@ -43,12 +45,16 @@ cdef class StepMethod(Method):
     # ask the memory for the row that is visited `ahead` rows after the p-th
     cdef void ask_ahead(self, const Py_ssize_t* rows, Py_ssize_t p, Py_ssize_t left) noexcept nogil
     cdef Py_ssize_t ahead
+    cdef Py_ssize_t tile                   # rows of a batch that are read once
     # make the slopes of m rows those of a batch: times s / mean weight
     cdef void weigh(self, Py_ssize_t m) noexcept nogil
     # forget the batch that was learned
     cdef void clear_batch(self) noexcept nogil
     cdef void add_rows(self, const Py_ssize_t* rows, Py_ssize_t m,
                        Py_ssize_t left) noexcept nogil
+    # before margins of m rows of the batch are taken, and once their slopes are in `d`
+    cdef void begin_rows(self, Py_ssize_t m, const Py_ssize_t* rows) noexcept nogil
+    cdef void add_slopes(self, Py_ssize_t m, const Py_ssize_t* rows) noexcept nogil
     cdef void touch(self, Py_ssize_t i) noexcept nogil
     cdef const double* weights(self) noexcept nogil
     cdef void turn(self) noexcept nogil

@@ -11,16 +11,22 @@ the cache holds from the margins to the gradient.
 """
 
 from libc.math cimport INFINITY, isfinite
+from libc.string cimport memset
 from sgdest._core.method cimport Method
 from sgdest._core.problem cimport Problem
 from sgdest._core.schedules cimport Schedule
 
 import numpy as np
 
-# Rows whose targets are gathered at once; of a batch, rows whose margins are computed before
-# their gradient is added (32 rows of 784 numbers are 200 kB: within the second-level cache).
+# Rows whose targets are gathered at once; of a batch, entries of the rows whose margins are
+# computed before their gradient is added (200 kB: within the second-level cache), 32 rows at least.
 cdef Py_ssize_t LARGEST_BLOCK = 256
-cdef Py_ssize_t LARGEST_TILE = 32
+cdef Py_ssize_t TILE_ENTRIES = 25_000
+
+# On sparse rows, a step of every feature costs less than one of the features of a batch that are
+# gathered, brought up to date and scattered, up to this many features per entry of the batch
+# (docs/design/0007-sparse-batches.md).
+FEATURES_PER_ENTRY = 8
 
 
 cdef class StepMethod(Method):
@@ -41,6 +47,7 @@ cdef class StepMethod(Method):
                  Py_ssize_t batch_size):
         cdef Py_ssize_t K = problem.n_outputs
         self.schedule, self.batch_size = schedule, batch_size
+        self.steps_all = -1
         self.by_rows = batch_size == 1 and self.learns_rows
         super().__init__(problem, W, b)
         self.s = np.empty(LARGEST_BLOCK)
@@ -56,7 +63,10 @@ cdef class StepMethod(Method):
 
     def bind(self, Problem problem):
         Method.bind(self, problem)
-        self.by_columns = problem.rows.is_sparse
+        if problem.rows.is_sparse and self.steps_all < 0:
+            # once and for all, so that it does not depend on how a stream is cut
+            self.steps_all = problem.n_features <= FEATURES_PER_ENTRY * self.batch_entries()
+        self.by_columns = problem.rows.is_sparse and not self.steps_all
         self.columns = np.empty(problem.rows.largest_count() + 1, dtype=np.intp)
         d, K = problem.n_features, problem.n_outputs
         if not self.by_rows:
@@ -68,6 +78,12 @@ cdef class StepMethod(Method):
         # than would push the parameters out of the first-level cache (docs/benchmarks)
         row = 8 * problem.rows.n_stored // max(problem.n_rows, 1)
         self.ahead = max(2, min(64, 8192 // max(row, 1)))
+        self.tile = max(32, min(LARGEST_BLOCK, TILE_ENTRIES // max(row // 8, 1)))
+
+    cdef double batch_entries(self):
+        """How many stored values the rows of a batch have, on average."""
+        cdef double size = self.batch_size or self.problem.n_rows
+        return size * self.problem.rows.n_stored / max(self.problem.n_rows, 1)
 
     cdef void walk(self, const Py_ssize_t* order, Py_ssize_t start,
                    Py_ssize_t stop) noexcept nogil:
@@ -76,7 +92,7 @@ cdef class StepMethod(Method):
         while start < stop:
             m = min(LARGEST_BLOCK, stop - start)
             if not self.by_rows:
-                m = min(m, min(LARGEST_TILE, size - self.in_batch))
+                m = min(m, min(self.tile, size - self.in_batch))
             self.problem.gather(m, order + start, &self.y[0], &self.s[0])
             self.problem.ask_for_targets(min(m, stop - start - m), order + start + m)
             if self.by_rows:
@@ -145,9 +161,7 @@ cdef class StepMethod(Method):
         """Add rows to the gradient of the batch under way."""
         cdef Py_ssize_t p, q, k, n, K = self.problem.n_outputs
         cdef double square = 0.0
-        if self.by_columns:
-            for q in range(m):
-                self.touch(rows[q])
+        self.begin_rows(m, rows)
         if self.turns and self.in_batch == 0:
             self.turn()
         for p from 0 <= p < m by 4:
@@ -166,7 +180,16 @@ cdef class StepMethod(Method):
         if not isfinite(square):
             self.loss_sum = INFINITY
             return
-        self.problem.rows.add_all(m, rows, K, &self.d[0], &self.g[0, 0])
+        self.add_slopes(m, rows)
+
+    cdef void begin_rows(self, Py_ssize_t m, const Py_ssize_t* rows) noexcept nogil:
+        cdef Py_ssize_t q
+        if self.by_columns:
+            for q in range(m):
+                self.touch(rows[q])
+
+    cdef void add_slopes(self, Py_ssize_t m, const Py_ssize_t* rows) noexcept nogil:
+        self.problem.rows.add_all(m, rows, self.problem.n_outputs, &self.d[0], &self.g[0, 0])
 
     cdef inline const double* weights(self) noexcept nogil:
         return &self.turned[0, 0] if self.turns else &self.W[0, 0]
@@ -199,7 +222,7 @@ cdef class StepMethod(Method):
                 for k in range(K):
                     self.g[self.touched[p], k] = 0.0
         else:
-            self.g[:, :] = 0.0
+            memset(&self.g[0, 0], 0, self.g.shape[0] * self.g.shape[1] * sizeof(double))
         self.g_b[:] = 0.0
         self.in_batch = self.n_touched = 0
 

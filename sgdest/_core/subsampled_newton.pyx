@@ -11,15 +11,18 @@ import numpy as np
 from sgdest._core.descent import DescentLane
 from sgdest._core.method import Optimizer
 from sgdest._core.metric import (
-    Metric, candidates, choose_rows, entries_product, gram, inverse_sigma, proximal_direction, scaled_rows, update_bfgs)
+    Metric, candidates, choose_rows, entries_product, gram, inverse_sigma, joint_gram,
+    proximal_direction, update_bfgs)
 from sgdest._core.quasi_newton import CurvaturePairs, LBFGSLane
-from sgdest._core.solver import Solver
+from sgdest._core.solver import Solver, seconds_of_pass
 
-# Seconds for a flop of a matrix product (single and double precision) and of a factorisation, and
-# for an entry of a dense or sparse row in a pass: their ratios decide how many rows a metric takes.
-PRODUCT, DOUBLE_PRODUCT, FACTOR, DENSE_ENTRY, SPARSE_ENTRY = 1e-11, 2e-11, 3e-11, 5e-10, 9e-10
+# Seconds for a flop of a matrix product (single and double precision) and of a factorisation: against
+# the cost of a pass they decide how many rows a metric takes.
+PRODUCT, DOUBLE_PRODUCT, FACTOR = 1e-11, 2e-11, 3e-11
 PER_COLUMN = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024, 2048)
 LEAST_ROWS = 500
+MOST_COLUMNS = 3000       # its matrices would need much memory
+MOST_UNKNOWNS_OF_SMALL = 300
 MOST_JOINT = 1000         # unknowns up to which a softmax has one metric for all its classes
 TO_GAIN = np.log(1e6)     # how far the cost model looks ahead
 
@@ -61,6 +64,22 @@ class SubsampledNewton(Optimizer):
     def __init__(self, rows_per_column="auto"):
         self.rows_per_column = rows_per_column
 
+    @staticmethod
+    def expected_seconds(problem):
+        """About how long it takes to a relative suboptimality of 1e-6."""
+        K = problem.n_outputs
+        joint = K > 1 and type(problem.loss).joint
+        size = (problem.n_features + 1) * (K if joint else 1)
+        if size > (MOST_JOINT if joint else MOST_COLUMNS):
+            return np.inf
+        if problem.is_small:       # copies of rows shall not change the choice
+            return 0.0 if size <= MOST_UNKNOWNS_OF_SMALL else np.inf
+        seconds = rows_for_metric(problem, size)[0]
+        if type(problem.loss).smoothness == "kinked":   # a metric and a search for every step
+            seconds *= 15.0
+        # a softmax takes a product for every pair of classes, but of (d + 1) columns each
+        return seconds if joint else seconds * (1 + 0.5 * (K - 1))
+
     def method(self, problem, W, b, *, tol=1e-4, warm=False):
         """The solver, at work on ``W`` and ``b``; its lanes are ``NewtonLane``."""
         def lane(part, start):
@@ -73,13 +92,6 @@ class SubsampledNewton(Optimizer):
         return Solver(problem, W, b, lane, tol, warm)
 
 
-def seconds_of_pass(problem):
-    """What a pass over X costs, about."""
-    entry = SPARSE_ENTRY if problem.rows.is_sparse else DENSE_ENTRY
-    return (problem.rows.n_stored * (1 + problem.n_outputs) / 2 * entry
-            + 3e-9 * problem.n_rows * problem.n_outputs)
-
-
 def seconds_of_metric(problem, m, size):
     """What a metric of ``size`` unknowns from ``m`` rows costs."""
     product = PRODUCT if size > 300 else DOUBLE_PRODUCT
@@ -88,20 +100,22 @@ def seconds_of_metric(problem, m, size):
 
 
 def rows_for_metric(problem, size):
-    """How many rows make the whole fit shortest, by what they cost and how fast it converges."""
+    """(seconds, rows): how many rows make the whole fit shortest, and how long it takes.
+
+    By what a metric costs, and by how fast it converges.
+    """
     n, best = problem.n_rows, (np.inf, problem.n_rows)
-    one_pass = seconds_of_pass(problem) + 1e-9 * size**2 + 1e-4
+    one_pass = seconds_of_pass(problem) + 1e-9 * size**2
     quadratic = problem.loss.name == "squared_error"
     for m in sorted({min(n, max(LEAST_ROWS, k * size)) for k in PER_COLUMN} | {n}):
         rate = min(max(size / m, 0.02), 0.9)
         metrics = 2.0
         if m >= 0.7 * n:
-            rate = 0.02
-            metrics = 1.0 if quadratic else 2.0
+            rate, metrics = (1e-6, 1.0) if quadratic else (0.02, 2.0)
         seconds = metrics * seconds_of_metric(problem, m, size) + (
             TO_GAIN / -np.log(rate) + 3) * one_pass
         best = min(best, (seconds, m))
-    return best[1]
+    return best
 
 
 class NewtonLane(DescentLane):
@@ -117,11 +131,11 @@ class NewtonLane(DescentLane):
         self.size = size * K if self.is_joint else size
         self.m = problem.n_rows
         if not problem.is_small:
-            self.m = (rows_for_metric(problem, self.size) if rows_per_column == "auto"
+            self.m = (rows_for_metric(problem, self.size)[1] if rows_per_column == "auto"
                       else rows_per_column * self.size)
         if self.sharpness > 0.0:  # a metric for every step: as many rows as a pass costs
             row = seconds_of_metric(problem, 1.0, self.size) - seconds_of_metric(problem, 0.0, self.size)
-            self.m = max(self.m, seconds_of_pass(problem) / row)
+            self.m = max(self.m, min(seconds_of_pass(problem) / row, problem.n_rows / 8))
         self.metric = self.proposal = None
         self.age = self.n_metrics = 0
         self.everything = np.ones(self.x.size, dtype=np.uint8)
@@ -141,38 +155,50 @@ class NewtonLane(DescentLane):
 
     def renew(self):
         """Build the metric from the curvatures at the margins."""
-        if self.n_metrics > 1 and self.sharpness == 0.0 and self.rate() > self.hoped():
-            self.m = min(4 * self.m, self.problem.n_rows)
+        slow = self.rate() > (self.hoped() if self.sharpness == 0.0 else 0.7)
+        if self.n_metrics > 1 and slow:
+            self.m = min((4 if self.sharpness == 0.0 else 2) * self.m, self.problem.n_rows)
         rows = candidates(self.problem, self.m)
-        self.metric = self.build(rows, self.curvatures(rows))
+        self.metric = self.build(*self.curvatures(rows))
         self.age, self.n_metrics = 0, self.n_metrics + 1
 
     def curvatures(self, rows):
-        """Curvatures at ``rows``, times their weights, as shares of the sum over all rows."""
-        z, s = self.z, self.problem.sample_weight
-        h = self.under_way.curvatures(z, rows)
-        h[~np.isfinite(h)] = 0.0
-        if self.sharpness > 0.0:
-            if np.count_nonzero(h) < self.size + 1:  # too few rows on a kink to span the columns
-                h += 0.01 * (h.mean() or self.sharpness)
-        else:
-            h = np.maximum(h, 1e-6 * h.mean() or 1.0)
-        if s is None:
-            return h / len(rows)
-        return h * (s[rows, None] / max(s[rows].sum(), 1e-300))
+        """Those of ``rows`` that count, their curvatures, and their shares in the sum of weights.
 
-    def build(self, rows, h):
-        """The metric for curvatures ``h``; for signed coordinates B itself stands by it."""
+        Returns
+        -------
+        rows : ndarray of intp
+        h : ndarray of shape (len(rows), n_outputs)
+        share : float or ndarray of shape (len(rows),)
+        """
+        s = self.problem.sample_weight
+        h = self.under_way.curvatures(self.z, rows)
+        h[~np.isfinite(h)] = 0.0
+        share = 1.0 / len(rows) if s is None else s[rows] / s[rows].sum()
+        if self.sharpness == 0.0:
+            return rows, np.maximum(h, 1e-6 * np.sum(h.T * share) or 1.0), share
+        if np.count_nonzero(h) < self.size + 1:  # too few rows on a kink to span the columns
+            return rows, h + 0.01 * (h.mean() or self.sharpness), share
+        on = np.flatnonzero(h[:, 0])
+        if len(on) > 0.5 * len(rows):
+            return rows, h, share
+        return rows[on], h[on], share if s is None else share[on]
+
+    def build(self, rows, h, share):
+        """The metric of ``rows`` with curvatures ``h``, which are changed; see ``definite``."""
         problem, K = self.problem, self.problem.n_outputs
-        mean_h = h.mean(axis=1) if K > 1 else h[:, 0]
-        chosen, c = choose_rows(problem, rows, mean_h, self.coordinates, self.m)
-        full = self.full_diagonal(h)
-        self.is_sampled = len(chosen) < np.count_nonzero(mean_h)
+        h *= share if np.ndim(share) == 0 else share[:, None]
+        weighted = h.mean(axis=1) if K > 1 else h[:, 0]
+        chosen, c = choose_rows(problem, rows, weighted, self.coordinates, self.m)
+        mean_of_output = h.sum(axis=0)
+        full = self.full_diagonal(mean_of_output)
+        self.is_sampled = len(chosen) < np.count_nonzero(weighted)
         if not self.is_sampled:
             self.pairs.forget()  # the Hessian itself: what earlier steps have seen only disturbs
         jitter = 1e-11 if self.size <= 300 else 1e-6
         if self.is_joint:
-            B, jitter = self.joint(rows[chosen], c / mean_h[chosen], full), max(jitter, 3e-6)
+            c *= (share if np.ndim(share) == 0 else share[chosen]) / weighted[chosen]
+            B, jitter = self.joint(rows[chosen], c, full), max(jitter, 3e-6)
         else:
             B = gram(problem, rows[chosen], c, self.coordinates)
             self.complete(B, full.mean(axis=1))
@@ -182,14 +208,14 @@ class NewtonLane(DescentLane):
         metric = Metric(B, jitter)
         if self.is_joint or K == 1:
             return metric
-        ratio = h.sum(axis=0) / h.sum() * K
+        ratio = mean_of_output / mean_of_output.mean()
         return PerClass(metric, np.where(ratio > 1e-3, ratio, 1e-3), problem.n_features)
 
-    def full_diagonal(self, h):
+    def full_diagonal(self, mean_h):
         """Second moments of the scaled columns, by all rows, times the mean curvature: (d, K)."""
         variance = self.moments[1] if self.problem.fit_intercept else (
             self.moments[1] + self.moments[0]**2)
-        return np.outer(variance * inverse_sigma(self.coordinates)**2, h.sum(axis=0))
+        return np.outer(variance * inverse_sigma(self.coordinates)**2, mean_h)
 
     def complete(self, B, full):
         """Add the penalty; columns that the sample has missed get what all rows have."""
@@ -204,20 +230,14 @@ class NewtonLane(DescentLane):
         return self.problem.penalty.l2 * c**2 * inverse_sigma(self.coordinates)**2
 
     def joint(self, rows, c, full):
-        """The Hessian of a softmax over all its classes, ordered as x is."""
-        problem, K, d = self.problem, self.problem.n_outputs, self.problem.n_features
+        """The Hessian of a softmax over all its classes, as a matrix."""
+        K, size = self.problem.n_outputs, self.problem.n_features + 1
         p = np.exp(self.z[rows] - self.z[rows].max(axis=1, keepdims=True))
         p /= p.sum(axis=1, keepdims=True)
-        A = scaled_rows(problem, rows, np.ascontiguousarray(c), self.coordinates)
-        B = np.empty((d + 1, K, d + 1, K))
+        B = joint_gram(self.problem, rows, c, p, self.coordinates)
         for k in range(K):
-            for other in range(k + 1):
-                weight = p[:, k] * ((k == other) - p[:, other])
-                block = (A * weight[:, None]).T @ A
-                if k == other:
-                    self.complete(block, full[:, k])
-                B[:, k, :, other] = B[:, other, :, k] = block
-        return B.reshape((d + 1) * K, (d + 1) * K)
+            self.complete(B[:, k, :, k], full[:, k])
+        return B.reshape(size * K, size * K)
 
     def rate(self):
         """How fast the decrements have fallen lately."""
@@ -236,6 +256,8 @@ class NewtonLane(DescentLane):
             return True
         if self.age < 3 or len(self.decrements) < 3 or not self.decrements[len(self.decrements) - 1] > 0.0:
             return False
+        if self.problem.is_small:  # a choice that does not depend on the number of rows
+            return self.rate() > 0.3
         last = self.decrements[len(self.decrements) - 1]
         left = np.log(max(last / max(self.target(), 1e-300), 1.0))
         stay = left / -np.log(self.rate())
@@ -276,7 +298,7 @@ class NewtonLane(DescentLane):
         if len(rates) < 2 or not rates[0] > 0.0:
             return np.inf
         rate = (decrement / rates[0]) ** (1.0 / (len(rates) - 1))
-        return 1.5 * decrement / (1.0 - min(rate, 0.9))
+        return 2.5 * decrement / (1.0 - min(rate, 0.9))
 
     def proximal_step(self, p):
         """A step of proximal Newton, halved until F falls as its model promises [3]."""

@@ -192,7 +192,8 @@ def run_pass(Problem problem, Method method, Py_ssize_t[::1] order, bint shuffle
 
 
 def raise_error_of(method):
-    """What a rate written in Python raised, which could not unwind through the loops."""
+    """What a loss or a rate written in Python raised, which could not unwind through the loops."""
+    method.problem.loss.raise_error()
     error = getattr(getattr(method, "schedule", None), "error", None)
     if error is not None:
         raise error

@@ -30,7 +30,7 @@ from sgdest._core.intercept import best_intercept
 from sgdest._core.method import Optimizer
 from sgdest._core.quasi_newton import LBFGSLane
 from sgdest._core.relay import RelayLane
-from sgdest._core.solver import Solver
+from sgdest._core.solver import Solver, seconds_of_pass
 
 cdef const DenseLoops* loops = dense_loops(F64, simd.level)
 
@@ -393,6 +393,15 @@ class WorkingSet(Optimizer):
 
     name = "working_set"
     kind = "solver"
+
+    @staticmethod
+    def expected_seconds(problem):
+        """About how long it takes to a relative suboptimality of 1e-6."""
+        if (problem.penalty.l1 == 0.0 or type(problem.loss).joint
+                or type(problem.loss).smoothness != "smooth"):
+            return np.inf
+        # X by columns, then rounds of a pass and some epochs on few columns
+        return 25.0 * seconds_of_pass(problem) * problem.n_outputs
 
     def method(self, problem, W, b, *, tol=1e-4, warm=False):
         """The solver, at work on ``W`` and ``b``; its lanes are ``WorkingSetLane``."""

@@ -1,0 +1,173 @@
+"""The goals of speed, each as a race against the installed peers in one process.
+
+Run from the root of the repository, on a quiet machine (``make bench``)::
+
+    python docs/benchmarks/goals.py [--quick]
+
+Repeats are interleaved, so that other work on the machine meets everyone alike, and each repeat
+gives one ratio: medians and ranges of the ratios are reported. A race counts only if both sides
+made the same number of steps and ended at the same objective; otherwise it is refused. Bandwidth is
+measured in the same run; where reading X once takes so long that a goal is out of reach, 85 % of
+what is in reach is the goal. Writes results.md and results.png beside this file.
+"""
+
+import argparse
+import platform
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import sklearn
+from races import RACES, Refused
+
+from sgdest._core import simd
+from sgdest._core.rows import surely_finite
+
+HERE = Path(__file__).parent
+YARDSTICK = "scikit-learn"
+
+
+def bandwidth(n_threads, megabytes=512):
+    """Bytes a second that ``n_threads`` threads read from memory: the best of some passes."""
+    parts = np.array_split(np.ones(megabytes << 17), n_threads)
+    with ThreadPoolExecutor(n_threads) as pool:
+        times = []
+        for _ in range(7):
+            start = time.perf_counter()
+            list(pool.map(surely_finite, parts))
+            times.append(time.perf_counter() - start)
+    return (megabytes << 20) / min(times)
+
+
+class Result:
+    """What a race showed, for one of the runners."""
+
+    def __init__(self, race, name, seconds, base, speed):
+        ratios = [b / s for b, s in zip(base, seconds)]
+        self.race, self.name = race, name
+        self.ns = 1e9 * median(seconds) / race.n_rows / race.n_passes
+        self.ratio, self.low, self.high = median(ratios), min(ratios), max(ratios)
+        self.share = race.n_bytes / median(seconds) / speed if race.n_bytes else None
+        # with X read once at full bandwidth the race would end so
+        self.limit = median(base) * speed / race.n_bytes if race.n_bytes else np.inf
+        self.goal = race.goals.get(name)
+        self.bounded = self.goal is not None and self.goal > 0.85 * self.limit
+        if self.bounded:
+            self.goal = 0.85 * self.limit
+
+    @property
+    def verdict(self):
+        if self.goal is None:
+            return ""
+        word = "met" if self.ratio >= self.goal else "missed"
+        return f"{word}, bound by memory" if self.bounded else word
+
+
+def run(race, repeats, speeds):
+    """Results of the runners of a race; the first is the yardstick."""
+    race.prepare()
+    seconds = {name: [] for name in race.runners}
+    for _ in range(repeats + 1):
+        for name, runner in race.runners.items():
+            seconds[name].append(runner())
+    race.check()
+    for times in seconds.values():
+        del times[0]  # the first meets cold memory and imports
+    base = next(iter(seconds.values()))
+    speed = speeds[race.n_threads]
+    return [Result(race, name, times, base, speed) for name, times in seconds.items()]
+
+
+def line(result):
+    """A row of the table."""
+    share = "" if result.share is None else f"{100 * result.share:.0f} %"
+    goal = "" if result.goal is None else f"{result.goal:.1f}"
+    return (
+        f"| {result.race.name} | {result.name} | {result.ns:.0f} | {result.ratio:.2f} | "
+        f"{result.low:.2f} - {result.high:.2f} | {goal} | {result.verdict} | {share} |"
+    )
+
+
+HEAD = (
+    "| race | runner | ns a row and pass | times as fast | range | goal | | of the bandwidth |\n"
+    "|---|---|---|---|---|---|---|---|"
+)
+
+
+def draw(results, path):
+    """A bar for each result that has a goal, a tick at the goal."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    shown = [r for r in results if r.goal is not None][::-1]
+    fig, ax = plt.subplots(figsize=(9, 0.24 * len(shown) + 1.2), layout="constrained")
+    places = np.arange(len(shown))
+    ratios = np.array([r.ratio for r in shown])
+    colors = ["tab:blue" if r.ratio >= r.goal else "tab:orange" for r in shown]
+    ax.barh(places, ratios, color=colors, height=0.7)
+    ax.hlines(places, [r.low for r in shown], [r.high for r in shown], color="0.3", lw=1)
+    ax.plot([r.goal for r in shown], places, "k|", ms=11, mew=2, label="goal")
+    ax.set_yticks(places, [f"{r.race.name}: {r.name}" for r in shown], fontsize=7)
+    ax.set_ylim(-0.6, len(shown) - 0.4)
+    ax.set_xscale("log")
+    ax.axvline(1.0, color="0.6", lw=0.8)
+    ax.set_xlabel("times as fast as the first runner (median; line: range of the repeats)")
+    ax.legend(loc="lower right")
+    fig.savefig(path, dpi=110)
+
+
+def describe(speeds, quick):
+    """The machine and the versions."""
+    rates = ", ".join(f"{n} thread(s) {v / 1e9:.1f} GB/s" for n, v in speeds.items())
+    return (
+        f"scikit-learn {sklearn.__version__}, NumPy {np.__version__}, Python "
+        f"{platform.python_version()}, {platform.machine()}, level {simd.current()}.\n"
+        f"Read bandwidth in this run: {rates}." + (" Quick: small data." if quick else "")
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="small data, few repeats")
+    parser.add_argument("--repeats", type=int, help="repeats of each race")
+    parser.add_argument("--only", default="", help="races whose names contain this; no files")
+    options = parser.parse_args()
+    repeats = options.repeats or (3 if options.quick else 7)
+    warnings.simplefilter("ignore")  # of few epochs not converging
+    speeds = {n: bandwidth(n) for n in (1, 2)}
+    text = describe(speeds, options.quick)
+    print(text, HEAD, sep="\n\n", flush=True)
+    results, lines, notes = [], [], []
+    for make in RACES:
+        race = make(0.1 if options.quick else 1.0)
+        if options.only not in race.name:
+            continue
+        try:
+            found = run(race, repeats, speeds)
+        except Refused as reason:
+            lines.append(f"| {race.name} | refused: {reason} | | | | | | |")
+            print(lines[-1], flush=True)
+            continue
+        results += found
+        lines += [line(result) for result in found]
+        notes.append(f"- *{race.name}*: {race.limited_by}")
+        print("\n".join(lines[-len(found) :]), flush=True)
+    if options.only:
+        return
+    body = [
+        "# Results of the goals", text, "\n".join([HEAD, *lines]),
+        "![Times as fast](results.png)", "## What limits each", "\n".join(dict.fromkeys(notes)),
+        "Times include the whole `fit` of some epochs, checks of the data too. A race is refused "
+        "if the sides did not make the same steps, or did not end at the same objective.",
+    ]
+    (HERE / "results.md").write_text("\n\n".join(body) + "\n")
+    draw(results, HERE / "results.png")
+
+
+if __name__ == "__main__":
+    main()
