@@ -42,6 +42,8 @@ VISIT = 2.5e-9
 # A row that moves less than this share of the mean sits out 1, 3, 7, then 15 epochs.
 cdef double LITTLE = 0.1
 cdef int MOST_NAPS = 4
+# Where the mean itself falls to less than this share in an epoch, all sleepers are woken.
+cdef double FAST = 0.2
 
 
 def square(v):
@@ -152,14 +154,18 @@ cdef class Multipliers:
                 self.rest_for_a_while(i, fabs(change))
             p += 1
         self.largest_move = largest
-        self.mean_move = total / n_moved if n_moved else 0.0
+        total = total / n_moved if n_moved else 0.0
+        if total < FAST * self.mean_move:      # all rows move less now: none is special
+            for i in range(self.n_rows):
+                self.wakes[i] = self.naps[i] = 0
+        self.mean_move = total
         if self.centred:
             self.b -= self.imbalance * self.pull
             if not self.naps_allowed:
                 self.follow()
 
     cdef inline void follow(self) noexcept nogil:
-        """Loosen or tighten."""
+        """Loosen the intercept while the sum of the multipliers keeps its sign, else stiffen it."""
         cdef double now = self.imbalance, before = self.last_imbalance
         if now * before < 0.0:
             self.pull *= 0.5
@@ -431,11 +437,11 @@ class Frame:
 class DualAscentLane(RelayLane):
     """Epochs of dual ascent between checks of the gap; then, maybe, steps of Newton's method."""
 
-    first_check = 3         # epochs
+    first_check = 2         # epochs
     least_epochs = 10       # before the hand-over
     patience = 15.0         # passes that may be left; more, and Newton's method is faster
     between_checks = 4.0    # passes; a check costs half of one
-    trials = 10             # checks that do not halve the gap
+    trials = 200            # epochs that do not halve the gap
 
     def __init__(self, problem, start):
         super().__init__(problem, start)
@@ -444,8 +450,8 @@ class DualAscentLane(RelayLane):
         self.at = self.frame.inwards(self.W, self.b)
         self.smooth = type(problem.loss).smoothness == "smooth"
         self.epochs, self.planned, self.visited, self.caution = 0, self.first_check, 0.0, 1.0
-        self.last_gap = self.least_gap = np.inf
-        self.in_vain, self.passes_left, self.last_trial = 0, 0.0, self.start_objective
+        self.last_gap, self.least_gap = abs(self.start_objective), np.inf
+        self.last_halving, self.passes_left, self.last_trial = 0, 0.0, self.start_objective
         self.newton = self.multipliers = None
         stiffness = self.stiffness()
         if self.warm:
@@ -524,17 +530,17 @@ class DualAscentLane(RelayLane):
         if self.remaining <= self.target():
             self.remaining = self.objective - self.multipliers.certified(w)
             self.caution = min(max(1.0, self.remaining / gap), 100.0) if gap > 0.0 else 1.0
-        self.in_vain = 0 if gap < 0.5 * self.least_gap else self.in_vain + 1
-        self.least_gap = min(gap, self.least_gap)
+        if gap < 0.5 * self.least_gap:
+            self.least_gap, self.last_halving = gap, self.epochs
         rate = np.log(self.last_gap / gap) / self.planned if 0.0 < gap < self.last_gap else 0.0
         self.last_gap = gap
         left = np.log(max(self.remaining / max(self.target(), 1e-300), 1.0)) / max(rate, 1e-3)
         self.passes_left = left * work if np.isfinite(rate) else 0.0
-        self.planned = int(np.ceil(max(min(left, max(2.0, self.between_checks / work)), 1.0)))
+        self.planned = int(np.ceil(max(min(left, max(2.0, self.between_checks / work), 40.0), 1.0)))
 
     def gets_nowhere(self):
         """Whether another method is faster from here."""
-        if self.in_vain >= self.trials:
+        if self.epochs - self.last_halving > self.trials:
             return True
         if self.smooth:
             near = self.problem.is_small and self.remaining <= 1e-8 * abs(self.start_objective)

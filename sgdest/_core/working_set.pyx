@@ -65,12 +65,12 @@ cdef class Columns:
         self.numbers, self.values = np.empty(0, dtype=np.int32), np.empty(0)
 
     def fetch(self, wanted, likely):
-        """Make ``wanted`` available; if that takes a pass over X, ``likely`` ones too."""
+        """Make ``wanted`` available; if that takes a pass over X, the ``likely()`` ones too."""
         count = np.asarray(self.count)
         if (count[wanted] < 0).any():
             self.reads += 1
-            likely = np.union1d(wanted, likely)
-            self.read(likely[count[likely] < 0])
+            more = np.union1d(wanted, likely())
+            self.read(more[count[more] < 0])
 
     cdef read(self, const Py_ssize_t[::1] wanted):
         cdef Py_ssize_t i, k, p, j, m, n, n_hits = 0, room, total = 0
@@ -443,7 +443,7 @@ class WorkingSetLane(RelayLane):
     def go(self):
         before, violation = self.objective, self.largest
         chosen = self.choose()
-        self.columns.fetch(chosen, self.choose(AHEAD))
+        self.columns.fetch(chosen, lambda: self.choose(AHEAD))
         self.passes = self.columns.reads
         self.solve(chosen)
         self.centre()
@@ -502,12 +502,13 @@ class WorkingSetLane(RelayLane):
     def choose(self, times=1):
         """The working set, or one some times as large, in the order of the columns."""
         w = self.W[:, 0]
-        size = times * max(self.least, 2 * np.count_nonzero(w))
-        priority = np.where(w != 0.0, np.inf, self.out)
-        found = np.arange(len(w))
-        if size < len(w):
-            found = np.sort(np.argpartition(priority, len(w) - size)[len(w) - size:])
-        return found[priority[found] > 0.0]
+        kept = np.flatnonzero(w)
+        others = np.flatnonzero((self.out > 0.0) & (w == 0.0))
+        room = times * max(self.least, 2 * len(kept)) - len(kept)
+        if room < len(others):
+            size = self.out[others]
+            others = others[np.argpartition(size, len(size) - room)[len(size) - room:]]
+        return np.sort(np.concatenate([kept, others]))
 
     # -- a working set ---------------------------------------------------------------------
 
