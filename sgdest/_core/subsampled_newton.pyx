@@ -75,9 +75,10 @@ class SubsampledNewton(Optimizer):
         if problem.is_small:       # copies of rows shall not change the choice
             return 0.0 if size <= MOST_UNKNOWNS_OF_SMALL else np.inf
         seconds = rows_for_metric(problem, size)[0]
-        if joint:  # a product for every pair of classes, but of (d + 1) columns each
-            return seconds
-        return seconds * (1 + 0.5 * (K - 1))
+        if type(problem.loss).smoothness == "kinked":   # a metric and a search for every step
+            seconds *= 15.0
+        # a softmax takes a product for every pair of classes, but of (d + 1) columns each
+        return seconds if joint else seconds * (1 + 0.5 * (K - 1))
 
     def method(self, problem, W, b, *, tol=1e-4, warm=False):
         """The solver, at work on ``W`` and ``b``; its lanes are ``NewtonLane``."""
