@@ -44,8 +44,11 @@ def on_active_set(problem, W, b, slopes):
         columns, values = problem.rows.row(i)
         stored = (values != 0.0) & (place[columns] >= 0)
         X[i, place[columns[stored]]] = values[stored]
-    kinks = problem.loss.evaluate_kinks(problem.targets())
     W, b = W.copy(), b.copy()
+    centre = mean[used] if problem.fit_intercept else np.zeros(len(used))
+    X -= centre  # offsets must not blur the signs
+    b += centre @ W[used]
+    kinks = problem.loss.evaluate_kinks(problem.targets())
     for k in range(problem.n_outputs):
         offset = 0.0 if problem.offset is None else problem.offset[:, k]
         face = _Face(problem, X, used, *(part[:, k] for part in kinks), offset)
@@ -53,7 +56,7 @@ def on_active_set(problem, W, b, slopes):
         if found is None:
             return None
         W[used, k], b[k] = found
-    return W, b
+    return W, b - centre @ W[used]
 
 
 class _Face:

@@ -283,7 +283,7 @@ class NewtonLane(DescentLane):
         self.gradient_norm = float(np.sqrt(steepest @ steepest))
         if self.signed:
             return proximal_direction(self.B, self.g, self.x, self.lam,
-                                      self.problem.penalty.positive, self.n_intercepts, 200)
+                                      self.problem.penalty.positive, self.n_intercepts)
         p = self.pairs.direction(self.g, self.everything, self.metric.solve)
         if not (np.all(np.isfinite(p)) and self.g @ p < 0.0) and self.pairs.forget():
             p = -self.metric.solve(self.g)
