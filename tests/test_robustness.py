@@ -133,7 +133,7 @@ class Reference:
                 Z, l2, lambda y, z: kinked(y, z, self.loss, width), x)
             low = max(low, value)
             high = min(high, self.s @ kinked(self.y, Z @ x, self.loss, 0.0)[0] + 0.5 * l2 @ x**2)
-            if high - low <= 1e-9 * high:
+            if high - low <= 1e-13 * high:
                 break
         return high
 
@@ -166,11 +166,15 @@ class Reference:
             return value + cost @ (u + v), np.concatenate([g + cost, cost - g])
 
         free = np.tile(cost == 0.0, 2)
-        found = minimize(f, np.zeros(2 * n * K), jac=True, method="L-BFGS-B",
-                         bounds=[(0, None)] * len(free),
-                         options={"ftol": 1e-16, "gtol": 1e-12, "maxiter": 20000, "maxcor": 50,
-                                  "maxfun": 100000})
-        return found.fun
+        best, uv = np.inf, np.zeros(2 * n * K)
+        while True:
+            found = minimize(f, uv, jac=True, method="L-BFGS-B",
+                             bounds=[(None if is_free else 0.0, None) for is_free in free],
+                             options={"ftol": 0.0, "gtol": 1e-13, "maxiter": 20000,
+                                      "maxcor": 50, "maxfun": 100000})
+            if not found.fun < best - 1e-13 * abs(best):
+                return min(best, found.fun)
+            best, uv = found.fun, found.x
 
     def single(self, Z, x):
         value, slope, _ = SMOOTH[self.loss](self.y, Z @ x)
