@@ -44,8 +44,11 @@ def on_active_set(problem, W, b, slopes):
         columns, values = problem.rows.row(i)
         stored = (values != 0.0) & (place[columns] >= 0)
         X[i, place[columns[stored]]] = values[stored]
-    kinks = problem.loss.evaluate_kinks(problem.targets())
     W, b = W.copy(), b.copy()
+    centre = mean[used] if problem.fit_intercept else np.zeros(len(used))
+    X -= centre  # offsets must not blur the signs
+    b += centre @ W[used]
+    kinks = problem.loss.evaluate_kinks(problem.targets())
     for k in range(problem.n_outputs):
         offset = 0.0 if problem.offset is None else problem.offset[:, k]
         face = _Face(problem, X, used, *(part[:, k] for part in kinks), offset)
@@ -53,7 +56,7 @@ def on_active_set(problem, W, b, slopes):
         if found is None:
             return None
         W[used, k], b[k] = found
-    return W, b
+    return W, b - centre @ W[used]
 
 
 class _Face:
@@ -91,7 +94,7 @@ class _Face:
             if not (np.isfinite(w).all() and np.isfinite(b)):
                 return None
             if not self.correct(w, b, a, rows):
-                return (w, b) if self.is_stationary(w, a) else None
+                return (w, b) if self.is_stationary(w, a) and self.is_tight(w, b, a) else None
         return None
 
     def is_stationary(self, w, a):
@@ -102,6 +105,14 @@ class _Face:
         flat = np.all(np.abs(g)[self.sign != 0.0] <= size[self.sign != 0.0])
         return flat and (not self.fit_intercept
                          or abs(weighted.sum()) <= ROUNDING * np.abs(weighted).sum())
+
+    def is_tight(self, w, b, a):
+        """Whether the slopes are the dual's: a row a thousand times as long blurs all signs."""
+        u = self.X @ w + b - self.kink
+        loss = np.maximum(self.low * (u + self.dead), self.high * (u - self.dead)).clip(min=0.0)
+        short = self.s @ np.maximum(loss - a * u + self.dead * np.abs(a), 0.0)
+        noise = 1e-14 * (self.s @ np.abs(a * self.kink))
+        return short <= ROUNDING * (self.s @ loss) + noise
 
     def slopes(self):
         """The slopes of rows that are not on a kink; 0 for the others."""

@@ -118,7 +118,8 @@ class DescentLane(Lane):
         """Evaluate what is under way at the current point and forget the curvature."""
         self.smooth_objective, self.g = yield from self.evaluate(self.x, self.z)
         self.forget()
-        self.decrements, self.stalled, self.least_gradient = [], 0, np.inf
+        self.decrements, self.stalled = [], 0
+        self.least_gradient = self.least_inner = np.inf
         self.store()
 
     def store(self):
@@ -277,12 +278,14 @@ class DescentLane(Lane):
         self.decrements.append(max(decrement, decrease))
         inner = min(self.expected(), self.strong_convexity_bound())
         gap = self.gap()
-        self.remaining = gap + inner
-        # Once F changes by rounding only, more steps still shrink the gradient.
+        # Once F changes by rounding only, more steps still shrink the gradient, and estimates are
+        # noise: the least of them counts.
         if decrease > self.rounding() or self.gradient_norm < 0.5 * self.least_gradient:
-            self.stalled, self.least_gradient = 0, self.gradient_norm
+            self.stalled, self.least_gradient, self.least_inner = 0, self.gradient_norm, inner
         else:
             self.stalled += 1
+            self.least_inner = inner = min(inner, self.least_inner)
+        self.remaining = gap + inner
         if not moved and self.forget():
             return False
         if not moved or self.stalled >= self.patience or self.gradient_norm == 0.0:

@@ -27,9 +27,9 @@ from sgdest._core.active_set import on_active_set
 from sgdest._core.intercept import best_intercept
 from sgdest._core.method import Optimizer
 from sgdest._core.penalties import L2
-from sgdest._core.quasi_newton import LBFGSLane
 from sgdest._core.relay import RelayLane
 from sgdest._core.solver import Solver, seconds_of_pass
+from sgdest._core.subsampled_newton import sound_lane
 from sgdest._core.truncated_newton import TruncatedNewton
 
 from sgdest._core.losses cimport Loss
@@ -313,9 +313,9 @@ class DualAscent(Optimizer):
     """Dual coordinate ascent: one multiplier per row, exact steps, a duality gap.
 
     For sparse data with many columns and L2. Needs ``penalty="l2"`` with ``alpha`` > 0; handles
-    every loss, one-versus-rest, and an unpenalised intercept; a softmax is left to L-BFGS. Columns
-    are centred implicitly. Smooth losses are handed over to Newton's method with conjugate gradients [3]_ where the gap
-    falls slowly.
+    every loss, one-versus-rest, and an unpenalised intercept; a softmax is left to Newton's method
+    or L-BFGS. Columns are centred implicitly. Smooth losses are handed over to Newton's method with
+    conjugate gradients [3]_ where the gap falls slowly.
 
     References
     ----------
@@ -374,7 +374,7 @@ class DualAscent(Optimizer):
                 f"and positive=False; got penalty={penalty.name!r}, alpha={penalty.l1 + penalty.l2}"
                 ". Use optimizer='auto'.")
         if type(loss).joint:
-            return Solver(problem, W, b, LBFGSLane, tol, warm)
+            return Solver(problem, W, b, sound_lane, tol, warm)
         if type(loss).smoothness != "smooth" and not has_conjugate(problem):
             raise ValueError(
                 "optimizer='dual_ascent' needs the curvature of a loss or its conjugate; got "
@@ -484,6 +484,9 @@ class DualAscentLane(RelayLane):
     def go(self):
         if self.newton is not None:
             self.newton_step()
+            if self.falls_short():
+                self.newton = None
+                yield from self.hand_over()
             return
         self.ascend()
         if self.has_stopped() or self.found_exactly() or not self.gets_nowhere():
@@ -573,6 +576,12 @@ class DualAscentLane(RelayLane):
         self.at = np.array(W), np.array(b)
         self.newton = TruncatedNewton(self.frame.problem, *self.at, self.z)
         self.multipliers, self.steps_before = None, self.passes
+
+    def falls_short(self):
+        """Whether Newton's method has come to its end before the minimum, or takes for ever."""
+        near = max(1e-9 * abs(self.start_objective), self.target())
+        slow = self.problem.is_small and self.newton.passes > 300
+        return self.remaining > near and (self.finished or slow)
 
     def newton_step(self):
         newton, before = self.newton, self.newton.decrement

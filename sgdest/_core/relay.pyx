@@ -1,13 +1,13 @@
-"""A lane that hands over to L-BFGS where its own method gets nowhere."""
+"""A lane that hands over to a sounder one where its own method gets nowhere."""
 
 import numpy as np
 
-from sgdest._core.quasi_newton import LBFGSLane
 from sgdest._core.solver import Lane, Start
+from sgdest._core.subsampled_newton import sound_lane
 
 
 class RelayLane(Lane):
-    """Abstract: a method made for some problems, which goes on as L-BFGS on the others.
+    """Abstract: a method made for some problems, which hands over on the others.
 
     Methods implement ``go``, a generator like ``step``, and call ``hand_over`` from it.
     """
@@ -31,11 +31,11 @@ class RelayLane(Lane):
         raise NotImplementedError
 
     def hand_over(self):
-        """Go on as L-BFGS, from the constant model: the present point may be its bane too."""
+        """Go on by another lane, from the constant model: the present point may be its bane too."""
         W, constant = np.zeros_like(self.W), self.start.constant
         start = Start(W, np.array(constant), constant, self.start.tol, False, self.start.moments)
         self.own_passes = self.passes
-        self.successor = LBFGSLane(self.problem, start)
+        self.successor = sound_lane(self.problem, start)
         yield from self.successor.begin()
         self.follow()
 

@@ -13,7 +13,7 @@ from sgdest._core.descent import DescentLane
 from sgdest._core.method import Optimizer
 from sgdest._core.metric import (
     ENTRIES_OF_BLOCK, Metric, candidates, choose_rows, entries_product, gram, inverse_sigma,
-    joint_gram, proximal_direction, update_bfgs)
+    joint_gram, proximal_direction, row_scores, update_bfgs)
 from sgdest._core.quasi_newton import CurvaturePairs, LBFGSLane
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.solver import Lane, Solver, Start, seconds_of_pass
@@ -26,6 +26,7 @@ LEAST_ROWS = 500
 MOST_COLUMNS = 3000       # its matrices would need much memory
 MOST_UNKNOWNS_OF_SMALL = 300
 MOST_JOINT = 1000         # unknowns up to which a softmax has one metric for all its classes
+FLOOR = 1e-6              # curvature of straight stretches of a loss, in units of the mean one
 TO_GAIN = np.log(1e6)     # how far the cost model looks ahead
 
 
@@ -92,15 +93,25 @@ class SubsampledNewton(Optimizer):
         span = Span(problem) if is_wide(problem) else None
 
         def lane(part, start):
-            size = part.n_outputs * (part.n_features + 1)
-            if part.n_outputs > 1 and (part.penalty.l1 > 0.0 or part.penalty.positive) and (
-                    size > MOST_JOINT):
+            signed = part.penalty.l1 > 0.0 or part.penalty.positive
+            if part.n_outputs > 1 and signed and unknowns(part) > MOST_JOINT:
                 return LBFGSLane(part, start)  # coordinate descent needs the joint metric
             if span is not None:
                 return WideLane(part, start, span, self.rows_per_column)
             return NewtonLane(part, start, self.rows_per_column)
 
         return Solver(problem, W, b, lane, tol, warm)
+
+
+def unknowns(problem):
+    """How many coefficients and intercepts are sought together."""
+    return problem.n_outputs * (problem.n_features + 1)
+
+
+def sound_lane(problem, start):
+    """The lane that gets anywhere: by a metric where it is small, else L-BFGS."""
+    fits = unknowns(problem) <= MOST_JOINT
+    return NewtonLane(problem, start) if fits else LBFGSLane(problem, start)
 
 
 def seconds_of_metric(problem, m, size):
@@ -187,13 +198,25 @@ class NewtonLane(DescentLane):
         h[~np.isfinite(h)] = 0.0
         share = 1.0 / len(rows) if s is None else s[rows] / s[rows].sum()
         if self.sharpness == 0.0:
-            return rows, np.maximum(h, 1e-6 * np.sum(h.T * share) or 1.0), share
+            return rows, self.floored(h, rows, np.sum(h.T * share)), share
         if np.count_nonzero(h) < self.size + 1:  # too few rows on a kink to span the columns
             return rows, h + 0.01 * (h.mean() or self.sharpness), share
         on = np.flatnonzero(h[:, 0])
         if len(on) > 0.5 * len(rows):
             return rows, h, share
         return rows[on], h[on], share if s is None else share[on]
+
+    def floored(self, h, rows, mean):
+        """h with a little curvature where the loss is straight.
+
+        Less for long rows: an outlier that does not bend F must not hold the others up.
+        """
+        least = FLOOR * mean if mean > 0.0 else 1.0
+        if h.min(initial=np.inf) >= least:
+            return h
+        scores = row_scores(self.problem, rows, self.coordinates)
+        typical = np.median(scores)
+        return np.maximum(h, least * np.where(scores > typical, typical / scores, 1.0)[:, None])
 
     def build(self, rows, h, share):
         """The metric of ``rows`` with curvatures ``h``, which are changed; see ``definite``."""
@@ -296,7 +319,7 @@ class NewtonLane(DescentLane):
         self.gradient_norm = float(np.sqrt(steepest @ steepest))
         if self.signed:
             return proximal_direction(self.B, self.g, self.x, self.lam,
-                                      self.problem.penalty.positive, self.n_intercepts, 200)
+                                      self.problem.penalty.positive, self.n_intercepts)
         p = self.pairs.direction(self.g, self.everything, self.metric.solve)
         if not (np.all(np.isfinite(p)) and self.g @ p < 0.0) and self.pairs.forget():
             p = -self.metric.solve(self.g)

@@ -115,7 +115,7 @@ cdef class TruncatedNewton:
         self.n_kept = 0
         with nogil:
             for i in range(self.problem.n_rows):
-                if self.h[i] > least:
+                if self.h[i] >= least and self.h[i] > 0.0:
                     self.kept[self.n_kept] = i
                     self.n_kept += 1
                     mass += self.h[i]

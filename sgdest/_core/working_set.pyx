@@ -28,9 +28,9 @@ from sgdest._core.rows cimport Rows
 
 from sgdest._core.intercept import best_intercept
 from sgdest._core.method import Optimizer
-from sgdest._core.quasi_newton import LBFGSLane
 from sgdest._core.relay import RelayLane
 from sgdest._core.solver import Solver, seconds_of_pass
+from sgdest._core.subsampled_newton import sound_lane
 
 cdef const DenseLoops* loops = dense_loops(F64, simd.level)
 
@@ -369,8 +369,8 @@ class WorkingSet(Optimizer):
     """Coordinate descent on working sets: a few columns at a time, those that matter.
 
     For L1 and elastic net with many columns, sparse or dense, every smooth loss and ``positive``;
-    a softmax is left to L-BFGS. No copy of X by columns is made: those that enter a working set are
-    read out of the rows.
+    a softmax is left to Newton's method or L-BFGS. No copy of X by columns is made: those that
+    enter a working set are read out of the rows.
 
     References
     ----------
@@ -406,7 +406,7 @@ class WorkingSet(Optimizer):
     def method(self, problem, W, b, *, tol=1e-4, warm=False):
         """The solver, at work on ``W`` and ``b``; its lanes are ``WorkingSetLane``."""
         if type(problem.loss).joint:
-            return Solver(problem, W, b, LBFGSLane, tol, warm)
+            return Solver(problem, W, b, sound_lane, tol, warm)
         if type(problem.loss).smoothness != "smooth":
             raise ValueError(
                 f"optimizer='working_set' needs a smooth loss; got loss={problem.loss.name!r}. Use "
