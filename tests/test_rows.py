@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn import linear_model
 
-from sgdest import GDClassifier
+from sgdest import GDClassifier, compat
 from sgdest._core.losses import LOSSES
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.problem import Problem
@@ -464,3 +465,20 @@ def test_malformed_arrays_of_other_formats_are_refused_too(kind, value):
 
 def test_csr_rows_that_are_sound_come_as_csr_rows():
     assert isinstance(as_rows(broken()), CSRRows)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.uint8, np.int8])
+def test_rows_long_enough_to_be_asked_for_bit_by_bit_make_the_same_steps(dtype):
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 3, (60, 1100)).astype(dtype)
+    y = X[:, 0] > 0
+    settings = dict(optimizer="sgd", learning_rate=0.001, max_iter=3, tol=None, random_state=0)
+    dense = GDClassifier(**settings).fit(X, y).coef_
+    sparse = GDClassifier(**settings).fit(sp.csr_array(X.astype(np.float64)), y).coef_
+    assert_allclose(dense, sparse, rtol=1e-10, atol=1e-13)
+    if dtype in (np.float64, np.float32):
+        ours, theirs = (
+            kind(loss="hinge", max_iter=3, tol=None, random_state=0).fit(X.astype(np.float64), y)
+            for kind in (compat.SGDClassifier, linear_model.SGDClassifier)
+        )
+        assert_allclose(ours.coef_, theirs.coef_, rtol=1e-10, atol=1e-12)

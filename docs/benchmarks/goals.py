@@ -12,6 +12,7 @@ what is in reach is the goal. Writes results.md and results.png beside this file
 """
 
 import argparse
+import os
 import platform
 import time
 import warnings
@@ -123,11 +124,12 @@ def draw(results, path):
 
 def describe(speeds, quick):
     """The machine and the versions."""
+    load = f"{os.getloadavg()[0]:.1f} processes" if hasattr(os, "getloadavg") else "not known"
     rates = ", ".join(f"{n} thread(s) {v / 1e9:.1f} GB/s" for n, v in speeds.items())
     return (
         f"scikit-learn {sklearn.__version__}, NumPy {np.__version__}, Python "
         f"{platform.python_version()}, {platform.machine()}, level {simd.current()}.\n"
-        f"Read bandwidth in this run: {rates}." + (" Quick: small data." if quick else "")
+        f"Read bandwidth in this run: {rates}. Load of the machine before it: {load}." + (" Quick: small data." if quick else "")
     )
 
 

@@ -97,12 +97,20 @@ class Steps(Race):
             self.runners[name] = lambda model=model: seconds_of(lambda: model.fit(self.X, self.y))
 
     def competitors(self):
-        shared = dict(penalty=self.penalty, alpha=ALPHA[self.penalty], max_iter=EPOCHS, tol=None, random_state=0)
+        shared = self.shared()
+        # scikit-learn's optimal rate leaps where alpha is as small as L1 wants it
+        rate = {"learning_rate": "optimal"}
+        if self.penalty == "l1":
+            rate = {"learning_rate": "constant", "eta0": 0.5}
         return {
-            "scikit-learn": linear_model.SGDClassifier("log_loss", **shared),
-            "compat": compat.SGDClassifier("log_loss", **shared),
-            "GDClassifier": GDClassifier(optimizer="sgd", learning_rate="optimal", **shared),
+            "scikit-learn": linear_model.SGDClassifier("log_loss", **rate, **shared),
+            "compat": compat.SGDClassifier("log_loss", **rate, **shared),
+            "GDClassifier": GDClassifier(optimizer="sgd", **rate, **shared),
         }
+
+    def shared(self):
+        return dict(penalty=self.penalty, alpha=ALPHA[self.penalty], max_iter=EPOCHS, tol=None,
+                    random_state=0)
 
     def check(self):
         first = next(iter(self.models.values()))
@@ -137,7 +145,7 @@ class Rest(Steps):
         self.y = (self.X @ W).argmax(axis=1)
 
     def competitors(self):
-        shared = dict(penalty="l2", alpha=ALPHA[self.penalty], max_iter=EPOCHS, tol=None, random_state=0)
+        shared = self.shared()
         return {
             "scikit-learn": linear_model.SGDClassifier("hinge", **shared),
             "compat": compat.SGDClassifier("hinge", **shared),

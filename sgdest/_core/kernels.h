@@ -15,6 +15,8 @@ enum { F64, F32, U8, I8, N_DENSE_TYPES };
 typedef struct {
     double (*dot)(ptrdiff_t n, const void *x, const double *w);
     void (*add)(ptrdiff_t n, double a, const void *x, double *w);
+    double (*dot_ahead)(ptrdiff_t n, const void *x, const double *w, const void *later);
+    void (*add_ahead)(ptrdiff_t n, double a, const void *x, double *w, const void *later);
     /* W: (n, K) */
     void (*dots)(ptrdiff_t n, ptrdiff_t K, const void *x, const double *W, double *z);
     void (*adds)(ptrdiff_t n, ptrdiff_t K, const double *d, const void *x, double *W);

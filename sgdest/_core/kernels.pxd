@@ -7,6 +7,10 @@ cdef extern from "kernels.h" nogil:
     ctypedef struct DenseLoops:
         double (*dot)(Py_ssize_t n, const void* x, const double* w) noexcept nogil
         void (*add)(Py_ssize_t n, double a, const void* x, double* w) noexcept nogil
+        double (*dot_ahead)(Py_ssize_t n, const void* x, const double* w,
+                            const void* later) noexcept nogil
+        void (*add_ahead)(Py_ssize_t n, double a, const void* x, double* w,
+                          const void* later) noexcept nogil
         void (*dots)(Py_ssize_t n, Py_ssize_t K, const void* x, const double* W,
                      double* z) noexcept nogil
         void (*adds)(Py_ssize_t n, Py_ssize_t K, const double* d, const void* x,

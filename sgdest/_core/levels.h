@@ -76,8 +76,9 @@ static inline int highest_level(void)
 static inline void prefetch(const void *start, ptrdiff_t n)
 {
     const char *address = (const char *)start;
-    if (n > 2048) n = 2048;
+    if (n > 4096) n = 4096;
     for (ptrdiff_t offset = 0; offset < n; offset += 64) PREFETCH(address + offset);
+    if (n > 1) PREFETCH(address + n - 1); /* they may end in one line more */
 }
 
 #endif

@@ -173,21 +173,26 @@ cdef class SGDMethod(StepMethod):
     cdef void learn_rows(self, const Py_ssize_t* rows, Py_ssize_t m,
                          Py_ssize_t left) noexcept nogil:
         """Each step without a gradient in between: the slope times the row."""
-        cdef Py_ssize_t p
+        cdef Py_ssize_t p, later
+        cdef bint by_and_by = self.problem.rows.are_long and self.problem.n_outputs == 1
         for p in range(m):
             if self.must_stop():
                 return
-            self.ask_ahead(rows, p, left)
+            later = -1
+            if by_and_by:
+                later = rows[p + self.ahead] if p + self.ahead < left else -1
+            else:
+                self.ask_ahead(rows, p, left)
             self.reach_row(rows[p])
             if self.problem.n_outputs == 1:
-                self.learn_row(rows[p], p)
+                self.learn_row(rows[p], p, later)
             else:
                 self.learn_row_of_many(rows[p], p)
 
-    cdef inline void learn_row(self, Py_ssize_t i, Py_ssize_t p) noexcept nogil:
-        """A step on row i, the p-th of the block."""
+    cdef inline void learn_row(self, Py_ssize_t i, Py_ssize_t p, Py_ssize_t later) noexcept nogil:
+        """A step on row i, the p-th of the block; ``later`` is asked for meanwhile."""
         cdef double scale = self.shrinkage.scale
-        cdef double z = scale * self.problem.rows.dot(i, self.shrinkage.w) + self.b[0]
+        cdef double z = scale * self.problem.rows.dot_ahead(i, self.shrinkage.w, later) + self.b[0]
         cdef double d, eta
         if self.problem.o_data != NULL:
             z += self.problem.o_data[i]
@@ -205,7 +210,7 @@ cdef class SGDMethod(StepMethod):
             self.loss_sum = INFINITY
         elif d != 0.0:
             d *= eta * self.s[p] / self.problem.mean_weight
-            self.problem.rows.add(i, -d / scale, self.shrinkage.w)
+            self.problem.rows.add_ahead(i, -d / scale, self.shrinkage.w, later)
             if self.problem.fit_intercept:
                 self.b[0] -= d
         self.complete(self.schedule.at(self.t + 1.0) if self.schedule.needs_row else eta)

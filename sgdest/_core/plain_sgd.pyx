@@ -55,7 +55,7 @@ cdef class Examples:
     cdef int32_t[::1] order
     cdef bint shuffles
     cdef uint32_t seed
-    cdef Py_ssize_t ahead
+    cdef Py_ssize_t ahead, later           # `later`: the row asked for, or -1
 
     def __init__(self, Rows rows, y, s, held_out=None, seed=None):
         largest = np.iinfo(np.int32).max
@@ -74,8 +74,7 @@ cdef class Examples:
             self.held_out = np.ascontiguousarray(held_out, dtype=np.uint8)
             self.n_used -= np.count_nonzero(held_out)
         self.order = np.arange(rows.n_rows, dtype=np.int32)
-        self.shuffles = seed is not None
-        self.seed = seed or 0
+        self.shuffles, self.seed = seed is not None, seed or 0
         # a value and perhaps its column
         row_bytes = 12 * rows.n_stored // max(1, rows.n_rows)
         self.ahead = min(max(PREFETCHED_BYTES // max(1, row_bytes), FEWEST_PREFETCHED),
@@ -96,11 +95,13 @@ cdef class Examples:
     cdef inline void prefetch(self, Py_ssize_t k) noexcept nogil:
         """Asks for the row that is visited ``ahead`` rows after the k-th."""
         cdef Py_ssize_t last = self.order.shape[0] - 1, i
+        self.later = -1
         if not self.shuffles or k + self.ahead > last:
             return
-        i = self.order[k + self.ahead]
+        i = self.later = self.order[k + self.ahead]
         prefetch(&self.y_and_s[i, 0], 16 if self.weighted else 8)
-        self.rows.prefetch(i, self.order[min(k + 2 * self.ahead, last)])
+        if not self.rows.are_long:
+            self.rows.prefetch(i, self.order[min(k + 2 * self.ahead, last)])
 
 
 # -- the model -------------------------------------------------------------------------------
@@ -136,8 +137,7 @@ cdef class Weights:
         self.scale = self.c = 1.0
         self.a = 0.0
         self.smallest_scale = smallest_scale
-        self.intercept = intercept
-        self.average_intercept = average_intercept
+        self.intercept, self.average_intercept = intercept, average_intercept
 
     @property
     def unscaled(self):
@@ -645,8 +645,8 @@ cdef class Descent:
                 continue
             if not self.rule.slow_down():
                 if verbose:
-                    print(f"Convergence after {epoch} epochs took "
-                          f"{perf_counter() - start:.2f} seconds")
+                    seconds = perf_counter() - start
+                    print(f"Convergence after {epoch} epochs took {seconds:.2f} seconds")
                 break
             patience.n_stalled = 0
         return epoch
@@ -674,7 +674,7 @@ cdef class Descent:
             self.step(i, examples.y_and_s[i, 0], examples.weight(i), self.w)
 
     cdef inline void step(self, Py_ssize_t i, double y, double s, Weights w) noexcept nogil:
-        cdef double margin = self.rows.dot(i, w.v_) * w.scale
+        cdef double margin = self.rows.dot_ahead(i, w.v_, self.examples.later) * w.scale
         cdef double z = margin + w.intercept
         cdef double change, shrinkage
         if self.measures:
@@ -688,7 +688,7 @@ cdef class Descent:
         w.shrink(shrinkage)
         self.norms.shrunk(shrinkage)
         if change != 0.0:
-            self.rows.add(i, change / w.scale, w.v_)
+            self.rows.add_ahead(i, change / w.scale, w.v_, self.examples.later)
             self.norms.added(i, change, margin * shrinkage, w)
             if self.fit_intercept:
                 w.intercept += change * self.intercept_decay

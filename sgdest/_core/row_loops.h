@@ -145,6 +145,30 @@ INLINE double LEVEL(total)(VEC v)
             LEVEL(store)(w + j, LEVEL(load_f64)(w + j) + a * LEVEL(load_##NAME)(x + j));         \
         for (; j < n; j++) w[j] += a * (double)x[j];                                             \
     }                                                                                            \
+    /* the same, asking meanwhile for the first and the second half of a later row */            \
+    LOOP double LEVEL(dot_ahead_##NAME)(ptrdiff_t n, const void *row, const double *w,           \
+                                        const void *later)                                       \
+    {                                                                                            \
+        const T *x = row;                                                                        \
+        const char *half = later;                                                                \
+        SUM(n, j,                                                                                \
+            (PREFETCH(half + j * sizeof(T) / 2),                                                 \
+             LEVEL(load_##NAME)(x + j) * LEVEL(load_f64)(w + j)),                                \
+            (double)x[j] * w[j])                                                                 \
+        return sum;                                                                              \
+    }                                                                                            \
+    LOOP void LEVEL(add_ahead_##NAME)(ptrdiff_t n, double a, const void *row, double *w,         \
+                                      const void *later)                                         \
+    {                                                                                            \
+        const T *x = row;                                                                        \
+        const char *half = (const char *)later + n * sizeof(T) / 2;                              \
+        ptrdiff_t j = 0;                                                                         \
+        for (; j + LANES <= n; j += LANES) {                                                     \
+            PREFETCH(half + j * sizeof(T) / 2);                                                  \
+            LEVEL(store)(w + j, LEVEL(load_f64)(w + j) + a * LEVEL(load_##NAME)(x + j));         \
+        }                                                                                        \
+        for (; j < n; j++) w[j] += a * (double)x[j];                                             \
+    }                                                                                            \
     LOOP void LEVEL(dots_##NAME)(ptrdiff_t n, ptrdiff_t K, const void *row, const double *W,     \
                                  double *z)                                                      \
     {                                                                                            \
@@ -323,7 +347,8 @@ INLINE double LEVEL(total)(VEC v)
             }                                                                                    \
     }                                                                                            \
     static const DenseLoops LEVEL(dense_##NAME) = {                                              \
-        LEVEL(dot_##NAME), LEVEL(add_##NAME), LEVEL(dots_##NAME), LEVEL(adds_##NAME),            \
+        LEVEL(dot_##NAME), LEVEL(add_##NAME), LEVEL(dot_ahead_##NAME),                           \
+        LEVEL(add_ahead_##NAME), LEVEL(dots_##NAME), LEVEL(adds_##NAME),                         \
         LEVEL(square_norm_##NAME), LEVEL(read_##NAME), LEVEL(moments_##NAME),                    \
         LEVEL(margins_##NAME), LEVEL(gradient_##NAME), LEVEL(margins_of_many_##NAME),            \
         LEVEL(gradient_of_many_##NAME)};

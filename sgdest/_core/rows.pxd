@@ -11,6 +11,11 @@ cdef class Rows:
     # x_i . w, and w += a x_i; w has n_features entries
     cdef double dot(self, Py_ssize_t i, const double* w) noexcept nogil
     cdef void add(self, Py_ssize_t i, double a, double* w) noexcept nogil
+    # the same, asking meanwhile for row `later` (< 0: for none), half in each: where rows are
+    # `are_long`, asking for a whole one at once would hold up the arithmetic
+    cdef readonly bint are_long
+    cdef double dot_ahead(self, Py_ssize_t i, const double* w, Py_ssize_t later) noexcept nogil
+    cdef void add_ahead(self, Py_ssize_t i, double a, double* w, Py_ssize_t later) noexcept nogil
     # z = x_i W, and W += x_i d'; W has n_features * n_outputs entries, C order
     cdef void dots(self, Py_ssize_t i, Py_ssize_t n_outputs, const double* W,
                    double* z) noexcept nogil

@@ -24,6 +24,9 @@ DENSE_TYPES = (np.float64, np.float32, np.uint8, np.int8)
 #: types of the values of CSR data that are used as they are
 SPARSE_TYPES = (np.float64, np.float32)
 
+# Rows of this many bytes are asked for bit by bit (docs/design/0004-rows-ahead.md).
+cdef Py_ssize_t LONG_ROW = 1024
+
 ctypedef fused index:
     int32_t
     int64_t
@@ -37,6 +40,12 @@ cdef class Rows:
 
     cdef void add(self, Py_ssize_t i, double a, double* w) noexcept nogil:
         return
+
+    cdef double dot_ahead(self, Py_ssize_t i, const double* w, Py_ssize_t later) noexcept nogil:
+        return self.dot(i, w)
+
+    cdef void add_ahead(self, Py_ssize_t i, double a, double* w, Py_ssize_t later) noexcept nogil:
+        self.add(i, a, w)
 
     cdef void dots(self, Py_ssize_t i, Py_ssize_t n_outputs, const double* W,
                    double* z) noexcept nogil:
@@ -146,6 +155,7 @@ cdef class DenseRows(Rows):
         self.n_stored = self.n_rows * self.n_features
         self.is_sparse = False
         self.row_bytes = self.n_features * X.itemsize
+        self.are_long = self.row_bytes >= LONG_ROW
         self.data = start_of(X)
         self.loops = dense_loops([np.dtype(t) for t in DENSE_TYPES].index(X.dtype), simd.level)
 
@@ -154,6 +164,19 @@ cdef class DenseRows(Rows):
 
     cdef void add(self, Py_ssize_t i, double a, double* w) noexcept nogil:
         self.loops.add(self.n_features, a, self.data + i * self.row_bytes, w)
+
+    cdef double dot_ahead(self, Py_ssize_t i, const double* w, Py_ssize_t later) noexcept nogil:
+        if later < 0:
+            return self.dot(i, w)
+        return self.loops.dot_ahead(self.n_features, self.data + i * self.row_bytes, w,
+                                    self.data + later * self.row_bytes)
+
+    cdef void add_ahead(self, Py_ssize_t i, double a, double* w, Py_ssize_t later) noexcept nogil:
+        if later < 0:
+            self.add(i, a, w)
+        else:
+            self.loops.add_ahead(self.n_features, a, self.data + i * self.row_bytes, w,
+                                 self.data + later * self.row_bytes)
 
     cdef void dots(self, Py_ssize_t i, Py_ssize_t n_outputs, const double* W,
                    double* z) noexcept nogil:

@@ -77,7 +77,7 @@ cdef class StepMethod(Method):
         # about 8 kB of rows under way: more than the latency of memory times its bandwidth, less
         # than would push the parameters out of the first-level cache (docs/benchmarks)
         row = 8 * problem.rows.n_stored // max(problem.n_rows, 1)
-        self.ahead = max(2, min(64, 8192 // max(row, 1)))
+        self.ahead = max(2, min(12, 8192 // max(row, 1)))
         self.tile = max(32, min(LARGEST_BLOCK, TILE_ENTRIES // max(row // 8, 1)))
 
     cdef double batch_entries(self):
