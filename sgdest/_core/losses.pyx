@@ -10,10 +10,9 @@ texts, docs and tests read ``LOSSES``. The facts, which solvers ask for instead 
     the prediction is ``link^-1(z)``: "identity", "log", "logit" or "softmax"
 ``smoothness``
     "smooth" (has a curvature a solver can use) or "kinked" (piecewise linear)
-``joint``, ``centred``
-    the loss reads one class code for all outputs; the loss reads a centre beside each target
-``curved``
-    the curvature varies within its pieces, so that a dual step takes iterations
+``joint``, ``centred``, ``curved``
+    the loss reads one class code for all outputs; it reads a centre beside each target; its
+    curvature varies within its pieces, so that a dual step takes iterations
 ``curvature_bound``
     the largest second derivative; infinite where there is none
 ``parameters``

@@ -22,7 +22,7 @@ from sgdest._core.rows cimport Rows
 # Above this many columns the products are taken in single precision, twice as fast; what they lose
 # is far below what the sampling loses.
 SINGLE_FROM = 300
-ENTRIES_OF_BLOCK = 1 << 16
+ENTRIES_OF_BLOCK = 1 << 15
 # A product of two entries that are scattered costs as much as these in a dense product.
 SPARSE_PRODUCT = 30.0
 # Rows looked at for every row of the sample.
@@ -57,7 +57,7 @@ def choose_rows(problem, rows, h, coordinates, m):
     """
     active = h > 0.0
     n_active = np.count_nonzero(active)
-    if m >= 0.7 * n_active:
+    if m >= 0.5 * n_active:
         chosen = np.flatnonzero(active)
         return chosen, h[chosen]
     q = row_scores(problem, rows, coordinates)
@@ -141,12 +141,16 @@ def gram(problem, rows, factor, coordinates):
     size = problem.n_features + 1
     if entries_product(problem) < size**2:
         return sparse_gram(problem, rows, factor, coordinates)
-    kind = np.float32 if size > SINGLE_FROM else np.float64
     G = np.zeros((size, size))
     for part in blocks(len(rows), size):
-        A = scaled_rows(problem, rows[part], factor[part], coordinates).astype(kind, copy=False)
-        G += A.T @ A
+        G += block_gram(scaled_rows(problem, rows[part], factor[part], coordinates))
     return G
+
+
+def block_gram(A):
+    """A'A, in single precision if there are many columns."""
+    A = A.astype(np.float32 if A.shape[1] > SINGLE_FROM else np.float64, copy=False)
+    return A.T @ A
 
 
 def joint_gram(problem, rows, factor, p, coordinates):
@@ -170,7 +174,7 @@ def joint_gram(problem, rows, factor, p, coordinates):
 
 def blocks(n, size):
     """Slices of ``range(n)``, of rows that the second-level cache holds."""
-    block = max(256, ENTRIES_OF_BLOCK // size)
+    block = max(128, ENTRIES_OF_BLOCK // size)
     return [slice(start, start + block) for start in range(0, n, block)]
 
 

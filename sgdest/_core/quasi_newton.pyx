@@ -52,7 +52,8 @@ class LBFGS(Optimizer):
     def expected_seconds(problem):
         """About how long it takes to a relative suboptimality of 1e-6."""
         size = (problem.n_features + 1) * problem.n_outputs
-        return 70 * (seconds_of_pass(problem) + 1e-7 * size)
+        seconds = 70.0 * (seconds_of_pass(problem) + 1e-7 * size)
+        return seconds * (20.0 if type(problem.loss).smoothness == "kinked" else 1.0)
 
     def method(self, problem, W, b, *, tol=1e-4, warm=False):
         """The solver, at work on ``W`` and ``b``; its lanes are ``LBFGSLane``."""

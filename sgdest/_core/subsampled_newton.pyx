@@ -75,9 +75,10 @@ class SubsampledNewton(Optimizer):
         if problem.is_small:       # copies of rows shall not change the choice
             return 0.0 if size <= MOST_UNKNOWNS_OF_SMALL else np.inf
         seconds = rows_for_metric(problem, size)[0]
-        if joint:  # a product for every pair of classes, but of (d + 1) columns each
-            return seconds
-        return seconds * (1 + 0.5 * (K - 1))
+        if type(problem.loss).smoothness == "kinked":   # a metric and a search for every step
+            seconds *= 15.0
+        # a softmax takes a product for every pair of classes, but of (d + 1) columns each
+        return seconds if joint else seconds * (1 + 0.5 * (K - 1))
 
     def method(self, problem, W, b, *, tol=1e-4, warm=False):
         """The solver, at work on ``W`` and ``b``; its lanes are ``NewtonLane``."""
@@ -156,7 +157,7 @@ class NewtonLane(DescentLane):
         """Build the metric from the curvatures at the margins."""
         slow = self.rate() > (self.hoped() if self.sharpness == 0.0 else 0.7)
         if self.n_metrics > 1 and slow:
-            self.m = min((4 if self.sharpness == 0.0 else 1.5) * self.m, self.problem.n_rows)
+            self.m = min((4 if self.sharpness == 0.0 else 2) * self.m, self.problem.n_rows)
         rows = candidates(self.problem, self.m)
         self.metric = self.build(*self.curvatures(rows))
         self.age, self.n_metrics = 0, self.n_metrics + 1
@@ -184,19 +185,20 @@ class NewtonLane(DescentLane):
         return rows[on], h[on], share if s is None else share[on]
 
     def build(self, rows, h, share):
-        """The metric of ``rows`` with curvatures ``h``; for signed coordinates B stands by it."""
+        """The metric of ``rows`` with curvatures ``h``, which are changed; see ``definite``."""
         problem, K = self.problem, self.problem.n_outputs
-        mean_h = h.mean(axis=1) if K > 1 else h[:, 0]
-        weighted = mean_h * share
+        h *= share if np.ndim(share) == 0 else share[:, None]
+        weighted = h.mean(axis=1) if K > 1 else h[:, 0]
         chosen, c = choose_rows(problem, rows, weighted, self.coordinates, self.m)
-        mean_of_output = np.sum(h.T * share, axis=1)
+        mean_of_output = h.sum(axis=0)
         full = self.full_diagonal(mean_of_output)
         self.is_sampled = len(chosen) < np.count_nonzero(weighted)
         if not self.is_sampled:
             self.pairs.forget()  # the Hessian itself: what earlier steps have seen only disturbs
         jitter = 1e-11 if self.size <= 300 else 1e-6
         if self.is_joint:
-            B, jitter = self.joint(rows[chosen], c / mean_h[chosen], full), max(jitter, 3e-6)
+            c *= (share if np.ndim(share) == 0 else share[chosen]) / weighted[chosen]
+            B, jitter = self.joint(rows[chosen], c, full), max(jitter, 3e-6)
         else:
             B = gram(problem, rows[chosen], c, self.coordinates)
             self.complete(B, full.mean(axis=1))

@@ -30,7 +30,7 @@ from sgdest._core.intercept import best_intercept
 from sgdest._core.method import Optimizer
 from sgdest._core.quasi_newton import LBFGSLane
 from sgdest._core.relay import RelayLane
-from sgdest._core.solver import Solver
+from sgdest._core.solver import Solver, seconds_of_pass
 
 cdef const DenseLoops* loops = dense_loops(F64, simd.level)
 
@@ -394,6 +394,15 @@ class WorkingSet(Optimizer):
     name = "working_set"
     kind = "solver"
 
+    @staticmethod
+    def expected_seconds(problem):
+        """About how long it takes to a relative suboptimality of 1e-6."""
+        if (problem.penalty.l1 == 0.0 or type(problem.loss).joint
+                or type(problem.loss).smoothness != "smooth"):
+            return np.inf
+        # X by columns, then rounds of a pass and some epochs on few columns
+        return 25.0 * seconds_of_pass(problem) * problem.n_outputs
+
     def method(self, problem, W, b, *, tol=1e-4, warm=False):
         """The solver, at work on ``W`` and ``b``; its lanes are ``WorkingSetLane``."""
         if type(problem.loss).joint:
@@ -408,10 +417,10 @@ class WorkingSet(Optimizer):
 class WorkingSetLane(RelayLane):
     """Rounds of a gradient, a working set, and its subproblem."""
 
-    newton_steps = 20       # most of a round
+    newton_steps = 50       # most of a round
     least = 100             # columns of a working set
     patience = 3            # rounds that change F by rounding only
-    trials = 8              # rounds that do not halve the violations
+    trials = 12             # rounds that do not halve the violations
 
     def __init__(self, problem, start):
         super().__init__(problem, start)
@@ -423,7 +432,7 @@ class WorkingSetLane(RelayLane):
         self.s = (np.ones(problem.n_rows) if s is None else s) / problem.total_weight
         self.quadratic = problem.loss.name == "squared_error"
         self.best_dual, self.largest, self.least_violation = -np.inf, np.inf, np.inf
-        self.stalled = self.in_vain = 0
+        self.stalled, self.in_vain, self.ratio = 0, 0, np.inf
 
     def begin(self):
         if self.warm:
@@ -445,7 +454,8 @@ class WorkingSetLane(RelayLane):
         self.finished = self.stalled >= self.patience or self.largest == 0.0
         self.in_vain = 0 if self.largest < 0.5 * self.least_violation else self.in_vain + 1
         self.least_violation = min(self.largest, self.least_violation)
-        if self.in_vain >= self.trials and not self.has_stopped():
+        far = self.problem.is_small or self.largest > 0.1 * self.l1.max(initial=0.0)
+        if self.in_vain >= self.trials and far and not self.has_stopped():
             yield from self.hand_over()
 
     # -- all columns -----------------------------------------------------------------------
@@ -480,13 +490,14 @@ class WorkingSetLane(RelayLane):
         return max(scaled, whole - 0.5 * np.sum(over[over > 0.0] ** 2 / l2[over > 0.0]))
 
     def estimate(self, gain, ratio):
-        """What remains, where a round has shrunk the violations: they enter it squared.
+        """What remains, where two rounds in a row have shrunk the violations.
 
         The gap falls like the violations, F like their square. A round that makes them ``ratio``
         times as large leaves about ratio^2 of what it gained; ``ratio`` is on the safe side.
         """
-        if ratio <= 0.3 and self.largest <= self.l1.max(initial=0.0):
+        if max(ratio, self.ratio) <= 0.4 and self.largest <= self.l1.max(initial=0.0):
             self.remaining = min(self.remaining, ratio * max(gain, self.rounding()))
+        self.ratio = ratio
 
     def choose(self, times=1):
         """The working set, or one some times as large, in the order of the columns."""

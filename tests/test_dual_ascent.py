@@ -1,0 +1,152 @@
+"""Dual ascent reaches the minimum, says how far it is, and is not broken by odd data."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy.optimize import minimize
+from scipy.sparse import csr_array
+
+from sgdest import GDClassifier, GDRegressor
+from sgdest._core.dual_ascent import DualAscent
+from sgdest._core.losses import LOSSES
+from sgdest._core.penalties import PENALTIES
+from sgdest._core.problem import Problem
+from sgdest._core.quasi_newton import LBFGS
+
+NAMES = sorted(set(LOSSES) - {"perceptron"})
+SMOOTH = [name for name in NAMES if LOSSES[name].smoothness == "smooth"]
+
+
+def made(targets, n=60, d=12, density=1.0, seed=0):
+    """Rows and targets of that kind."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, d)) * (rng.random((n, d)) < density)
+    z = X @ rng.normal(size=d) / np.sqrt(d * density) + 0.3 * rng.normal(size=n)
+    y = {
+        "binary": (z > 0) * 1.0,
+        "sign": np.where(z > 0, 1.0, -1.0),
+        "nonnegative": rng.poisson(np.exp(z)).astype(float),
+        "positive": np.exp(z),
+        "real": z,
+    }
+    return X, y[targets]
+
+
+def problem(name, X, y, alpha=0.01, **options):
+    factors = options.pop("factors", None)
+    return Problem(X, y, LOSSES[name](), PENALTIES["l2"](alpha, factors=factors), **options)
+
+
+def solved(solver, problem, tol=1e-4, start=None, cap=2000):
+    """(W, b, method) after all iterations."""
+    warm = start is not None
+    shape = (problem.n_features, problem.n_outputs)
+    W, b = start if warm else (np.zeros(shape), np.zeros(problem.n_outputs))
+    method = solver.method(problem, W, b, tol=tol, warm=warm)
+    for _ in range(cap):
+        if method.finished:
+            break
+        method.iterate()
+    return W, b, method
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("name", SMOOTH)
+def test_it_finds_what_scipy_finds(name, fit_intercept):
+    X, y = made(LOSSES[name].targets)
+    one = problem(name, X, y, fit_intercept=fit_intercept)
+
+    def value(x):
+        F, g, g_b = one.objective_and_gradient(x[:-1, None].copy(), x[-1:].copy())
+        return F, np.append(g, g_b)
+
+    found = minimize(value, np.zeros(13), jac=True, method="BFGS", options={"gtol": 1e-10})
+    W, b, _ = solved(DualAscent(), one)
+    assert one.objective(W, b) <= found.fun + 1e-12
+    assert_allclose(W[:, 0], found.x[:-1], atol=1e-6)
+
+
+CASES = {
+    "dense": {},
+    "sparse": {"sparse": True},
+    "float32": {"dtype": np.float32},
+    "factors": {"factors": np.geomspace(0.3, 3.0, 12)},
+    "integer weights": {"weights": lambda rng, n: rng.integers(0, 4, n) + 0.0},
+    "wild weights": {"weights": lambda rng, n: 10.0 ** rng.uniform(-6, 6, n)},
+    "offsets in the data": {"shift": 1e6},
+    "constant, empty and equal columns": {"columns": True},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("name", NAMES)
+def test_odd_data_do_not_break_it(name, case):
+    setting = CASES[case]
+    X, y = made(LOSSES[name].targets, density=0.3 if "sparse" in setting else 1.0)
+    X = (X + setting.get("shift", 0.0)).astype(setting.get("dtype", float))
+    if "columns" in setting:
+        X[:, 0], X[:, 1], X[:, 2] = 3.0, 0.0, X[:, 3]
+    weights = setting.get("weights")
+    one = problem(
+        name,
+        csr_array(X) if "sparse" in setting else X,
+        y,
+        factors=setting.get("factors"),
+        sample_weight=None if weights is None else weights(np.random.default_rng(1), len(y)),
+    )
+    mine = one.objective(*solved(DualAscent(), one)[:2])
+    W, b, method = solved(LBFGS(), one)
+    other = one.objective(W, b)
+    # rounding of margins that are a million times as large as what varies in them
+    noise = 1e-8 if "shift" in setting else 1e-11
+    assert mine <= other + noise * (method.start_objective - other) + 1e-12 * abs(other)
+
+
+@pytest.mark.parametrize("tol", [1e-3, 1e-4, 1e-6, 1e-8])
+@pytest.mark.parametrize("name", ["log_loss", "hinge", "squared_hinge", "squared_error", "huber"])
+def test_the_tolerance_bounds_the_true_suboptimality(name, tol):
+    X, y = made(LOSSES[name].targets, n=400, d=1000, density=0.1)
+    one = problem(name, csr_array(X), y, alpha=1e-3)
+    best = one.objective(*solved(DualAscent(), one, tol=1e-11)[:2])
+    W, b, method = solved(DualAscent(), one, tol=tol)
+    objective = one.objective(W, b)
+    assert_allclose(method.objective, objective, rtol=1e-9)
+    assert objective - best <= 2 * tol * (method.start_objective - best)
+
+
+@pytest.mark.parametrize("name", ["log_loss", "squared_hinge"])
+def test_a_start_at_the_solution_takes_few_passes(name):
+    X, y = made(LOSSES[name].targets, n=400, d=1000, density=0.1)
+    X = csr_array(X)
+    W, b, cold = solved(DualAscent(), problem(name, X, y, alpha=1e-3), tol=1e-6)
+    _, _, warm = solved(DualAscent(), problem(name, X, y, alpha=0.9e-3), tol=1e-6, start=(W, b))
+    assert warm.passes <= cold.passes
+
+
+def test_separable_classes_and_a_rare_class_have_finite_weights():
+    X, y = made("binary", n=300, d=500, density=0.2)
+    y[:] = 0.0
+    y[:3] = 1.0
+    for alpha in (1e-8, 1e-2):
+        model = GDClassifier(alpha=alpha, optimizer="dual_ascent").fit(csr_array(X), y)
+        assert model.converged_ and np.isfinite(model.coef_).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (40, 1), (1, 1)])
+def test_one_row_or_one_column_is_enough(shape):
+    X = np.random.default_rng(0).normal(size=shape)
+    y = X[:, 0] + 1.0
+    model = GDRegressor(alpha=0.1, optimizer="dual_ascent").fit(X, y)
+    exact = GDRegressor(alpha=0.1, optimizer="lbfgs").fit(X, y)
+    assert_allclose(model.predict(X), exact.predict(X), atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"penalty": None}, {"penalty": "l1"}, {"alpha": 0.0}, {"positive": True}],
+    ids=str,
+)
+def test_what_it_cannot_minimise_it_refuses(setting):
+    X, y = made("binary")
+    with pytest.raises(ValueError, match="dual_ascent.*optimizer='auto'"):
+        GDClassifier(optimizer="dual_ascent", **setting).fit(X, y)

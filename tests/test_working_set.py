@@ -1,0 +1,137 @@
+"""Working sets reach the minimum of L1 and elastic net, and say how far they are."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy.sparse import csr_array
+from test_dual_ascent import made, solved
+
+from sgdest import GDClassifier, GDRegressor
+from sgdest._core.losses import LOSSES
+from sgdest._core.penalties import PENALTIES
+from sgdest._core.problem import Problem
+from sgdest._core.quasi_newton import LBFGS
+from sgdest._core.working_set import WorkingSet
+
+SMOOTH = sorted(name for name, loss in LOSSES.items() if loss.smoothness == "smooth")
+
+
+def problem(name, X, y, alpha=0.01, penalty="l1", factors=None, positive=False, **options):
+    penalty = PENALTIES[penalty](alpha, 0.5, factors=factors, positive=positive)
+    return Problem(X, y, LOSSES[name](), penalty, **options)
+
+
+def subgradient(one, W, b):
+    """The smallest subgradient of F at a point, coefficients first."""
+    z = np.empty((one.n_rows, 1))
+    _, g, g_b = one.evaluate(W, b, z)
+    penalty = one.penalty
+    c = np.ones_like(W) if penalty.factors is None else penalty.factors[:, None]
+    g = g + penalty.l2 * c**2 * W
+    low, high = g - penalty.l1 * c, g + penalty.l1 * c
+    if penalty.positive:
+        low = np.full_like(low, -np.inf)
+    at_zero = np.where(high < 0, high, np.where(low > 0, low, 0.0))
+    steepest = np.where(W > 0, g + penalty.l1 * c, np.where(W < 0, g - penalty.l1 * c, at_zero))
+    return np.append(steepest, g_b)
+
+
+CASES = {
+    "l1": {},
+    "elastic net": {"penalty": "elasticnet"},
+    "without intercept": {"fit_intercept": False},
+    "positive": {"positive": True},
+    "factors": {"factors": np.geomspace(0.3, 3.0, 12)},
+    "a column without penalty": {"factors": np.append(0.0, np.ones(11))},
+    "weights": {"sample_weight": np.random.default_rng(1).integers(0, 4, 60) + 0.0},
+    "only l2": {"penalty": "l2"},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("name", SMOOTH)
+def test_the_smallest_subgradient_vanishes(name, case):
+    X, y = made(LOSSES[name].targets)
+    one = problem(name, X, y, **CASES[case])
+    W, b, method = solved(WorkingSet(), one)
+    start = np.abs(subgradient(one, np.zeros_like(W), b)).max()
+    assert method.finished
+    assert np.abs(subgradient(one, W, b)).max() <= 1e-6 * (start + one.penalty.l1)
+    if CASES[case].get("positive"):
+        assert (W >= 0.0).all()
+
+
+def odd(X, kind):
+    if kind == "offsets in the data":
+        return X + 1e6
+    if kind == "columns of mixed scale":
+        return X * np.geomspace(1e-4, 1e4, X.shape[1])
+    if kind == "constant, empty and equal columns":
+        X[:, 0], X[:, 1], X[:, 2] = 3.0, 0.0, X[:, 3]
+    return X
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["offsets in the data", "columns of mixed scale", "constant, empty and equal columns"],
+)
+@pytest.mark.parametrize("name", ["log_loss", "squared_error", "huber", "squared_hinge"])
+def test_odd_columns_do_not_break_it(name, kind):
+    X, y = made(LOSSES[name].targets)
+    one = problem(name, odd(X, kind), y, alpha=1e-3)
+    mine = one.objective(*solved(WorkingSet(), one)[:2])
+    W, b, method = solved(LBFGS(), one)
+    other = one.objective(W, b)
+    assert mine <= other + 1e-8 * (method.start_objective - other)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_types_and_layouts_give_the_same_model(sparse, dtype):
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 20, size=(80, 30)) * (rng.random((80, 30)) < 0.3)
+    y = X[:, 0] - X[:, 1] + rng.normal(size=80)
+    exact = GDRegressor(penalty="l1", alpha=0.3, optimizer="working_set").fit(X + 0.0, y)
+    A = X.astype(dtype)
+    if sparse:
+        A = csr_array(A.astype(float))
+    model = GDRegressor(penalty="l1", alpha=0.3, optimizer="working_set").fit(A, y)
+    assert_allclose(model.coef_, exact.coef_, atol=1e-7)
+    assert 0 < np.count_nonzero(exact.coef_) < 30
+
+
+@pytest.mark.parametrize("tol", [1e-3, 1e-4, 1e-6, 1e-8])
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("share", [0.02, 0.2])
+@pytest.mark.parametrize("name", ["log_loss", "squared_error", "huber", "squared_hinge"])
+def test_the_tolerance_bounds_the_true_suboptimality(name, share, sparse, tol):
+    X, y = made(LOSSES[name].targets, n=200, d=1500, density=0.1 if sparse else 1.0)
+    A = csr_array(X) if sparse else X
+    zero = problem(name, A, y, alpha=0.0)
+    largest = np.abs(zero.evaluate(np.zeros((1500, 1)), np.zeros(1), np.zeros((200, 1)))[1]).max()
+    one = problem(name, A, y, alpha=share * largest)
+    best = one.objective(*solved(WorkingSet(), one, tol=1e-11)[:2])
+    W, b, method = solved(WorkingSet(), one, tol=tol)
+    assert one.objective(W, b) - best <= 2 * tol * (method.start_objective - best)
+
+
+def test_a_path_of_penalties_is_cheap():
+    X, y = made("binary", n=200, d=1500, density=0.1)
+    X = csr_array(X)
+    alphas = np.geomspace(0.05, 0.005, 10)
+    cold = sum(
+        solved(WorkingSet(), problem("log_loss", X, y, alpha=alpha), tol=1e-5)[2].passes
+        for alpha in alphas
+    )
+    W, b, warm = np.zeros((1500, 1)), np.zeros(1), 0
+    for alpha in alphas:
+        one = problem("log_loss", X, y, alpha=alpha)
+        W, b, method = solved(WorkingSet(), one, tol=1e-5, start=(W, b))
+        warm += method.passes
+    assert warm < cold
+
+
+def test_a_kinked_loss_is_refused():
+    X, y = made("binary")
+    with pytest.raises(ValueError, match="smooth loss.*hinge"):
+        GDClassifier(loss="hinge", penalty="l1", optimizer="working_set").fit(X, y)
