@@ -20,6 +20,7 @@ import platform
 import sys
 import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from statistics import geometric_mean, median
 
@@ -39,18 +40,19 @@ NEVER = float("inf")
 class Climb:
     """A contender on its ladder: what each rung cost, and where it ended."""
 
+    clock = staticmethod(time.perf_counter)
+
     def __init__(self, contender, problem):
         self.contender, self.problem = contender, problem
         self.library, self.name = contender.library, contender.name
         self.spent, self.seconds, self.objectives, self.failure = 0.0, [], [], None
-        self.model = None
 
     def run(self, rung):
         """Seconds of a fit, and the objective that it reached."""
-        start = time.perf_counter()
-        self.model = self.contender.fit(self.contender.ladder[rung])
-        seconds = time.perf_counter() - start
-        objective = self.problem.objective(self.model.coef_, self.model.intercept_)
+        start = self.clock()
+        model = self.contender.fit(self.contender.ladder[rung])
+        seconds = self.clock() - start
+        objective = self.problem.objective(model.coef_, model.intercept_)
         return seconds, objective if np.isfinite(objective) else NEVER
 
     def up(self, goal, limit, patience=NEVER):
@@ -284,10 +286,12 @@ def draw(races, path):
 
 def describe(n_threads, limit, repeats):
     """Machine, versions and rules of the run."""
+    busy = Climb.clock is time.process_time
     return (
         f"{', '.join(versions())}, NumPy {np.__version__}, Python {platform.python_version()}, "
         f"{platform.machine()}. Threads of every contender: {n_threads}. A peer has {limit:g} "
         f"seconds for its ladder in a race; medians of {repeats} interleaved repeats."
+        + (" Processor time, on a machine that did other work." if busy else "")
     )
 
 
@@ -331,7 +335,11 @@ def main():
     parser.add_argument("--limit", type=float, default=20.0, help="seconds of a peer in a race")
     parser.add_argument("--repeats", type=int, default=5, help="repeats of the best rungs")
     parser.add_argument("--out", type=Path, help="folder of the report")
+    parser.add_argument("--busy", action="store_true",
+                        help="count processor time: on a machine with other work")
     options = parser.parse_args()
+    if options.busy:
+        Climb.clock = staticmethod(time.process_time)
     warnings.simplefilter("ignore")  # of what has not converged yet
     n_threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count())
     limit = min(options.limit, 1.0) if options.quick else options.limit
@@ -339,12 +347,13 @@ def main():
     print(text, HEAD, sep="\n\n", flush=True)
     chosen, source = selected(options)
     races = []
-    with threadpool_limits(n_threads):
+    with threadpool_limits(n_threads), suppress(KeyboardInterrupt):  # reports those that ended
         for problem in chosen:
             race = Race(problem.load(source), limit, options.repeats, n_threads).run()
             del problem.X, problem.y, problem.target
             races.append(race)
             print(line(race), flush=True)
+    text += f" {len(races)} of {len(chosen)} races."
     print(*(summary(races, level) for level in LEVELS), losses(races), sep="\n")
     folder = options.out or (None if options.quick or options.only else HERE)
     if folder:
