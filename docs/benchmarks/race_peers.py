@@ -71,7 +71,7 @@ def versions():
     return found
 
 
-# -- scikit-learn -----------------------------------------------------------------------------------
+# -- scikit-learn ---------------------------------------------------------------------------------
 def scikit_learn(p, n_threads):
     enter = {"log_loss": _logistic, "squared_error": _least_squares, "poisson": _poisson,
              "squared_hinge": _support_vectors, "hinge": _support_vectors}
@@ -157,7 +157,7 @@ def _stochastic(p):
         random_state=0).fit(p.X, p.y)
 
 
-# -- celer, skglm, snapml ---------------------------------------------------------------------------
+# -- celer, skglm, snapml -------------------------------------------------------------------------
 def celer(p, n_threads):
     import celer
 
@@ -213,7 +213,7 @@ def snapml(p, n_threads):
     yield "", CAPS, lambda cap: cls(max_iter=cap, **shared, **extra).fit(p.X, p.y)
 
 
-# -- LIBLINEAR itself: unlike scikit-learn's copy it can leave the intercept unpenalised ------------
+# -- LIBLINEAR itself: unlike scikit-learn's copy it can leave the intercept unpenalised ----------
 class LibLinear:
     """A model of LIBLINEAR's Python binding."""
 
@@ -239,7 +239,7 @@ def liblinear(p, n_threads):
         solver, 1.0 / (p.alpha * p.n_rows), tol).fit(p.X, p.target)
 
 
-# -- torch ------------------------------------------------------------------------------------------
+# -- torch ----------------------------------------------------------------------------------------
 class TorchLBFGS:
     """Full-batch L-BFGS with a strong Wolfe search on autograd's gradients."""
 

@@ -6,7 +6,7 @@ Run from the root of the repository (``make races``)::
 
 A race is a data set, a loss, a penalty and its strength (race_problems.py). All contenders
 (race_peers.py) minimise the same objective, intercept included. What counts is the time of the
-whole ``fit``, checks and conversions included, after which the returned coefficients have a relative
+whole ``fit``, checks and conversions included, after which the coefficients have a relative
 suboptimality (F - F*) / (F_0 - F*) of at most 1e-3 and 1e-6; F_0 is the best constant model, F*
 the lowest objective that anybody found, our fit at ``tol=1e-12`` and finer rungs of the best peers
 among them. Each contender climbs a ladder of tolerances, or of caps on its iterations, until it is
@@ -92,8 +92,8 @@ class Climb:
 class Race:
     """All contenders on one problem."""
 
-    def __init__(self, problem, limit, repeats, n_threads):
-        self.problem, self.limit, self.repeats = problem, limit, repeats
+    def __init__(self, problem, limit, patience, repeats, n_threads):
+        self.problem, self.limit, self.patience, self.repeats = problem, limit, patience, repeats
         self.ours = Climb(ours(problem, n_threads), problem)
         self.peers = [Climb(contender, problem) for contender in peers(problem, n_threads)]
 
@@ -101,10 +101,13 @@ class Race:
         """Race; afterwards ``times[level][name]`` holds seconds."""
         self.optimum, self.kept = self._reference()
         for _ in range(2):  # again, should somebody have found a lower objective
-            self.ours.up(self._goal(LEVELS[-1]), 10 * self.limit)
+            goal = self._goal(LEVELS[-1])
+            self.ours.up(goal, 10 * self.limit)
+            mine = self.ours.best(goal)[1]
+            limit = max(self.limit, 8.0 * mine) if mine < NEVER else self.limit
             for peer in self.peers:
-                fastest = min(p.best(self._goal(LEVELS[-1]))[1] for p in self.peers)
-                peer.up(self._goal(LEVELS[-1]), self.limit, 10 * fastest)
+                fastest = min(mine, *(p.best(goal)[1] for p in self.peers))
+                peer.up(goal, limit, self.patience * max(fastest, TOO_SHORT))
             self._refine()
         self.times, later = {}, {}
         for level in sorted(LEVELS):  # who reached the finer level has reached the other
@@ -190,10 +193,10 @@ class Race:
         return found
 
 
-# -- Reports ----------------------------------------------------------------------------------------
+# -- Reports --------------------------------------------------------------------------------------
 HEAD = (
-    "| race | rows x columns | solver | ours 1e-3 | best peer | peer / ours | ours 1e-6 | best peer "
-    "| peer / ours | error / tol |\n|---|---|---|--:|---|--:|--:|---|--:|--:|"
+    "| race | rows x columns | solver | ours 1e-3 | best peer | peer / ours | ours 1e-6 "
+    "| best peer | peer / ours | error / tol |\n|---|---|---|--:|---|--:|--:|---|--:|--:|"
 )
 
 
@@ -284,13 +287,15 @@ def draw(races, path):
     fig.savefig(path, dpi=110)
 
 
-def describe(n_threads, limit, repeats):
+def describe(n_threads, limit, patience, repeats):
     """Machine, versions and rules of the run."""
     busy = Climb.clock is time.process_time
     return (
         f"{', '.join(versions())}, NumPy {np.__version__}, Python {platform.python_version()}, "
         f"{platform.machine()}. Threads of every contender: {n_threads}. A peer has {limit:g} "
-        f"seconds for its ladder in a race; medians of {repeats} interleaved repeats."
+        "seconds for its ladder in a race, or 8 times ours if that is more; it is out when a rung "
+        f"takes {patience:g} times as long as the fastest needs to 1e-6. Medians of {repeats} "
+        "interleaved repeats."
         + (" Processor time, on a machine that did other work." if busy else "")
     )
 
@@ -333,8 +338,11 @@ def main():
     parser.add_argument("--quick", action="store_true", help="a few races of small data; no files")
     parser.add_argument("--only", default="", help="races whose names contain this; no files")
     parser.add_argument("--limit", type=float, default=20.0, help="seconds of a peer in a race")
+    parser.add_argument("--patience", type=float, default=30.0,
+                        help="times the fastest after which a peer is out")
     parser.add_argument("--repeats", type=int, default=5, help="repeats of the best rungs")
     parser.add_argument("--out", type=Path, help="folder of the report")
+    parser.add_argument("--minutes", type=float, default=NEVER, help="start no race after them")
     parser.add_argument("--busy", action="store_true",
                         help="count processor time: on a machine with other work")
     options = parser.parse_args()
@@ -343,16 +351,21 @@ def main():
     warnings.simplefilter("ignore")  # of what has not converged yet
     n_threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count())
     limit = min(options.limit, 1.0) if options.quick else options.limit
-    text = describe(n_threads, limit, options.repeats)
+    text = describe(n_threads, limit, options.patience, options.repeats)
     print(text, HEAD, sep="\n\n", flush=True)
     chosen, source = selected(options)
     races = []
+    end = time.monotonic() + 60.0 * options.minutes
     with threadpool_limits(n_threads), suppress(KeyboardInterrupt):  # reports those that ended
-        for problem in chosen:
-            race = Race(problem.load(source), limit, options.repeats, n_threads).run()
+        for problem in chosen[::3] + chosen[1::3] + chosen[2::3]:  # some of each, if time is short
+            if time.monotonic() > end:
+                break
+            race = Race(problem.load(source), limit, options.patience, options.repeats,
+                        n_threads).run()
             del problem.X, problem.y, problem.target
             races.append(race)
             print(line(race), flush=True)
+    races.sort(key=lambda race: chosen.index(race.problem))
     text += f" {len(races)} of {len(chosen)} races."
     print(*(summary(races, level) for level in LEVELS), losses(races), sep="\n")
     folder = options.out or (None if options.quick or options.only else HERE)
