@@ -1,4 +1,4 @@
-# make demo, make test, make bench: all make .venv and install the package into it when something changed.
+# make demo, test, bench and races: all make .venv and install the package into it when something changed.
 PYTHON ?= python3
 VENV := .venv
 
@@ -12,7 +12,7 @@ SOURCES := $(shell find sgdest -type f \( -name '*.py*' -o -name '*.pxd' -o -nam
 WANTED := $(CURDIR) $(shell $(PYTHON) -c 'import sys; print(sys.version, sys.prefix)')
 FOUND := $(shell $(VENV)/bin/python -c pass 2>/dev/null && cat $(VENV)/made-for 2>/dev/null)
 
-.PHONY: bench demo test install clean anew
+.PHONY: bench races demo test install clean anew
 
 demo: $(VENV)/installed
 	$(VENV)/bin/python docs/examples/demo.py
@@ -23,6 +23,13 @@ test: $(VENV)/installed
 # Against the peers that are installed: torch too, after .venv/bin/pip install torch.
 bench: $(VENV)/installed
 	OPENBLAS_NUM_THREADS=1 $(VENV)/bin/python docs/benchmarks/goals.py $(BENCH_FLAGS)
+
+# To the optimum, against the best solver of each peer that is installed (.venv/bin/pip install celer
+# skglm snapml liblinear-official torch); RACE_FLAGS="--data FOLDER" races on the shared data sets.
+THREADS ?= 1
+races: $(VENV)/installed
+	OMP_NUM_THREADS=$(THREADS) OPENBLAS_NUM_THREADS=$(THREADS) \
+		$(VENV)/bin/python docs/benchmarks/races.py $(RACE_FLAGS)
 
 install: $(VENV)/installed
 

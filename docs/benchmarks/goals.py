@@ -22,7 +22,7 @@ from statistics import median
 
 import numpy as np
 import sklearn
-from races import RACES, Refused
+from goal_races import RACES, Refused
 
 from sgdest._core import simd
 from sgdest._core.rows import surely_finite

@@ -1,427 +1,377 @@
-"""The races of goals.py: data, runners, what shows that both did the same work."""
+"""Races to the optimum: default settings of sgdest against the best solver of each peer.
 
+Run from the root of the repository (``make races``)::
+
+    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python docs/benchmarks/races.py [--data FOLDER]
+
+A race is a data set, a loss, a penalty and its strength (race_problems.py). All contenders
+(race_peers.py) minimise the same objective, intercept included. What counts is the time of the
+whole ``fit``, checks and conversions included, after which the coefficients have a relative
+suboptimality (F - F*) / (F_0 - F*) of at most 1e-3 and 1e-6; F_0 is the best constant model, F*
+the lowest objective that anybody found, our fit at ``tol=1e-12`` and finer rungs of the best peers
+among them. Each contender climbs a ladder of tolerances, or of caps on its iterations, until it is
+there; the cheapest rung is timed again, interleaved with those of the others. Writes races.md and
+races.png beside this file.
+"""
+
+import argparse
+import os
+import platform
+import sys
 import time
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from statistics import geometric_mean, median
 
 import numpy as np
-import scipy.sparse as sp
-from sklearn import linear_model
-from sklearn.neural_network import MLPClassifier
+from race_peers import ours, peers, versions
+from race_problems import BUNDLED_GRID, SHARED_GRID, bundled, problems, shared
 from threadpoolctl import threadpool_limits
 
-from sgdest import GDClassifier, compat
-from sgdest._core.losses import LOSSES, Multinomial
-from sgdest._core.penalties import PENALTIES
-from sgdest._core.problem import Problem
-
-EPOCHS = 5
-# With rows of length about 1 the first steps of rate 1 / (alpha t) are then no leaps, from which
-# rounding alone would lead to other models.
-ALPHA = {"l2": 1e-3, "l1": 1e-5}
-RATE = 1.0
+HERE = Path(__file__).parent
+LEVELS = (1e-3, 1e-6)
+PROMISED = (1e-3, 1e-4, 1e-6, 1e-8)  # values of tol at which the promise of tol is checked
+TIE = 1.1
+TOO_SHORT = 2e-3  # seconds; shown, not counted
+NEVER = float("inf")
 
 
-class Refused(Exception):
-    """The sides of a race did not do the same work."""
+class Climb:
+    """A contender on its ladder: what each rung cost, and where it ended."""
+
+    clock = staticmethod(time.perf_counter)
+
+    def __init__(self, contender, problem):
+        self.contender, self.problem = contender, problem
+        self.library, self.name = contender.library, contender.name
+        self.spent, self.seconds, self.objectives, self.failure = 0.0, [], [], None
+
+    def run(self, rung):
+        """Seconds of a fit, and the objective that it reached."""
+        start = self.clock()
+        model = self.contender.fit(self.contender.ladder[rung])
+        seconds = self.clock() - start
+        objective = self.problem.objective(model.coef_, model.intercept_)
+        return seconds, objective if np.isfinite(objective) else NEVER
+
+    def up(self, goal, limit, patience=NEVER):
+        """Climb until the objective is at most ``goal``.
+
+        Not further than ``limit`` seconds in all, nor once a rung takes ``patience`` seconds.
+        """
+        if not self.seconds:
+            self._try(0)  # imports, compilers of Python code, cold memory
+        while not self.failure and len(self.seconds) < len(self.contender.ladder):
+            last = self.seconds[-1] if self.seconds else 0.0
+            if self.spent + last > limit or last > patience:
+                return
+            if self.objectives and min(self.objectives) <= goal:
+                return
+            ended = self._try(len(self.seconds))
+            if ended:
+                self.seconds.append(ended[0])
+                self.objectives.append(ended[1])
+                self.spent += ended[0]
+
+    def _try(self, rung):
+        try:
+            return self.run(rung)
+        except Exception as error:  # a peer that cannot is out of this race
+            self.failure = f"{type(error).__name__}: {error}".splitlines()[0]
+
+    def best(self, goal):
+        """(rung, seconds) of the cheapest rung that reaches ``goal``."""
+        there = [k for k, value in enumerate(self.objectives) if value <= goal]
+        if not there:
+            return None, NEVER
+        rung = min(there, key=self.seconds.__getitem__)
+        return rung, self.seconds[rung]
 
 
 class Race:
-    """Abstract: runners by name, the first is the yardstick; a runner returns seconds.
+    """All contenders on one problem."""
 
-    ``n_bytes``: what a runner must read at least; None where that says nothing. ``n_passes`` over
-    the rows are one run. ``goals``: times
-    as fast as the yardstick, by runner. ``limited_by``: a sentence on what limits it.
-    """
+    def __init__(self, problem, limit, patience, repeats, n_threads):
+        self.problem, self.limit, self.patience, self.repeats = problem, limit, patience, repeats
+        self.ours = Climb(ours(problem, n_threads), problem)
+        self.peers = [Climb(contender, problem) for contender in peers(problem, n_threads)]
 
-    n_threads = 1
-    n_passes = 1
-    n_bytes = None
-    limited_by = ""
-
-    def __init__(self, name, n_rows, goals):
-        self.name, self.n_rows, self.goals, self.runners = name, n_rows, goals, {}
-
-    def prepare(self):
-        """Make the data and ``runners``."""
-
-    def check(self):
-        """Raise Refused unless all did the same work."""
-
-
-def dense(n_rows, n_features, dtype, rng):
-    X = rng.standard_normal((n_rows, n_features)).astype(dtype)
-    X /= n_features**0.5
-    z = X @ rng.standard_normal(n_features) + 0.3 * rng.standard_normal(n_rows)
-    return X, z > 0
-
-
-def csr(n_rows, n_stored, n_features, rng):
-    columns = rng.integers(0, n_features, (n_rows, n_stored), dtype=np.int32)
-    starts = np.arange(0, n_rows * n_stored + 1, n_stored, dtype=np.int32)
-    values = rng.standard_normal(n_rows * n_stored) / n_stored**0.5
-    X = sp.csr_matrix((values, columns.ravel(), starts), shape=(n_rows, n_features))
-    X.sum_duplicates()
-    return X, X @ rng.standard_normal(n_features) > 0
-
-
-def bytes_of(X):
-    return X.nbytes if isinstance(X, np.ndarray) else X.data.nbytes + X.indices.nbytes
-
-
-def seconds_of(work):
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def log_loss(X, y, coef, intercept):
-    z = np.asarray(X @ coef.ravel() + intercept, dtype=float)
-    return float(np.mean(np.logaddexp(0.0, z) - y * z))
-
-
-class Steps(Race):
-    """Epochs of stochastic descent: fits with the same number of steps."""
-
-    n_passes = EPOCHS
-
-    def __init__(self, name, n_rows, goals, data, penalty="l2", within=0.02):
-        super().__init__(name, n_rows, goals)
-        self.data, self.penalty, self.within = data, penalty, within
-        self.models, self.margin = {}, None
-
-    def prepare(self):
-        self.X, y = self.data(np.random.default_rng(0))
-        self.y = y.astype(int)
-        self.n_bytes = EPOCHS * bytes_of(self.X)
-        for name, model in self.competitors().items():
-            self.models[name] = model
-            self.runners[name] = lambda model=model: seconds_of(lambda: model.fit(self.X, self.y))
-
-    def competitors(self):
-        shared = self.shared()
-        # scikit-learn's optimal rate leaps where alpha is as small as L1 wants it
-        rate = {"learning_rate": "optimal"}
-        if self.penalty == "l1":
-            rate = {"learning_rate": "constant", "eta0": 0.5}
-        return {
-            "scikit-learn": linear_model.SGDClassifier("log_loss", **rate, **shared),
-            "compat": compat.SGDClassifier("log_loss", **rate, **shared),
-            "GDClassifier": GDClassifier(optimizer="sgd", **rate, **shared),
-        }
-
-    def shared(self):
-        return dict(penalty=self.penalty, alpha=ALPHA[self.penalty], max_iter=EPOCHS, tol=None,
-                    random_state=0)
-
-    def check(self):
-        first = next(iter(self.models.values()))
-        zero, reference = np.log(2.0), self.objective(first)
-        for name, model in self.models.items():
-            steps = getattr(model, "t_", None)
-            expected = EPOCHS * self.n_rows + (not isinstance(model, GDClassifier))
-            if steps != expected:
-                raise Refused(f"{name} made {steps} steps, not {expected}")
-            self.agree(name, self.objective(model), reference, zero)
-
-    def agree(self, name, objective, reference, zero):
-        """The objectives agree to ``within`` of what was gained; compat's to rounding."""
-        single = bytes_of(self.X[:1]) < 8 * self.X[:1].size  # float32
-        within = 1e-6 if name == "compat" and not single else self.within
-        if abs(objective - reference) > within * abs(zero - reference):
-            raise Refused(f"{name} ended at {objective:.6g}, not {reference:.6g}")
-
-    def objective(self, model):
-        coef = np.asarray(model.coef_, dtype=float)
-        penalty = {"l2": 0.5 * (coef**2).sum(), "l1": np.abs(coef).sum()}[self.penalty]
-        return log_loss(self.X, self.y, coef, model.intercept_) + ALPHA[self.penalty] * penalty
-
-
-class Rest(Steps):
-    """One versus the rest of ten classes, hinge loss: ours reads X once for all."""
-
-    def prepare(self):
-        super().prepare()
-        rng = np.random.default_rng(1)
-        W = rng.standard_normal((self.X.shape[1], 10))
-        self.y = (self.X @ W).argmax(axis=1)
-
-    def competitors(self):
-        shared = self.shared()
-        return {
-            "scikit-learn": linear_model.SGDClassifier("hinge", **shared),
-            "compat": compat.SGDClassifier("hinge", **shared),
-            "GDClassifier": GDClassifier(
-                "hinge", optimizer="sgd", learning_rate="optimal", n_jobs=1, **shared
-            ),
-        }
-
-    def objective(self, model):
-        z = self.X @ np.asarray(model.coef_).T + model.intercept_
-        sign = np.where(self.y[:, None] == np.arange(10), 1.0, -1.0)
-        losses = np.maximum(0.0, 1.0 - sign * z).mean(axis=0).sum()
-        return losses + 0.5 * ALPHA["l2"] * (np.asarray(model.coef_) ** 2).sum()
-
-    def agree(self, name, objective, reference, zero):
-        super().agree(name, objective, reference, 10.0)  # hinge loss of ten zero margins
-
-
-class MiniBatches(Steps):
-    """Descent by batches of 256; scikit-learn's epoch of single rows is the yardstick."""
-
-    def competitors(self):
-        shared = dict(penalty=None, max_iter=EPOCHS, tol=None, random_state=0)
-        found = {
-            "scikit-learn": linear_model.SGDClassifier(
-                "log_loss", penalty=None, learning_rate="constant", eta0=RATE,
-                max_iter=EPOCHS, tol=None, random_state=0),
-            "GDClassifier": GDClassifier(
-                optimizer="sgd", batch_size=256, learning_rate=RATE, **shared),
-            "MLPClassifier()": MLPClassifier(
-                (), solver="sgd", momentum=0.0, batch_size=256, alpha=0.0, tol=0.0,
-                learning_rate_init=RATE, max_iter=EPOCHS, n_iter_no_change=EPOCHS + 1,
-                random_state=0),
-        }
-        try:
-            found["torch, sliced"] = Torch()
-        except ImportError:
-            pass
-        return found
-
-    def check(self):
-        # another number of steps than scikit-learn by design: the others must agree with ours
-        reference = log_loss(self.X, self.y, *parameters(self.models["GDClassifier"]))
-        for name, model in self.models.items():
-            if name != "scikit-learn":
-                # (a network starts from small random weights)
-                objective = log_loss(self.X, self.y, *parameters(model))
-                self.agree(name, objective, reference, np.log(2.0))
-
-
-def parameters(model):
-    """(coef, intercept) of a linear model or of an MLP without hidden layers."""
-    if isinstance(model, MLPClassifier):
-        return model.coefs_[0], model.intercepts_[0]
-    return np.asarray(model.coef_, dtype=float), model.intercept_
-
-
-class Torch:
-    """A loop over slices of a shuffled tensor, as one writes it with torch."""
-
-    def __init__(self):
-        import torch
-
-        self.torch = torch
-
-    def fit(self, X, y):
-        torch = self.torch
-        torch.set_num_threads(1)
-        X, y = torch.from_numpy(X), torch.from_numpy(y).to(torch.from_numpy(X).dtype)
-        layer = torch.nn.Linear(X.shape[1], 1, dtype=X.dtype)
-        torch.nn.init.zeros_(layer.weight)
-        torch.nn.init.zeros_(layer.bias)
-        optimizer = torch.optim.SGD(layer.parameters(), lr=RATE)
-        loss = torch.nn.BCEWithLogitsLoss()
-        for _ in range(EPOCHS):
-            order = torch.randperm(len(X))
-            for start in range(0, len(X), 256):
-                rows = order[start : start + 256]
-                optimizer.zero_grad()
-                loss(layer(X[rows])[:, 0], y[rows]).backward()
-                optimizer.step()
-        self.coef_ = layer.weight.detach().numpy().astype(float)
-        self.intercept_ = layer.bias.detach().numpy().astype(float)
+    def run(self):
+        """Race; afterwards ``times[level][name]`` holds seconds."""
+        self.optimum, self.kept = self._reference()
+        for _ in range(2):  # again, should somebody have found a lower objective
+            goal = self._goal(LEVELS[-1])
+            self.ours.up(goal, 10 * self.limit)
+            mine = self.ours.best(goal)[1]
+            limit = max(self.limit, 8.0 * mine) if mine < NEVER else self.limit
+            for peer in self.peers:
+                fastest = min(mine, *(p.best(goal)[1] for p in self.peers))
+                peer.up(goal, limit, self.patience * max(fastest, TOO_SHORT))
+            self._refine()
+        self.times, later = {}, {}
+        for level in sorted(LEVELS):  # who reached the finer level has reached the other
+            found = self._medians(level)
+            self.times[level] = {k: min(found[k], later.get(k, NEVER)) for k in found}
+            later = self.times[level]
         return self
 
+    def _goal(self, level):
+        return self.optimum + level * (self.problem.start - self.optimum)
 
-class Gradient(Race):
-    """One gradient of all rows against reading them: the yardstick is the bandwidth measured."""
+    def _reference(self):
+        """The objective at tol=1e-12, and those at the values of tol that are promised."""
+        contender = self.ours.contender
+        ended = {}
+        for tol in (*PROMISED, 1e-12):
+            model = contender.fit(tol)
+            ended[tol] = self.problem.objective(model.coef_, model.intercept_)
+        self.solver = type(model.optimizer_.optimizer).__name__
+        self.certificate = model.suboptimality_
+        return min(ended.values()), ended
 
-    def __init__(self, name, n_rows, goal, data, n_threads):
-        super().__init__(name, n_rows, {})
-        self.data, self.n_threads, self.goal = data, n_threads, goal
+    def _refine(self):
+        """Lower F* by what all have found, and by later rungs of the fastest peer."""
+        there = [p for p in self.peers if p.best(self._goal(LEVELS[-1]))[0] is not None]
+        found = [self.optimum, *self.ours.objectives]
+        for peer in self.peers:
+            found += peer.objectives
+        for peer in sorted(there, key=lambda p: p.best(self._goal(LEVELS[-1]))[1])[:2]:
+            rung = min(len(peer.seconds) + 4, len(peer.contender.ladder) - 1)
+            found.append(peer.run(rung)[1])
+        self.optimum = min(found)
 
-    def prepare(self):
-        X, y = self.data(np.random.default_rng(0))
-        self.n_bytes = bytes_of(X)
-        one, many = (
-            Problem(X, y, LOSSES["log_loss"](), PENALTIES["l2"](ALPHA["l2"]), n_threads=n)
-            for n in (1, self.n_threads)
-        )
-        W, b, z = np.zeros((X.shape[1], 1)), np.zeros(1), np.zeros((self.n_rows, 1))
-        self.runners["one thread"] = lambda: seconds_of(lambda: one.evaluate(W, b, z))
-        if self.n_threads > 1:
-            name = f"{self.n_threads} threads"
-            self.runners[name] = lambda: seconds_of(lambda: many.evaluate(W, b, z))
-            self.goals[name] = self.goal
+    def _medians(self, level):
+        """Seconds to a level: medians of interleaved repeats for those near the front."""
+        goal = self._goal(level)
+        best = {climb.name: climb.best(goal) for climb in (self.ours, *self.peers)}
+        times = {name: seconds for name, (_, seconds) in best.items()}
+        near = 2.0 * min((times[peer.name] for peer in self.peers), default=NEVER)
+        again = {climb.name: [] for climb in (self.ours, *self.peers)
+                 if best[climb.name][0] is not None
+                 and (climb is self.ours or times[climb.name] <= near)}
+        climbs = {climb.name: climb for climb in (self.ours, *self.peers)}
+        start = time.perf_counter()
+        for repeat in range(self.repeats):
+            if repeat >= 2 and time.perf_counter() - start > self.limit:
+                break
+            for name, seconds in again.items():
+                seconds.append(climbs[name].run(best[name][0])[0])
+        return times | {name: median(seconds) for name, seconds in again.items()}
 
+    # -- What came of it --------------------------------------------------------------------------
+    def mine(self, level):
+        return self.times[level][self.ours.name]
 
-class Softmax(Race):
-    """Loss and gradient of ten classes in one pass against the two products of the BLAS."""
+    def winner(self, level):
+        """(name, seconds) of the best peer; ("none", inf) if none arrived."""
+        found = [(self.times[level][peer.name], peer.name) for peer in self.peers]
+        seconds, name = min(found, default=(NEVER, "none"))
+        return ("none", NEVER) if seconds == NEVER else (name, seconds)
 
-    def __init__(self, name, n_rows, goals, n_features, dtype):
-        super().__init__(name, n_rows, goals)
-        self.shape, self.dtype = (n_rows, n_features), dtype
+    def ratio(self, level):
+        """Time of the best peer over ours."""
+        mine = self.mine(level)
+        return 0.0 if mine == NEVER else self.winner(level)[1] / mine
 
-    def prepare(self):
-        rng = np.random.default_rng(0)
-        X = rng.standard_normal(self.shape).astype(self.dtype)
-        W = rng.standard_normal((self.shape[1], 10))
-        y = (X @ W).argmax(axis=1).astype(float)
-        problem = Problem(X, y, Multinomial(), PENALTIES["l2"](ALPHA["l2"]), n_outputs=10)
-        z, V = np.empty((self.shape[0], 10)), W.astype(self.dtype)
-        D = rng.standard_normal((self.shape[0], 10)).astype(self.dtype)
+    def counts(self, level):
+        """Whether it took anybody long enough to be measured."""
+        mine, (_, best) = self.mine(level), self.winner(level)
+        return max(mine, best) >= TOO_SHORT
 
-        def products():
-            with threadpool_limits(1, "blas"):
-                return seconds_of(lambda: (X @ V, X.T @ D))
+    def excess(self):
+        """Largest true suboptimality over tol, at the values that are promised."""
+        return max(self.problem.suboptimality(F, self.optimum) / tol
+                   for tol, F in self.kept.items() if tol in PROMISED)
 
-        self.runners["two gemms"] = products
-        self.runners["Problem"] = lambda: seconds_of(lambda: problem.evaluate(W, np.zeros(10), z))
-
-
-class Outside(Race):
-    """`fit` without its loop, which is timed apart and taken off."""
-
-    def prepare(self):
-        X, y = dense(self.n_rows, 10, float, np.random.default_rng(0))
-        y = y.astype(int)
-        import sklearn.linear_model._stochastic_gradient as theirs
-
-        from sgdest import _base, _plain_sgd
-
-        shared = dict(max_iter=1, tol=None, random_state=0)
-        timed = Timed(
-            (theirs, "_plain_sgd64"), (_plain_sgd.PlainSGD, "_descend"), (_base, "train"))
-        for name, model in {
-            "scikit-learn": linear_model.SGDClassifier("log_loss", **shared),
-            "compat": compat.SGDClassifier("log_loss", **shared),
-            "GDClassifier": GDClassifier(optimizer="sgd", learning_rate="optimal", **shared),
-        }.items():
-            self.runners[name] = lambda model=model: timed.rest(lambda: model.fit(X, y))
-
-
-class Timed:
-    """Counts the seconds that some functions take, given as (where, name)."""
-
-    def __init__(self, *places):
-        self.places, self.seconds = places, 0.0
-
-    def counting(self, function):
-        def call(*args, **kwargs):
-            start = time.perf_counter()
-            try:
-                return function(*args, **kwargs)
-            finally:
-                self.seconds += time.perf_counter() - start
-
-        return call
-
-    def rest(self, work):
-        """Seconds of ``work`` outside those functions."""
-        kept = [getattr(*place) for place in self.places]
-        self.seconds = 0.0
-        try:
-            for (where, name), function in zip(self.places, kept):
-                setattr(where, name, self.counting(function))
-            return seconds_of(work) - self.seconds
-        finally:
-            for (where, name), function in zip(self.places, kept):
-                setattr(where, name, function)
+    def by_library(self, level):
+        """Seconds of the best solver of each library."""
+        found = {}
+        for climb in (self.ours, *self.peers):
+            seconds = self.times[level][climb.name]
+            found[climb.library] = min(seconds, found.get(climb.library, NEVER))
+        return found
 
 
-class Predict(Race):
-    """`predict` of fitted models with the same coefficients."""
-
-    def __init__(self, name, n_rows, goals, repeats=1):
-        super().__init__(name, n_rows, goals)
-        self.repeats = repeats
-
-    def prepare(self):
-        X, y = dense(max(self.n_rows, 1000), 54, float, np.random.default_rng(0))
-        shared = dict(loss="log_loss", max_iter=2, tol=None, random_state=0)
-        self.X = X[: self.n_rows]
-        self.models = {
-            "scikit-learn": linear_model.SGDClassifier(**shared),
-            "compat": compat.SGDClassifier(**shared),
-            "GDClassifier": GDClassifier(**shared),
-        }
-        first = self.models["scikit-learn"]
-        for name, model in self.models.items():
-            model.fit(X, y)
-            model.coef_, model.intercept_ = first.coef_.copy(), first.intercept_.copy()
-            self.runners[name] = lambda model=model: self.seconds(model)
-        self.n_bytes = self.X.nbytes if self.n_rows > 1000 else None
-
-    def seconds(self, model):
-        return seconds_of(lambda: [model.predict(self.X) for _ in range(self.repeats)]
-                          ) / self.repeats
-
-    def check(self):
-        answers = [model.predict(self.X) for model in self.models.values()]
-        if any((answer != answers[0]).any() for answer in answers[1:]):
-            raise Refused("they predict different labels")
+# -- Reports --------------------------------------------------------------------------------------
+HEAD = (
+    "| race | rows x columns | solver | ours 1e-3 | best peer | peer / ours | ours 1e-6 "
+    "| best peer | peer / ours | error / tol |\n|---|---|---|--:|---|--:|--:|---|--:|--:|"
+)
 
 
-def races():
-    """Functions that make a race, from a factor of the number of rows."""
-    found = []
-
-    def add(cls, limited_by, name, n_rows, *args, **kwargs):
-        def make(factor):
-            n = n_rows if n_rows < 1000 else int(n_rows * factor)
-            given = [bind(arg, n) if callable(arg) and not isinstance(arg, type) else arg
-                     for arg in args]
-            race = cls(name, n, *given, **kwargs)
-            race.limited_by = limited_by
-            return race
-
-        found.append(make)
-
-    def both(goal):
-        return {"compat": goal, "GDClassifier": goal}
-
-    sizes = {10: 400_000, 54: 200_000, 128: 100_000, 784: 20_000}
-    for dtype, goals in ((np.float64, (6, 6, 6, 5)), (np.float32, (5, 6, 8, 8))):
-        for (d, n), goal in zip(sizes.items(), goals):
-            limit = "work of a step that does not shrink with the row: target, loss, rate"
-            if d >= 54:
-                limit = "reading X in random order"
-            add(Steps, limit, f"dense {d} {dtype.__name__}", n, both(goal),
-                lambda n, rng, d=d, dtype=dtype: dense(n, d, dtype, rng))
-    for d, goal in ((54, 8), (784, 6)):
-        add(MiniBatches, "reading X in random order", f"mini-batches 256, {d}", sizes[d],
-            {"GDClassifier": goal}, lambda n, rng, d=d: dense(n, d, np.float64, rng), within=0.1)
-    stored = {10: 400_000, 75: 100_000, 500: 20_000}
-    for penalty, goals in (("l2", (7, 5, 1.8)), ("l1", (6, 5, 3.5))):
-        for (k, n), goal in zip(stored.items(), goals):
-            limit = "one addition to a scattered weight per entry"
-            if penalty == "l1":
-                limit = "the load, comparison and store of two numbers per entry"
-            add(Steps, limit, f"CSR {k} {penalty}", n, both(goal),
-                lambda n, rng, k=k: csr(n, k, 10_000, rng), penalty=penalty)
-    for d in (54, 784):
-        for dtype in (np.float64, np.float32):
-            add(Gradient, "bandwidth; a narrow row, the loss", f"gradient {d} {dtype.__name__}",
-                sizes[d], 1.8, lambda n, rng, d=d, dtype=dtype: dense(n, d, dtype, rng),
-                n_threads=2)
-    add(Gradient, "scattered additions; two threads double them", "gradient CSR 75", stored[75],
-        1.8, lambda n, rng: csr(n, 75, 10_000, rng), n_threads=2)
-    for dtype in (np.float64, np.float32):
-        add(Softmax, "multiplications, in registers", f"softmax 784 {dtype.__name__}", sizes[784],
-            {"Problem": 2.0}, n_features=784, dtype=dtype)
-    for d, goal in ((54, 6), (784, 8)):
-        add(Rest, "loads and stores of K weights a feature", f"one versus rest, {d}",
-            sizes[d] // 2, {"GDClassifier": goal},
-            lambda n, rng, d=d: dense(n, d, np.float64, rng), within=0.1)
-    add(Outside, "one pass over X for the finite check, one over y", "fit outside the loop",
-        1_000_000, both(5))
-    add(Predict, "reading X once", "predict", 100_000, both(2))
-    add(Predict, "calls in Python", "predict one row", 1, {}, repeats=200)
-    return found
+def milliseconds(seconds):
+    return "none" if seconds == NEVER else f"{1e3 * seconds:.3g}"
 
 
-def bind(data, n):
-    """``data`` of n rows."""
-    return lambda rng: data(n, rng)
+def cells(race, level):
+    """Our time, the best peer with its time, the ratio; bold where it is lost, in parentheses
+    where it does not count."""
+    name, seconds = race.winner(level)
+    ratio = race.ratio(level)
+    shown = "-" if ratio == NEVER else f"{ratio:.2f}"
+    if not race.counts(level):
+        shown = f"({shown})"
+    elif ratio * TIE < 1.0:
+        shown = f"**{shown}**"
+    peer = name if seconds == NEVER else f"{name} {milliseconds(seconds)}"
+    return f"{milliseconds(race.mine(level))} | {peer} | {shown}"
 
 
-RACES = races()
+def line(race):
+    """A row of the table."""
+    p = race.problem
+    both = " | ".join(cells(race, level) for level in LEVELS)
+    return (f"| {p.name} | {p.n_rows} x {p.n_features} | {race.solver} | {both} "
+            f"| {race.excess():.2g} |")
+
+
+def summary(races, level):
+    """A sentence about the races to a level."""
+    counted = [race for race in races if race.counts(level)]
+    ratios = [race.ratio(level) for race in counted]
+    solved = [ratio for ratio in ratios if 0.0 < ratio < NEVER]
+    won = sum(ratio * TIE >= 1.0 for ratio in ratios)
+    text = (f"- To {level:g}: {won} of {len(counted)} counted races won "
+            f"({won / max(1, len(counted)):.0%}); unsolved by us {ratios.count(0.0)}, by every "
+            f"peer {ratios.count(NEVER)}")
+    if solved:
+        text += (f"; geometric mean of peer / ours {geometric_mean(solved):.2f}, worst "
+                 f"{min(solved):.2f}")
+    return text + "."
+
+
+def losses(races):
+    """A list of the races that were lost."""
+    lost = [
+        f"- {race.problem.name}, to {level:g}: {milliseconds(race.mine(level))} ms by "
+        f"{race.solver} against {milliseconds(race.winner(level)[1])} by "
+        f"{race.winner(level)[0]}"
+        for race in races for level in LEVELS
+        if race.counts(level) and race.ratio(level) * TIE < 1.0
+    ]
+    return "\n".join(lost) or "None."
+
+
+def failures(races):
+    """Peers that stopped with an error, once each."""
+    found = {f"- {peer.name}: {peer.failure}" for race in races for peer in race.peers
+             if peer.failure}
+    return "\n".join(sorted(found)) or "None."
+
+
+def draw(races, path):
+    """Performance profiles: the share of the races that a library wins within a factor."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    fig, axes = plt.subplots(1, len(LEVELS), figsize=(10, 4), sharey=True, layout="constrained")
+    for ax, level in zip(axes, LEVELS):
+        table = [race.by_library(level) for race in races if race.counts(level)]
+        factors = np.geomspace(1.0, 10.0, 200)
+        for library in sorted({name for row in table for name in row}):
+            slower = np.array([row.get(library, NEVER) / min(row.values()) for row in table])
+            share = (slower[:, None] <= factors * (1 + 1e-9)).mean(axis=0)
+            ax.plot(factors, share, label=library, lw=2.5 if library == "sgdest" else 1.2)
+        ax.set_xscale("log")
+        ax.set_xticks([1, 2, 5, 10], ["1", "2", "5", "10"])
+        ax.set_xticks([], minor=True)
+        ax.set_xlabel("times the time of the fastest")
+        ax.set_title(f"to a relative suboptimality of {level:g}")
+        ax.grid(alpha=0.3)
+    axes[0].set_ylabel("share of the races")
+    axes[0].set_ylim(0.0, 1.02)
+    axes[-1].legend(loc="center right")
+    fig.savefig(path, dpi=110)
+
+
+def describe(n_threads, limit, patience, repeats):
+    """Machine, versions and rules of the run."""
+    busy = Climb.clock is time.process_time
+    return (
+        f"{', '.join(versions())}, NumPy {np.__version__}, Python {platform.python_version()}, "
+        f"{platform.machine()}. Threads of every contender: {n_threads}. A peer has {limit:g} "
+        "seconds for its ladder in a race, or 8 times ours if that is more; it is out when a rung "
+        f"takes {patience:g} times as long as the fastest needs to 1e-6. Medians of {repeats} "
+        "interleaved repeats."
+        + (" Processor time, on a machine that did other work." if busy else "")
+    )
+
+
+NOTES = (
+    "Milliseconds of the whole `fit`. \"+b\": with an unpenalised intercept, so that only "
+    "peers that can leave it unpenalised take part. C = 1 / (alpha n); \"l1 0.01\": alpha is 0.01 "
+    "of the smallest one with which no column is used. X is given in rows (C order or CSR, "
+    "float64); conversions are part of the time. Ties within 10 % are won; where "
+    "nobody needs 2 ms the ratio is in parentheses and not counted; lost ones are bold. \"error / "
+    "tol\": the largest of true suboptimality / tol at tol = 1e-3, 1e-4, 1e-6, 1e-8."
+)
+
+
+def report(races, text, folder):
+    """Write races.md and races.png."""
+    body = [
+        "# Races to the optimum", text, *(summary(races, level) for level in LEVELS),
+        "![Share of the races won against the factor](races.png)", NOTES,
+        "\n".join([HEAD, *map(line, races)]), "## Lost", losses(races),
+        "## Peers that ended with an error", failures(races),
+    ]
+    (folder / "races.md").write_text("\n\n".join(body) + "\n")
+    draw(races, folder / "races.png")
+
+
+def selected(options):
+    """The races to run, and where their data come from."""
+    if options.data:
+        grid, source = SHARED_GRID, shared(options.data)
+    else:
+        grid, source = BUNDLED_GRID, bundled(0.1 if options.quick else 1.0)
+    chosen = [p for p in problems(grid) if options.only in p.name]
+    return chosen[::5] if options.quick else chosen, source
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", help="folder of the shared data sets; else bundled ones")
+    parser.add_argument("--quick", action="store_true", help="a few races of small data; no files")
+    parser.add_argument("--only", default="", help="races whose names contain this; no files")
+    parser.add_argument("--limit", type=float, default=20.0, help="seconds of a peer in a race")
+    parser.add_argument("--patience", type=float, default=30.0,
+                        help="times the fastest after which a peer is out")
+    parser.add_argument("--repeats", type=int, default=5, help="repeats of the best rungs")
+    parser.add_argument("--out", type=Path, help="folder of the report")
+    parser.add_argument("--minutes", type=float, default=NEVER, help="start no race after them")
+    parser.add_argument("--busy", action="store_true",
+                        help="count processor time: on a machine with other work")
+    options = parser.parse_args()
+    if options.busy:
+        Climb.clock = staticmethod(time.process_time)
+    warnings.simplefilter("ignore")  # of what has not converged yet
+    n_threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count())
+    limit = min(options.limit, 1.0) if options.quick else options.limit
+    text = describe(n_threads, limit, options.patience, options.repeats)
+    print(text, HEAD, sep="\n\n", flush=True)
+    chosen, source = selected(options)
+    races = []
+    end = time.monotonic() + 60.0 * options.minutes
+    with threadpool_limits(n_threads), suppress(KeyboardInterrupt):  # reports those that ended
+        for problem in chosen[::3] + chosen[1::3] + chosen[2::3]:  # some of each, if time is short
+            if time.monotonic() > end:
+                break
+            race = Race(problem.load(source), limit, options.patience, options.repeats,
+                        n_threads).run()
+            del problem.X, problem.y, problem.target
+            races.append(race)
+            print(line(race), flush=True)
+    races.sort(key=lambda race: chosen.index(race.problem))
+    text += f" {len(races)} of {len(chosen)} races."
+    print(*(summary(races, level) for level in LEVELS), losses(races), sep="\n")
+    folder = options.out or (None if options.quick or options.only else HERE)
+    if folder:
+        report(races, text, folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

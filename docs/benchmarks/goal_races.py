@@ -1,0 +1,427 @@
+"""The races of goals.py: data, runners, what shows that both did the same work."""
+
+import time
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn import linear_model
+from sklearn.neural_network import MLPClassifier
+from threadpoolctl import threadpool_limits
+
+from sgdest import GDClassifier, compat
+from sgdest._core.losses import LOSSES, Multinomial
+from sgdest._core.penalties import PENALTIES
+from sgdest._core.problem import Problem
+
+EPOCHS = 5
+# With rows of length about 1 the first steps of rate 1 / (alpha t) are then no leaps, from which
+# rounding alone would lead to other models.
+ALPHA = {"l2": 1e-3, "l1": 1e-5}
+RATE = 1.0
+
+
+class Refused(Exception):
+    """The sides of a race did not do the same work."""
+
+
+class Race:
+    """Abstract: runners by name, the first is the yardstick; a runner returns seconds.
+
+    ``n_bytes``: what a runner must read at least; None where that says nothing. ``n_passes`` over
+    the rows are one run. ``goals``: times
+    as fast as the yardstick, by runner. ``limited_by``: a sentence on what limits it.
+    """
+
+    n_threads = 1
+    n_passes = 1
+    n_bytes = None
+    limited_by = ""
+
+    def __init__(self, name, n_rows, goals):
+        self.name, self.n_rows, self.goals, self.runners = name, n_rows, goals, {}
+
+    def prepare(self):
+        """Make the data and ``runners``."""
+
+    def check(self):
+        """Raise Refused unless all did the same work."""
+
+
+def dense(n_rows, n_features, dtype, rng):
+    X = rng.standard_normal((n_rows, n_features)).astype(dtype)
+    X /= n_features**0.5
+    z = X @ rng.standard_normal(n_features) + 0.3 * rng.standard_normal(n_rows)
+    return X, z > 0
+
+
+def csr(n_rows, n_stored, n_features, rng):
+    columns = rng.integers(0, n_features, (n_rows, n_stored), dtype=np.int32)
+    starts = np.arange(0, n_rows * n_stored + 1, n_stored, dtype=np.int32)
+    values = rng.standard_normal(n_rows * n_stored) / n_stored**0.5
+    X = sp.csr_matrix((values, columns.ravel(), starts), shape=(n_rows, n_features))
+    X.sum_duplicates()
+    return X, X @ rng.standard_normal(n_features) > 0
+
+
+def bytes_of(X):
+    return X.nbytes if isinstance(X, np.ndarray) else X.data.nbytes + X.indices.nbytes
+
+
+def seconds_of(work):
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def log_loss(X, y, coef, intercept):
+    z = np.asarray(X @ coef.ravel() + intercept, dtype=float)
+    return float(np.mean(np.logaddexp(0.0, z) - y * z))
+
+
+class Steps(Race):
+    """Epochs of stochastic descent: fits with the same number of steps."""
+
+    n_passes = EPOCHS
+
+    def __init__(self, name, n_rows, goals, data, penalty="l2", within=0.02):
+        super().__init__(name, n_rows, goals)
+        self.data, self.penalty, self.within = data, penalty, within
+        self.models, self.margin = {}, None
+
+    def prepare(self):
+        self.X, y = self.data(np.random.default_rng(0))
+        self.y = y.astype(int)
+        self.n_bytes = EPOCHS * bytes_of(self.X)
+        for name, model in self.competitors().items():
+            self.models[name] = model
+            self.runners[name] = lambda model=model: seconds_of(lambda: model.fit(self.X, self.y))
+
+    def competitors(self):
+        shared = self.shared()
+        # scikit-learn's optimal rate leaps where alpha is as small as L1 wants it
+        rate = {"learning_rate": "optimal"}
+        if self.penalty == "l1":
+            rate = {"learning_rate": "constant", "eta0": 0.5}
+        return {
+            "scikit-learn": linear_model.SGDClassifier("log_loss", **rate, **shared),
+            "compat": compat.SGDClassifier("log_loss", **rate, **shared),
+            "GDClassifier": GDClassifier(optimizer="sgd", **rate, **shared),
+        }
+
+    def shared(self):
+        return dict(penalty=self.penalty, alpha=ALPHA[self.penalty], max_iter=EPOCHS, tol=None,
+                    random_state=0)
+
+    def check(self):
+        first = next(iter(self.models.values()))
+        zero, reference = np.log(2.0), self.objective(first)
+        for name, model in self.models.items():
+            steps = getattr(model, "t_", None)
+            expected = EPOCHS * self.n_rows + (not isinstance(model, GDClassifier))
+            if steps != expected:
+                raise Refused(f"{name} made {steps} steps, not {expected}")
+            self.agree(name, self.objective(model), reference, zero)
+
+    def agree(self, name, objective, reference, zero):
+        """The objectives agree to ``within`` of what was gained; compat's to rounding."""
+        single = bytes_of(self.X[:1]) < 8 * self.X[:1].size  # float32
+        within = 1e-6 if name == "compat" and not single else self.within
+        if abs(objective - reference) > within * abs(zero - reference):
+            raise Refused(f"{name} ended at {objective:.6g}, not {reference:.6g}")
+
+    def objective(self, model):
+        coef = np.asarray(model.coef_, dtype=float)
+        penalty = {"l2": 0.5 * (coef**2).sum(), "l1": np.abs(coef).sum()}[self.penalty]
+        return log_loss(self.X, self.y, coef, model.intercept_) + ALPHA[self.penalty] * penalty
+
+
+class Rest(Steps):
+    """One versus the rest of ten classes, hinge loss: ours reads X once for all."""
+
+    def prepare(self):
+        super().prepare()
+        rng = np.random.default_rng(1)
+        W = rng.standard_normal((self.X.shape[1], 10))
+        self.y = (self.X @ W).argmax(axis=1)
+
+    def competitors(self):
+        shared = self.shared()
+        return {
+            "scikit-learn": linear_model.SGDClassifier("hinge", **shared),
+            "compat": compat.SGDClassifier("hinge", **shared),
+            "GDClassifier": GDClassifier(
+                "hinge", optimizer="sgd", learning_rate="optimal", n_jobs=1, **shared
+            ),
+        }
+
+    def objective(self, model):
+        z = self.X @ np.asarray(model.coef_).T + model.intercept_
+        sign = np.where(self.y[:, None] == np.arange(10), 1.0, -1.0)
+        losses = np.maximum(0.0, 1.0 - sign * z).mean(axis=0).sum()
+        return losses + 0.5 * ALPHA["l2"] * (np.asarray(model.coef_) ** 2).sum()
+
+    def agree(self, name, objective, reference, zero):
+        super().agree(name, objective, reference, 10.0)  # hinge loss of ten zero margins
+
+
+class MiniBatches(Steps):
+    """Descent by batches of 256; scikit-learn's epoch of single rows is the yardstick."""
+
+    def competitors(self):
+        shared = dict(penalty=None, max_iter=EPOCHS, tol=None, random_state=0)
+        found = {
+            "scikit-learn": linear_model.SGDClassifier(
+                "log_loss", penalty=None, learning_rate="constant", eta0=RATE,
+                max_iter=EPOCHS, tol=None, random_state=0),
+            "GDClassifier": GDClassifier(
+                optimizer="sgd", batch_size=256, learning_rate=RATE, **shared),
+            "MLPClassifier()": MLPClassifier(
+                (), solver="sgd", momentum=0.0, batch_size=256, alpha=0.0, tol=0.0,
+                learning_rate_init=RATE, max_iter=EPOCHS, n_iter_no_change=EPOCHS + 1,
+                random_state=0),
+        }
+        try:
+            found["torch, sliced"] = Torch()
+        except ImportError:
+            pass
+        return found
+
+    def check(self):
+        # another number of steps than scikit-learn by design: the others must agree with ours
+        reference = log_loss(self.X, self.y, *parameters(self.models["GDClassifier"]))
+        for name, model in self.models.items():
+            if name != "scikit-learn":
+                # (a network starts from small random weights)
+                objective = log_loss(self.X, self.y, *parameters(model))
+                self.agree(name, objective, reference, np.log(2.0))
+
+
+def parameters(model):
+    """(coef, intercept) of a linear model or of an MLP without hidden layers."""
+    if isinstance(model, MLPClassifier):
+        return model.coefs_[0], model.intercepts_[0]
+    return np.asarray(model.coef_, dtype=float), model.intercept_
+
+
+class Torch:
+    """A loop over slices of a shuffled tensor, as one writes it with torch."""
+
+    def __init__(self):
+        import torch
+
+        self.torch = torch
+
+    def fit(self, X, y):
+        torch = self.torch
+        torch.set_num_threads(1)
+        X, y = torch.from_numpy(X), torch.from_numpy(y).to(torch.from_numpy(X).dtype)
+        layer = torch.nn.Linear(X.shape[1], 1, dtype=X.dtype)
+        torch.nn.init.zeros_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)
+        optimizer = torch.optim.SGD(layer.parameters(), lr=RATE)
+        loss = torch.nn.BCEWithLogitsLoss()
+        for _ in range(EPOCHS):
+            order = torch.randperm(len(X))
+            for start in range(0, len(X), 256):
+                rows = order[start : start + 256]
+                optimizer.zero_grad()
+                loss(layer(X[rows])[:, 0], y[rows]).backward()
+                optimizer.step()
+        self.coef_ = layer.weight.detach().numpy().astype(float)
+        self.intercept_ = layer.bias.detach().numpy().astype(float)
+        return self
+
+
+class Gradient(Race):
+    """One gradient of all rows against reading them: the yardstick is the bandwidth measured."""
+
+    def __init__(self, name, n_rows, goal, data, n_threads):
+        super().__init__(name, n_rows, {})
+        self.data, self.n_threads, self.goal = data, n_threads, goal
+
+    def prepare(self):
+        X, y = self.data(np.random.default_rng(0))
+        self.n_bytes = bytes_of(X)
+        one, many = (
+            Problem(X, y, LOSSES["log_loss"](), PENALTIES["l2"](ALPHA["l2"]), n_threads=n)
+            for n in (1, self.n_threads)
+        )
+        W, b, z = np.zeros((X.shape[1], 1)), np.zeros(1), np.zeros((self.n_rows, 1))
+        self.runners["one thread"] = lambda: seconds_of(lambda: one.evaluate(W, b, z))
+        if self.n_threads > 1:
+            name = f"{self.n_threads} threads"
+            self.runners[name] = lambda: seconds_of(lambda: many.evaluate(W, b, z))
+            self.goals[name] = self.goal
+
+
+class Softmax(Race):
+    """Loss and gradient of ten classes in one pass against the two products of the BLAS."""
+
+    def __init__(self, name, n_rows, goals, n_features, dtype):
+        super().__init__(name, n_rows, goals)
+        self.shape, self.dtype = (n_rows, n_features), dtype
+
+    def prepare(self):
+        rng = np.random.default_rng(0)
+        X = rng.standard_normal(self.shape).astype(self.dtype)
+        W = rng.standard_normal((self.shape[1], 10))
+        y = (X @ W).argmax(axis=1).astype(float)
+        problem = Problem(X, y, Multinomial(), PENALTIES["l2"](ALPHA["l2"]), n_outputs=10)
+        z, V = np.empty((self.shape[0], 10)), W.astype(self.dtype)
+        D = rng.standard_normal((self.shape[0], 10)).astype(self.dtype)
+
+        def products():
+            with threadpool_limits(1, "blas"):
+                return seconds_of(lambda: (X @ V, X.T @ D))
+
+        self.runners["two gemms"] = products
+        self.runners["Problem"] = lambda: seconds_of(lambda: problem.evaluate(W, np.zeros(10), z))
+
+
+class Outside(Race):
+    """`fit` without its loop, which is timed apart and taken off."""
+
+    def prepare(self):
+        X, y = dense(self.n_rows, 10, float, np.random.default_rng(0))
+        y = y.astype(int)
+        import sklearn.linear_model._stochastic_gradient as theirs
+
+        from sgdest import _base, _plain_sgd
+
+        shared = dict(max_iter=1, tol=None, random_state=0)
+        timed = Timed(
+            (theirs, "_plain_sgd64"), (_plain_sgd.PlainSGD, "_descend"), (_base, "train"))
+        for name, model in {
+            "scikit-learn": linear_model.SGDClassifier("log_loss", **shared),
+            "compat": compat.SGDClassifier("log_loss", **shared),
+            "GDClassifier": GDClassifier(optimizer="sgd", learning_rate="optimal", **shared),
+        }.items():
+            self.runners[name] = lambda model=model: timed.rest(lambda: model.fit(X, y))
+
+
+class Timed:
+    """Counts the seconds that some functions take, given as (where, name)."""
+
+    def __init__(self, *places):
+        self.places, self.seconds = places, 0.0
+
+    def counting(self, function):
+        def call(*args, **kwargs):
+            start = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self.seconds += time.perf_counter() - start
+
+        return call
+
+    def rest(self, work):
+        """Seconds of ``work`` outside those functions."""
+        kept = [getattr(*place) for place in self.places]
+        self.seconds = 0.0
+        try:
+            for (where, name), function in zip(self.places, kept):
+                setattr(where, name, self.counting(function))
+            return seconds_of(work) - self.seconds
+        finally:
+            for (where, name), function in zip(self.places, kept):
+                setattr(where, name, function)
+
+
+class Predict(Race):
+    """`predict` of fitted models with the same coefficients."""
+
+    def __init__(self, name, n_rows, goals, repeats=1):
+        super().__init__(name, n_rows, goals)
+        self.repeats = repeats
+
+    def prepare(self):
+        X, y = dense(max(self.n_rows, 1000), 54, float, np.random.default_rng(0))
+        shared = dict(loss="log_loss", max_iter=2, tol=None, random_state=0)
+        self.X = X[: self.n_rows]
+        self.models = {
+            "scikit-learn": linear_model.SGDClassifier(**shared),
+            "compat": compat.SGDClassifier(**shared),
+            "GDClassifier": GDClassifier(**shared),
+        }
+        first = self.models["scikit-learn"]
+        for name, model in self.models.items():
+            model.fit(X, y)
+            model.coef_, model.intercept_ = first.coef_.copy(), first.intercept_.copy()
+            self.runners[name] = lambda model=model: self.seconds(model)
+        self.n_bytes = self.X.nbytes if self.n_rows > 1000 else None
+
+    def seconds(self, model):
+        return seconds_of(lambda: [model.predict(self.X) for _ in range(self.repeats)]
+                          ) / self.repeats
+
+    def check(self):
+        answers = [model.predict(self.X) for model in self.models.values()]
+        if any((answer != answers[0]).any() for answer in answers[1:]):
+            raise Refused("they predict different labels")
+
+
+def races():
+    """Functions that make a race, from a factor of the number of rows."""
+    found = []
+
+    def add(cls, limited_by, name, n_rows, *args, **kwargs):
+        def make(factor):
+            n = n_rows if n_rows < 1000 else int(n_rows * factor)
+            given = [bind(arg, n) if callable(arg) and not isinstance(arg, type) else arg
+                     for arg in args]
+            race = cls(name, n, *given, **kwargs)
+            race.limited_by = limited_by
+            return race
+
+        found.append(make)
+
+    def both(goal):
+        return {"compat": goal, "GDClassifier": goal}
+
+    sizes = {10: 400_000, 54: 200_000, 128: 100_000, 784: 20_000}
+    for dtype, goals in ((np.float64, (6, 6, 6, 5)), (np.float32, (5, 6, 8, 8))):
+        for (d, n), goal in zip(sizes.items(), goals):
+            limit = "work of a step that does not shrink with the row: target, loss, rate"
+            if d >= 54:
+                limit = "reading X in random order"
+            add(Steps, limit, f"dense {d} {dtype.__name__}", n, both(goal),
+                lambda n, rng, d=d, dtype=dtype: dense(n, d, dtype, rng))
+    for d, goal in ((54, 8), (784, 6)):
+        add(MiniBatches, "reading X in random order", f"mini-batches 256, {d}", sizes[d],
+            {"GDClassifier": goal}, lambda n, rng, d=d: dense(n, d, np.float64, rng), within=0.1)
+    stored = {10: 400_000, 75: 100_000, 500: 20_000}
+    for penalty, goals in (("l2", (7, 5, 1.8)), ("l1", (6, 5, 3.5))):
+        for (k, n), goal in zip(stored.items(), goals):
+            limit = "one addition to a scattered weight per entry"
+            if penalty == "l1":
+                limit = "the load, comparison and store of two numbers per entry"
+            add(Steps, limit, f"CSR {k} {penalty}", n, both(goal),
+                lambda n, rng, k=k: csr(n, k, 10_000, rng), penalty=penalty)
+    for d in (54, 784):
+        for dtype in (np.float64, np.float32):
+            add(Gradient, "bandwidth; a narrow row, the loss", f"gradient {d} {dtype.__name__}",
+                sizes[d], 1.8, lambda n, rng, d=d, dtype=dtype: dense(n, d, dtype, rng),
+                n_threads=2)
+    add(Gradient, "scattered additions; two threads double them", "gradient CSR 75", stored[75],
+        1.8, lambda n, rng: csr(n, 75, 10_000, rng), n_threads=2)
+    for dtype in (np.float64, np.float32):
+        add(Softmax, "multiplications, in registers", f"softmax 784 {dtype.__name__}", sizes[784],
+            {"Problem": 2.0}, n_features=784, dtype=dtype)
+    for d, goal in ((54, 6), (784, 8)):
+        add(Rest, "loads and stores of K weights a feature", f"one versus rest, {d}",
+            sizes[d] // 2, {"GDClassifier": goal},
+            lambda n, rng, d=d: dense(n, d, np.float64, rng), within=0.1)
+    add(Outside, "one pass over X for the finite check, one over y", "fit outside the loop",
+        1_000_000, both(5))
+    add(Predict, "reading X once", "predict", 100_000, both(2))
+    add(Predict, "calls in Python", "predict one row", 1, {}, repeats=200)
+    return found
+
+
+def bind(data, n):
+    """``data`` of n rows."""
+    return lambda rng: data(n, rng)
+
+
+RACES = races()
