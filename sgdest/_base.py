@@ -281,7 +281,7 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         self._keep(plan, problem, method, outcome, zero, earlier.history)
         if limits.observer is not None:
             limits.observer.finish()
-        self._warn(plan, outcome, _left_out(method))
+        self._warn(plan, outcome, _left_out(method) or _endless(plan, problem, W, b))
         return self
 
     def _problem(self, rows, targets, weights, penalty):
@@ -604,4 +604,24 @@ def _left_out(method, before=0):
     return (
         f"{n_rows} rows were left out: their loss, or its slope, overflows. Check the targets "
         "for values that are no measurements."
+    )
+
+
+def _endless(plan, problem, W, b):
+    """What to warn of if the objective of a solver has no minimum, or None.
+
+    That of a logistic loss has none where it is not penalised and the classes can be told apart.
+    """
+    penalty = problem.penalty
+    if (plan.optimizer.kind != "solver" or problem.loss.name not in ("log_loss", "multinomial")
+            or penalty.l1 > 0.0 or penalty.l2 > 0.0):
+        return None
+    z, y = problem.margins(W, b), problem.targets()
+    told = z.argmax(axis=1) == y.ravel() if problem.n_outputs > 1 else ((z > 0.0) == (y > 0.0)).ravel()
+    if not np.all(told if problem.sample_weight is None else told[problem.sample_weight > 0.0]):
+        return None
+    return (
+        "The classes can be told apart without an error and nothing is penalised: log_loss has no "
+        "minimum then, ever larger weights make it smaller. They were left at finite values. Use "
+        "alpha > 0."
     )

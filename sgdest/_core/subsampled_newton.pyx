@@ -26,6 +26,7 @@ LEAST_ROWS = 500
 MOST_COLUMNS = 3000       # its matrices would need much memory
 MOST_UNKNOWNS_OF_SMALL = 300
 MOST_JOINT = 1000         # unknowns up to which a softmax has one metric for all its classes
+MOST_SPREAD = 0.01        # of the mean curvature of rows on kinks to those off them
 FLOOR = 1e-6              # curvature of straight stretches of a loss, in units of the mean one
 TO_GAIN = np.log(1e6)     # how far the cost model looks ahead
 
@@ -77,7 +78,10 @@ class SubsampledNewton(Optimizer):
         if size * (K if joint else 1) > (MOST_JOINT if joint else MOST_COLUMNS):
             return np.inf
         if problem.is_small:       # copies of rows shall not change the choice
-            return 0.0 if size <= MOST_UNKNOWNS_OF_SMALL else np.inf
+            # L-BFGS does not get to the minimum where both loss and penalty have kinks
+            hard = (problem.penalty.l1 > 0.0 or problem.penalty.positive) and (
+                type(problem.loss).smoothness == "kinked")
+            return 0.0 if size <= (MOST_JOINT if hard else MOST_UNKNOWNS_OF_SMALL) else np.inf
         if wide:
             seconds = seconds_of_products(problem) + 10 * (
                 seconds_of_pass(problem) + 2 * size**2 * (1e-9 + size * DOUBLE_PRODUCT))
@@ -160,6 +164,9 @@ class NewtonLane(DescentLane):
             self.m = max(self.m, min(seconds_of_pass(problem) / row, problem.n_rows / 8))
         self.metric = self.proposal = None
         self.age, self.n_metrics, self.is_sampled = 0, 0, True
+        # what is added to curvatures for the sake of the steps: to those of signed steps, in units
+        # of the largest one; and to those of rows off the kinks
+        self.caution, self.spread, self.is_spread = 0.0, MOST_SPREAD, False
         self.everything = np.ones(self.x.size, dtype=np.uint8)
 
     def push(self, s, y):
@@ -169,7 +176,8 @@ class NewtonLane(DescentLane):
             self.pairs.push(s, y)
 
     def forget(self):
-        had = self.pairs.forget() or (self.metric is not None and self.age > 1)
+        had = self.pairs.forget() or (self.metric is not None and (
+            self.age > 1 or self.signed and self.caution < 1.0))
         self.metric = self.proposal = None
         return had
 
@@ -197,10 +205,14 @@ class NewtonLane(DescentLane):
         h = self.under_way.curvatures(self.z, rows)
         h[~np.isfinite(h)] = 0.0
         share = 1.0 / len(rows) if s is None else s[rows] / s[rows].sum()
+        if self.caution > 0.0:
+            bound = self.sharpness or type(self.problem.loss).curvature_bound
+            return rows, np.maximum(h, self.caution * (bound if bound < np.inf else h.max())), share
         if self.sharpness == 0.0:
             return rows, self.floored(h, rows, share), share
-        if np.count_nonzero(h) < self.size + 1:  # too few rows on a kink to span the columns
-            return rows, h + 0.01 * (h.mean() or self.sharpness), share
+        self.is_spread = np.count_nonzero(h) < self.size + 1
+        if self.is_spread:  # too few rows on a kink to span the columns
+            return rows, h + self.spread * (h.mean() or self.sharpness), share
         on = np.flatnonzero(h[:, 0])
         if len(on) > 0.5 * len(rows):
             return rows, h, share
@@ -337,6 +349,20 @@ class NewtonLane(DescentLane):
         rate = (decrement / rates[0]) ** (1.0 / (len(rates) - 1))
         return 2.5 * decrement / (1.0 - min(rate, 0.9))
 
+    def judge(self, decrement, decrease, moved):
+        """As of every descent; a decrement that added curvature makes too small is not believed."""
+        ends = super().judge(decrement, decrease, moved)
+        if not ends or not (self.caution > 0.0 or self.is_spread and self.sharpness > 0.0):
+            return ends
+        kept, gap = (self.caution, self.spread), self.gap()
+        self.caution, self.spread, self.metric = 0.0, 1e-8 * MOST_SPREAD, None
+        inner = self.expected()
+        self.remaining = gap + inner
+        self.caution, self.spread = 0.1 * kept[0], max(0.01 * kept[1], 1e-8 * MOST_SPREAD)
+        self.metric = self.proposal = None
+        return (not moved or self.stalled >= self.patience
+                or inner <= 0.05 * max(gap, self.target()))
+
     def proximal_step(self, p):
         """A step of proximal Newton, halved until F falls as its model promises [3]."""
         z, t = np.empty_like(self.z), 1.0
@@ -348,9 +374,19 @@ class NewtonLane(DescentLane):
                     value <= self.smooth_objective + 1e-3 * promised
                     or (abs(promised) <= self.rounding()
                         and value <= self.smooth_objective + self.rounding())):
-                return self.move(x, value, g, z)
+                moved = self.move(x, value, g, z)
+                self.heed(t)
+                return moved
             t *= 0.5
+        self.heed(0.0)
         return False
+
+    def heed(self, t):
+        """Trust curvatures less after a step that had to be shortened, more after a whole one."""
+        if t < 0.1:
+            self.caution, self.metric = min(1.0, max(10.0 * self.caution, 1e-3)), None
+        elif t == 1.0:
+            self.caution *= 0.3 if self.caution > 1e-6 else 0.0
 
 
 def definite(B, jitter):
