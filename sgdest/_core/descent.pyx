@@ -26,6 +26,8 @@ class Coordinates:
         self.shape = (problem.n_features, problem.n_outputs)
         self.fit_intercept = problem.fit_intercept
         self.mean = mean if problem.fit_intercept else np.zeros_like(mean)
+        # about which second moments are taken
+        self.centre = self.mean if problem.rows.is_sparse else mean
         second = variance if problem.fit_intercept else variance + mean**2
         c = 1.0 if problem.penalty.factors is None else problem.penalty.factors
         # A column that does not vary has no curvature of its own: rounding noise must not move
