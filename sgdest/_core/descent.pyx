@@ -290,7 +290,9 @@ class DescentLane(Lane):
         self.remaining = gap + inner
         if not moved and self.forget():
             return False
-        if not moved or self.stalled >= self.patience or self.gradient_norm == 0.0:
+        # steps that move the parameters by less than their last digit
+        settled = self.sharpness == 0.0 and decrement <= 1e-31 * abs(self.start_objective)
+        if not moved or self.stalled >= self.patience or self.gradient_norm == 0.0 or settled:
             return True
         return self.sharpness > 0.0 and inner <= 0.05 * max(gap, self.target())
 

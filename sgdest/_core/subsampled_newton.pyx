@@ -297,7 +297,7 @@ class NewtonLane(DescentLane):
         if self.age < (3 if self.is_sampled else 1) or len(self.decrements) < 2:
             return False
         if self.problem.is_small:  # a choice that does not depend on the number of rows
-            return self.rate() > 0.1
+            return self.rate() > 0.003
         last = max(self.decrements[len(self.decrements) - 1], 1e-300)
         left = np.log(max(last / max(self.target(), 1e-300), 1.0))
         stay = left / -np.log(self.rate())
