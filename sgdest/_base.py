@@ -272,7 +272,9 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
             # a state cannot hold what measures the rate
             fresh, _ = automatic(problem, plan.optimizer, plan.batch_size, plan.average, W, b)
             method.schedule.measure = fresh.measure
-        zero = problem.constant_loss(best_constant(problem))
+        zero = getattr(method, "start_objective", None)
+        if zero is None:
+            zero = problem.constant_loss(best_constant(problem))
         limits = self._limits(plan, watch, rng, zero)
         limits.paused = earlier.paused
         if self._has_callbacks():
