@@ -688,7 +688,7 @@ cdef class Descent:
         w.shrink(shrinkage)
         self.norms.shrunk(shrinkage)
         if change != 0.0:
-            self.rows.add_ahead(i, change / w.scale, w.v_, self.examples.later)
+            self.rows.add_ahead(i, change * (1.0 / w.scale), w.v_, self.examples.later)
             self.norms.added(i, change, margin * shrinkage, w)
             if self.fit_intercept:
                 w.intercept += change * self.intercept_decay
