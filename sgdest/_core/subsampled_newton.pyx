@@ -198,7 +198,7 @@ class NewtonLane(DescentLane):
         h[~np.isfinite(h)] = 0.0
         share = 1.0 / len(rows) if s is None else s[rows] / s[rows].sum()
         if self.sharpness == 0.0:
-            return rows, self.floored(h, rows, np.sum(h.T * share)), share
+            return rows, self.floored(h, rows, share), share
         if np.count_nonzero(h) < self.size + 1:  # too few rows on a kink to span the columns
             return rows, h + 0.01 * (h.mean() or self.sharpness), share
         on = np.flatnonzero(h[:, 0])
@@ -206,17 +206,19 @@ class NewtonLane(DescentLane):
             return rows, h, share
         return rows[on], h[on], share if s is None else share[on]
 
-    def floored(self, h, rows, mean):
+    def floored(self, h, rows, share):
         """h with a little curvature where the loss is straight.
 
         Less for long rows: an outlier that does not bend F must not hold the others up.
         """
+        mean = np.sum(h.T * share)
         least = FLOOR * mean if mean > 0.0 else 1.0
         if h.min(initial=np.inf) >= least:
             return h
         scores = row_scores(self.problem, rows, self.coordinates)
-        typical = np.median(scores)
-        return np.maximum(h, least * np.where(scores > typical, typical / scores, 1.0)[:, None])
+        scores[~(scores > 0.0)] = 1.0
+        typical = np.exp(np.sum(np.log(scores) * share))  # hardly moved by a few
+        return np.maximum(h, least * np.minimum(1.0, typical / scores)[:, None])
 
     def build(self, rows, h, share):
         """The metric of ``rows`` with curvatures ``h``, which are changed; see ``definite``."""
