@@ -24,6 +24,7 @@ from sgdest._core.problem import Problem
 from sgdest._core.rows import as_rows, sound_margins
 from sgdest._core.solver import best_constant
 from sgdest._core.schedules import Harmonic, Measured
+from sgdest._core.simd import aligned
 from sgdest._core.stream import FitFacts, state_after_fit
 from sgdest._core.train import COLUMNS, EXPLODED, Limits, Outcome, run_pass, train
 from sgdest._early_stopping import Validation
@@ -319,7 +320,7 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
             b = validation.initial_weights("intercept_init", intercept_init, shape[:1])
         if not self.fit_intercept:
             b[:] = 0.0
-        return W, b, start is not None or coef_init is not None or intercept_init is not None
+        return aligned(W), b, start is not None or coef_init is not None or intercept_init is not None
 
     def _method(self, plan, problem, W, b, state, warm=False):
         """The compiled method of a plan."""
@@ -527,12 +528,12 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         self._streak_to_state()
         plan = resolve(self.loss, self.optimizer, self.learning_rate, self.batch_size,
                        self.average, streaming=True)
-        W, b = self._W.copy(), self._b.copy()
+        W, b = aligned(self._W), self._b.copy()
         state = dict(self._state) if self._same_method(plan) else {}
         if state and plan.learning_rate != self.optimizer_.learning_rate:
             state = _without_rate(state)
         if "iterate_coef" in state:
-            W, b = state["iterate_coef"].copy(), state["iterate_intercept"].copy()
+            W, b = aligned(state["iterate_coef"]), state["iterate_intercept"].copy()
         if plan.optimizer.kind == "stream" and not state and self._facts is not None:
             facts = FitFacts(**self._facts)
             state = state_after_fit(problem, W, b, plan.optimizer.rates, facts)
