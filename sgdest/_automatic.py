@@ -1,8 +1,8 @@
 """``learning_rate="auto"``: coordinates in which columns look alike, and a rate for them.
 
 The coordinates are (x - centre) / spread. The centre of a dense column is its mean; the spread is
-its standard deviation (of a sparse column the root mean square of its stored entries), enlarged
-where the penalty curves more than the loss. In them the curvature of the loss along the mean of a
+its standard deviation (of a sparse column its root mean square), enlarged where the penalty curves
+more than the loss. In them the curvature of the loss along the mean of a
 batch of B rows is at most ``c (L + (M - L) / B)``: c bounds the second derivative of the loss, L
 is the largest eigenvalue of the second moments of the rows, M their trace. How each optimizer
 makes a rate of that is written beside it (``Optimizer.rate``).
@@ -12,8 +12,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from sgdest._core.method import Facts
-from sgdest._core.schedules import Harmonic, Measured
+from sgdest._core.schedules import Harmonic, Measured, Settling
 from sgdest._core.solver import best_constant, constant_margins
+from sgdest._noise import Noise
 
 # Rows and iterations from which L is estimated.
 PROBED_ROWS, PROBE_ITERATIONS = 1000, 20
@@ -69,6 +70,19 @@ def automatic(problem, optimizer, batch_size, average, W, b, probe=False):
     return schedule, coordinates
 
 
+def for_passes(problem, optimizer, batch_size, schedule, coordinates, parameters, start):
+    """The schedule of a fit, which unlike a stream sees its rows again: see ``Settling``.
+
+    ``parameters`` are (W, b), which will change; ``start`` is what no pass should end above.
+    """
+    if optimizer.noise_length is None or not 0 < batch_size < problem.n_rows:
+        return schedule
+    d = problem.n_features
+    spread, centre = coordinates.get("spread", np.ones(d)), coordinates.get("centre", np.zeros(d))
+    noise = Noise(problem, *parameters, (spread, centre), batch_size, optimizer.noise_length)
+    return Settling(schedule.rate(0), noise.hover, start)
+
+
 def probed(problem, optimizer, batch_size, schedule, coordinates, start):
     """The schedule, times the power of ``FACTOR`` after which some steps end lowest [1]_.
 
@@ -109,6 +123,8 @@ def probed(problem, optimizer, batch_size, schedule, coordinates, start):
             best, lowest, factor = factor, value, factor * direction
         if best > 1.0:
             break
+    if end(best / 2.0) < lowest:
+        best /= 2.0
     return Harmonic(eta * best, delay, power)
 
 
@@ -132,7 +148,7 @@ def _coordinates(problem):
     mean, variance, largest = problem.moments()
     centre = np.zeros_like(mean)
     if problem.rows.is_sparse:
-        square = (variance + mean**2) / _share_stored(problem)
+        square = variance + mean**2
     elif not problem.fit_intercept or problem.n_rows < ROWS_TO_CENTRE:
         square = variance + mean**2
     else:
@@ -144,23 +160,6 @@ def _coordinates(problem):
     usable = (spread > 0.0) & np.isfinite(spread)
     unknown = np.median(spread[usable]) if usable.any() else 1.0
     return np.where(usable, spread, unknown), np.where(usable, centre, 0.0)
-
-
-def _share_stored(problem):
-    """Weighted share of the rows in which a sparse column has an entry."""
-    X, n_features = problem.rows.X, problem.n_features
-    share = np.zeros(n_features)
-    # a part at a time: bincount copies the indices
-    n_parts = 1 + problem.rows.n_stored // max(1 << 16, n_features)
-    borders = np.linspace(0, problem.n_rows, n_parts + 1).astype(np.intp)
-    for first, last in zip(borders[:-1], borders[1:]):
-        weights = None
-        if problem.sample_weight is not None:
-            weights = np.repeat(problem.sample_weight[first:last],
-                                np.diff(X.indptr[first:last + 1]))
-        entries = slice(X.indptr[first], X.indptr[last])
-        share += np.bincount(X.indices[entries], weights, minlength=n_features)
-    return np.maximum(share / problem.total_weight, np.finfo(float).tiny)
 
 
 def _curvature(problem):

@@ -10,11 +10,20 @@ from libc.math cimport INFINITY, fmin, pow, sqrt
 import numpy as np
 
 
+# By how much a pass must end above the best constant model, relative to it, to be taken back.
+RISEN = 0.01
+# Gains of the passes behind that are worth the noise of a rate for as many passes again. Half the
+# rate has half of both, so one would be fair; but a rate is never raised again.
+PATIENCE = 2.0
+
+
 cdef class Schedule:
     """Abstract: a learning rate. See ``schedules.pxd`` for what each method promises."""
 
     name = None
     parameters = ()
+    #: what it learns from the passes of a fit: for the rest of that fit only
+    learned = ()
 
     cdef double at(self, double t) noexcept nogil:
         return 0.0
@@ -210,7 +219,9 @@ cdef class Measured(Schedule):
     has become smaller than its bound, longer steps descend too. A pass that rose is taken back.
     """
 
-    cdef readonly double eta
+    learned = ("eta", "before", "n_passes")
+
+    cdef public double eta
     cdef public double before        # the objective of the pass before
     cdef public Py_ssize_t n_passes
     cdef public object measure
@@ -245,6 +256,72 @@ cdef class Measured(Schedule):
 
     def restore(self, state):
         self.eta = state[0]
+
+
+@cython.final
+cdef class Settling(Schedule):
+    """eta, halved when its noise costs more than the passes still gain.
+
+    ``hover(eta)`` says by how much steps of that length keep the objective above its minimum. What
+    the last third of the passes has gained, a third of as many passes again will hardly exceed; if
+    it is less than the noise costs, half the rate ends lower. A pass above ``start``, the objective
+    of the best constant model, is taken back.
+
+    A stream that goes on after the fit has no such passes: there the rate falls as t^-3/4.
+    """
+
+    learned = ("eta", "start", "passes", "due", "since")
+
+    cdef public double eta, start
+    cdef public list passes          # the objective of each pass
+    cdef public Py_ssize_t since     # passes before the first at this rate
+    cdef public Py_ssize_t due       # after how many passes the rate is judged next
+    cdef object hover
+    cdef double t
+
+    def __init__(self, double eta, hover, double start=INFINITY):
+        self.eta, self.hover, self.start = eta, hover, start
+        self.passes, self.due = [], 2
+
+    cdef double at(self, double t) noexcept nogil:
+        self.t = t
+        return self.eta
+
+    cdef bint lower(self) noexcept nogil:
+        self.eta *= 0.5
+        return self.eta > 0.0
+
+    def after_pass(self, objective):
+        if objective > self.start + RISEN * abs(self.start):
+            self.halve()
+            return True
+        self.passes.append(objective)
+        if len(self.passes) == self.due:
+            self.due += 1 + self.due // 5
+            if self.hover(self.eta) > PATIENCE * self.gain():
+                self.halve()
+        return False
+
+    def halve(self):
+        """Half the rate, for half as many passes again as there were, and at least two."""
+        self.lower()
+        self.since = len(self.passes)
+        self.due = self.since + max(2, self.since // 2)
+
+    def gain(self):
+        """What the last third of the passes has gained."""
+        n = len(self.passes)
+        now, before = self.passes[n - 1], self.passes[max(2 * n // 3, self.since + 1) - 1]
+        gained = before - now
+        if n == 2 and self.start - before > 2.0 * gained > 0.0:
+            # most of what the first pass came down it came down at once: the gains are geometric
+            share = gained / (self.start - before)
+            gained *= share / (1.0 - share) if share > 0.0 else 1.0
+        return gained
+
+    def state(self):
+        delay = max(self.t, 1.0)
+        return [self.eta * 2.0**0.75, delay, 0.75]
 
 
 @cython.final

@@ -198,9 +198,6 @@ def raise_error_of(method):
     if error is not None:
         raise error
 
-# What a schedule that measures its rate knows beside the rate: for the rest of one fit only.
-MEASURED = ("before", "n_passes")
-
 
 def penalties_of(penalty, const double[:, ::1] W):
     """The penalty of each output's coefficients: ``value_of`` column by column."""
@@ -262,8 +259,8 @@ class Training:
             "seconds": perf_counter() - self.began,
             "history": {name: list(column) for name, column in self.outcome.history.items()},
             "training": {name: getattr(self, name) for name in self.KEPT},
-            "schedule": {name: getattr(self.method.schedule, name) for name in MEASURED
-                         if hasattr(getattr(self.method, "schedule", None), name)},
+            "schedule": {name: copy(getattr(self.method.schedule, name)) for name in
+                         getattr(getattr(self.method, "schedule", None), "learned", ())},
             "outcome": {name: copy(getattr(self.outcome, name)) for name in self.KEPT_OF_OUTCOME},
         }
 
@@ -274,7 +271,7 @@ class Training:
         self.outcome.history = {name: list(column) for name, column in paused["history"].items()}
         self.__dict__.update(paused["training"])
         for name, value in paused["schedule"].items():
-            setattr(self.method.schedule, name, value)
+            setattr(self.method.schedule, name, copy(value))
         self.outcome.__dict__.update(paused["outcome"])
         self.undecided = True        # whether to stop after that epoch
 
@@ -349,6 +346,8 @@ class Training:
             return False
         self.last = tuple(a.copy() for a in self.sound)
         self.W[:], self.b[:] = self.sound
+        if hasattr(self.method, "restart"):
+            self.method.restart()
         return True
 
     def lower_rate(self):
