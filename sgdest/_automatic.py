@@ -54,14 +54,6 @@ def automatic(problem, optimizer, batch_size, average, W, b, probe=False):
         target_scale=_target_scale(problem),
     )
     schedule = optimizer.rate(facts)
-    if isinstance(schedule, Measured) and type(problem.loss).smoothness == "smooth":
-        penalty = problem.penalty.l2 * plain
-
-        def measure():
-            weights = _curvatures(problem, W, b)
-            return 1.0 / (_second_moments(problem, spread, centre, weights)[0] + penalty)
-
-        schedule.measure = measure
     coordinates = {} if plain else {"spread": spread}
     if not plain and centre.any():
         coordinates["centre"] = centre
@@ -75,6 +67,8 @@ def for_passes(problem, optimizer, batch_size, schedule, coordinates, parameters
 
     ``parameters`` are (W, b), which will change; ``start`` is what no pass should end above.
     """
+    if isinstance(schedule, Measured):
+        schedule.looks = type(problem.loss).smoothness == "smooth"
     if optimizer.noise_length is None or not 0 < batch_size < problem.n_rows:
         return schedule
     d = problem.n_features
@@ -174,16 +168,8 @@ def _curvature(problem):
     return curvature if 0.0 < curvature < np.inf else 1.0
 
 
-def _curvatures(problem, W, b):
-    """Bound of the second derivatives of the loss of each row, in all outputs together."""
-    h = problem.curvatures(problem.margins(W, b)).max(axis=1)
-    # softmax: diag(p) - p p' is at most twice its diagonal, by Gershgorin
-    bound = type(problem.loss).curvature_bound
-    return np.minimum(2.0 * h if type(problem.loss).joint else h, bound)
-
-
-def _second_moments(problem, spread, centre, weights=None):
-    """(L, M) of a sample of the rows, times ``weights``; the intercept's constant included."""
+def _second_moments(problem, spread, centre):
+    """(L, M) of a sample of the rows; the intercept's constant included."""
     n = problem.n_rows
     step = max(1, n // PROBED_ROWS)
     X = problem.rows.X
@@ -192,8 +178,6 @@ def _second_moments(problem, spread, centre, weights=None):
     X = X[::step].astype(np.float64)
     s = np.ones(n) if problem.sample_weight is None else problem.sample_weight
     s = s[::step] / max(s[::step].sum(), np.finfo(float).tiny)
-    if weights is not None:
-        s = s * weights[::step]
     if problem.rows.is_sparse:
         X = X @ sp.diags_array(1.0 / spread)
         norms = X.multiply(X).sum(axis=1)

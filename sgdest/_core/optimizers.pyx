@@ -103,7 +103,8 @@ class SGD(StepOptimizer):
 
     def method(self, problem, W, b, *, schedule, batch_size=1, average=0, state=None):
         """The compiled method, at work on ``W`` and ``b``; see ``SGDMethod``."""
-        if self.momentum or self.clip_norm is not None or "spread" in (state or {}):
+        plain = not self.momentum and self.clip_norm is None and "spread" not in (state or {})
+        if not plain or isinstance(schedule, Measured):
             return self.by_coordinates(problem, W, b, schedule=schedule, batch_size=batch_size,
                                        average=average, state=state)
         return SGDMethod(problem, W, b, schedule, batch_size, average, state)

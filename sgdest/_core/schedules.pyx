@@ -52,6 +52,9 @@ cdef class Schedule:
     def restore(self, state):
         """Continue from the numbers of ``state``."""
 
+    def before_step(self, method, objective):
+        """``method`` is about to step along the gradient of all rows, where this is their F."""
+
     def after_pass(self, objective):
         """A pass has ended whose objective was this; True if the step that led to it was too long."""
         return False
@@ -213,22 +216,29 @@ cdef class Harmonic(Schedule):
 
 @cython.final
 cdef class Measured(Schedule):
-    """eta0; after passes 1, 2, 4, 8, .. what ``measure()`` says; half after a pass that rose.
+    """eta; in a fit, where ``looks``, one over the curvature that the last step has met [1]_.
 
-    For batch descent, whose first rate is one over a bound of the curvature: where the curvature
-    has become smaller than its bound, longer steps descend too. A pass that rose is taken back.
+    For batch descent. With s the last step and y by how much it has changed the gradient, that is
+    s y / y y: the curvature of the directions in which the gradient changes, so that steps are
+    rarely too long, while directions of small curvature get the long steps that they need. The
+    first step takes a bound of the curvature. A step that rose is taken back, and half of it made.
+
+    References
+    ----------
+    .. [1] J. Barzilai, J. Borwein, "Two-point step size gradient methods", IMA Journal of
+       Numerical Analysis 8, 1988, equation (6).
     """
 
-    learned = ("eta", "before", "n_passes")
+    learned = ("eta", "before", "point")
 
     cdef public double eta
-    cdef public double before        # the objective of the pass before
-    cdef public Py_ssize_t n_passes
-    cdef public object measure
+    cdef public double before        # the lowest objective: that of the pass before
+    cdef public object point         # where the last step began, and the gradient there
+    cdef public bint looks
+    cdef bint rose
 
-    def __init__(self, double eta, measure=None):
-        self.eta, self.measure = eta, measure
-        self.before = INFINITY
+    def __init__(self, double eta):
+        self.eta, self.before = eta, INFINITY
 
     cdef double at(self, double t) noexcept nogil:
         return self.eta
@@ -237,15 +247,32 @@ cdef class Measured(Schedule):
         self.eta *= 0.5
         return self.eta > 0.0
 
+    def before_step(self, method, objective):
+        if not self.looks:
+            return
+        x, gradient = method.point()
+        longest, self.rose = INFINITY, self.point is not None and self.rises(objective)
+        if self.rose:
+            longest = 0.5 * self.eta
+            method.go_to(*self.point)
+        if self.point is not None:
+            s, y = x - self.point[0], gradient - self.point[1]
+            with np.errstate(all="ignore"):
+                eta = np.divide(np.vdot(s, y), np.vdot(y, y))
+            self.eta = min(eta if 0.0 < eta < INFINITY else self.eta, longest)
+        if not self.rose:
+            self.point = (x, gradient)
+
+    def rises(self, objective):
+        """Whether the objective has risen, beyond rounding, which is all that is left in the end."""
+        return not objective <= self.before + 1e-12 * abs(self.before)
+
     def after_pass(self, objective):
-        # beyond rounding, which is all that is left at the minimum
-        if objective > self.before + 1e-12 * abs(self.before):
-            self.lower()
+        if self.rose or self.rises(objective):
+            if not self.looks:
+                self.lower()
             return True
         self.before = objective
-        self.n_passes += 1
-        if self.measure is not None and self.n_passes & (self.n_passes - 1) == 0:
-            self.eta = self.measure()
         return False
 
     def after_plateau(self):

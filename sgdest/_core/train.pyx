@@ -294,10 +294,18 @@ class Training:
         return (self.W, self.b) if averages is None else averages
 
     def objective_of_pass(self):
-        """Mean loss of the rows before their updates, plus the penalty now."""
+        """Mean loss of the rows before their updates, plus the penalty now.
+
+        Of descent that takes steps back it is the exact objective at the start, which never rises.
+        """
         self.method.settle()
+        W = self.last[0] if self.looks() else self.W
         with np.errstate(all="ignore"):
-            return self.method.mean_loss + self.problem.penalty.value_of(self.W)
+            return self.method.mean_loss + self.problem.penalty.value_of(W)
+
+    def looks(self):
+        """Whether each step rests on all rows, and is taken back if it rose."""
+        return getattr(getattr(self.method, "schedule", None), "looks", False)
 
     def rate(self):
         schedule = getattr(self.method, "schedule", None)
@@ -344,11 +352,19 @@ class Training:
         if not schedule.after_pass(start):
             self.sound = self.last
             return False
-        self.last = tuple(a.copy() for a in self.sound)
-        self.W[:], self.b[:] = self.sound
-        if hasattr(self.method, "restart"):
-            self.method.restart()
+        if not self.looks():               # else it has stepped back itself
+            self.W[:], self.b[:] = self.sound
+            if hasattr(self.method, "restart"):
+                self.method.restart()
+        self.last = (self.W.copy(), self.b.copy())
         return True
+
+    def look_back(self):
+        """Take the last step of descent on all rows back if it rose, which no pass has seen yet."""
+        if self.looks() and self.outcome.diverged is None:
+            self.method.settle()
+            if self.method.schedule.rises(self.problem.objective(self.W, self.b)):
+                self.W[:], self.b[:] = self.sound
 
     def lower_rate(self):
         schedule = getattr(self.method, "schedule", None)
@@ -416,5 +432,6 @@ class Training:
         if self.kept is not None:
             outcome.W, outcome.b = self.kept
             return
+        self.look_back()
         outcome.W, outcome.b = self.weights()
         outcome.best_epoch = len(outcome.history["epoch"])
