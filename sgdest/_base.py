@@ -18,7 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from sgdest import _validation as validation
-from sgdest._automatic import alike, automatic
+from sgdest._automatic import alike, automatic, for_passes
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.problem import Problem
 from sgdest._core.rows import as_rows, sound_margins
@@ -268,11 +268,7 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         problem = self._problem(rows, targets, weights, self._penalty(rows.n_features))
         plan = plan.settled(problem)
         W, b, given = self._start(problem, earlier.weights(start), coef_init, intercept_init)
-        method = self._method(plan, problem, W, b, earlier.state(), warm=given)
-        if earlier.paused is not None and isinstance(getattr(method, "schedule", None), Measured):
-            # a state cannot hold what measures the rate
-            fresh, _ = automatic(problem, plan.optimizer, plan.batch_size, plan.average, W, b)
-            method.schedule.measure = fresh.measure
+        method = self._method(plan, problem, W, b, earlier.state(), warm=given, is_fit=True)
         zero = getattr(method, "start_objective", None)
         if zero is None:
             zero = problem.constant_loss(best_constant(problem))
@@ -322,8 +318,8 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
             b[:] = 0.0
         return aligned(W), b, start is not None or coef_init is not None or intercept_init is not None
 
-    def _method(self, plan, problem, W, b, state, warm=False):
-        """The compiled method of a plan."""
+    def _method(self, plan, problem, W, b, state, warm=False, is_fit=False):
+        """The compiled method of a plan; in a fit its schedule may look at the data."""
         optimizer = plan.optimizer
         if isinstance(optimizer, SAGA):
             return optimizer.method(problem, W, b, warm=warm, coordinates=alike(problem))
@@ -331,12 +327,18 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
             return optimizer.method(problem, W, b, tol=self.tol or 0.0, warm=warm)
         if optimizer.kind == "stream":
             return optimizer.method(problem, W, b, state=state or None)
-        if _is_auto(plan.learning_rate) and "rate" not in state:
+        if _is_auto(plan.learning_rate) and ("rate" not in state or is_fit):
             if not warm:
                 b[:] = best_constant(problem)
             schedule, coordinates = automatic(
                 problem, optimizer, plan.batch_size, plan.average, W, b, probe=not warm)
-            state = {**state, **coordinates}
+            if is_fit:
+                above = np.inf if warm else problem.constant_loss(b)
+                schedule = for_passes(problem, optimizer, plan.batch_size, schedule, coordinates,
+                                      (W, b), above)
+            if "rate" in state:
+                schedule.restore(state["rate"])
+            state = {**coordinates, **state}
         else:
             schedule = self._schedule(plan, problem, state)
         return optimizer.method(problem, W, b, schedule=schedule, batch_size=plan.batch_size,
