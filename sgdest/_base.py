@@ -25,7 +25,7 @@ from sgdest._core.rows import as_rows, sound_margins
 from sgdest._core.solver import best_constant
 from sgdest._core.schedules import Harmonic, Measured
 from sgdest._core.simd import aligned
-from sgdest._core.stream import FitFacts, state_after_fit
+from sgdest._core.stream_state import FitFacts, state_after_fit
 from sgdest._core.train import COLUMNS, EXPLODED, Limits, Outcome, run_pass, train
 from sgdest._early_stopping import Validation
 from sgdest._history import History, HistoryMixin

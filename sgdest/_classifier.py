@@ -9,7 +9,7 @@ from sgdest import _validation as validation
 from sgdest._base import GDBase, all_or_nothing
 from sgdest._core.labels import encode, take
 from sgdest._core.rows import as_rows
-from sgdest._core.stream import state_with_outputs
+from sgdest._core.stream_state import state_with_outputs
 from sgdest.losses import Loss, facts_of, is_written, name_of, predictions
 
 

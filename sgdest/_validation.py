@@ -23,7 +23,7 @@ from sklearn.utils.validation import (
 
 from sgdest._core.labels import encode
 from sgdest._core.rows import DENSE_TYPES, surely_finite
-from sgdest._core.stream import checked_rates
+from sgdest._core.stream_state import checked_rates
 from sgdest.losses import LOSSES, Loss, facts_of, is_written, name_of
 from sgdest.optimizers import NAMES, Optimizer
 from sgdest.schedules import SCHEDULES
@@ -91,6 +91,7 @@ _OPTIMIZER_PARAMETERS = {
     "learning_rate": _SHARED["learning_rate"],
     "memory": [Interval(Integral, 1, None, closed="left")],
     "rates": ["array-like"],
+    "newton_columns": [Interval(Integral, 0, None, closed="left")],
     "momentum": [Interval(Real, 0, 1, closed="left")],
     "nesterov": ["boolean"],
     "clip_norm": [Interval(Real, 0, None, closed="neither"), None],

@@ -14,6 +14,7 @@ Design:
   A larger s thus changes no u, as [1]_ wants it, and no column overflows, whatever its scale.
   Before a feature is first seen, s is 0 and u is w. The record after that of the last feature is
   the intercept's: a feature that is always 1 and never penalised.
+- On few columns one more expert, the last one and of rate 0, takes Newton steps in u instead.
 - Penalties are paid late: A changes only when its feature is not zero, so what was missed
   meanwhile is one flow of a known length. Reading the weights pays on copies and leaves the
   records alone, so that neither looking nor the cut of the rows into calls changes a bit.
@@ -23,21 +24,20 @@ cimport cython
 from libc.math cimport INFINITY, exp, fabs, fmin, isfinite, sqrt
 from sgdest._core.simd cimport prefetch
 from sgdest._core.method cimport Method
+from sgdest._core.online_newton cimport OnlineNewton
 from sgdest._core.penalties cimport Penalty, one_minus_exp
 from sgdest._core.problem cimport Problem
 from sgdest._core.stream_rules cimport StepRule, Targets
-
-from typing import NamedTuple
+from sgdest._core.stream_state cimport LARGEST, PAID, ROOT, SQUARES
 
 import numpy as np
 
 from sgdest._core.losses import SquaredError
 from sgdest._core.method import Optimizer
 from sgdest._core.stream_rules import Measurements, step_rule, targets_class
-
-# Offsets behind the weights of a record.
-cdef enum:
-    SQUARES, LARGEST, PAID, ROOT, TAIL
+from sgdest._core.stream_state import (
+    checked_rates, empty_records, fresh_state, may_take_newton_steps, record_width,
+    state_without_newton)
 
 # A loss of a label or a count above this says no more about an expert than this does.
 cdef double WORST_LOSS = 1e3
@@ -46,169 +46,10 @@ cdef double WORST_LOSS = 1e3
 # instead of 0.13; theirs only keeps an expert from being lost for ever.
 cdef double SHARE = 1e-4
 cdef double SHARE_OF_MARGINS = 1e-10
+# Rows from one column's turn to pay the penalty of its Newton steps to that of the next.
+cdef Py_ssize_t TURN = 8
 # Values below this count as zero: their inverses would overflow.
 cdef double NEGLIGIBLE = 1e-300
-
-
-# -- state -------------------------------------------------------------------------------------
-
-
-def record_width(n_rates, n_outputs):
-    """Numbers in a record: one cache line if that is enough."""
-    return max(8, n_rates * n_outputs + TAIL)
-
-
-def empty_records(n_features, n_rates, n_outputs):
-    """Zeros for every feature and the intercept, beginning at a cache line."""
-    width = record_width(n_rates, n_outputs)
-    size = (n_features + 1) * width
-    room = np.zeros(size + 8)
-    start = -(room.ctypes.data // 8) % 8
-    return room[start:start + size].reshape(n_features + 1, width)
-
-
-def fresh_state(problem, W, b, rates):
-    """State before the first row: every expert has the weights ``W`` and ``b``."""
-    n_rates, n_outputs = len(rates), problem.n_outputs
-    experts = empty_records(problem.n_features, n_rates, n_outputs)
-    if np.any(W):
-        experts[:-1, :n_rates * n_outputs] = np.tile(W, (1, n_rates))
-    experts[-1, :n_rates * n_outputs] = np.tile(b, n_rates)
-    bounds = np.zeros((3, n_outputs))
-    bounds[:2] = np.reshape(targets_class(problem.loss).start, (2, 1))
-    return {"t": 0.0, "rates": np.array(rates), "experts": experts,
-            "mixture": np.full(n_rates, 1.0 / n_rates),
-            "losses": np.zeros(n_rates), "range": bounds, "norm": 0.0, "path": 0.0,
-            "weight": 0.0, "spread": 0.0}
-
-
-def state_with_outputs(state, outputs):
-    """The state of a classifier whose raw predictions are those of ``state`` times ``outputs``.
-
-    Parameters
-    ----------
-    state : dict
-    outputs : ndarray of shape (old outputs, new outputs)
-    """
-    n_rates, (old, new) = len(state["rates"]), outputs.shape
-    n_rows, n_lanes = len(state["experts"]), n_rates * old
-    experts = empty_records(n_rows - 1, n_rates, new)
-    lanes = state["experts"][:, :n_lanes].reshape(n_rows, n_rates, old) @ outputs
-    experts[:, :n_rates * new] = lanes.reshape(n_rows, -1)
-    experts[:, n_rates * new:n_rates * new + TAIL] = state["experts"][:, n_lanes:n_lanes + TAIL]
-    return {**state, "experts": experts, "range": np.repeat(state["range"][:, :1], new, axis=1)}
-
-
-class FitFacts(NamedTuple):
-    """What a batch fit knows of its rows; see ``state_after_fit``.
-
-    Parameters
-    ----------
-    n_rows, weight : float
-        Rows with a weight, and the sum of their weights.
-    mean, variance, largest : ndarray of shape (n_features,)
-        Of the columns; ``largest`` of the absolute values.
-    square_derivative : float
-        Mean over rows and outputs of the squared derivative of weight times loss, at the best
-        constant model: at the solution they may be far smaller than what new rows bring.
-    curvature : float
-        Mean over rows and outputs of the second derivative of the loss there.
-    mean_loss : float
-        Mean over rows of the loss at the solution, summed over outputs.
-    y : ndarray of shape (4, n_outputs)
-        Least, largest, mean and variance of the targets; read for real and log-link targets.
-    """
-
-    n_rows: float
-    weight: float
-    mean: object
-    variance: object
-    largest: object
-    square_derivative: float
-    curvature: float
-    mean_loss: float
-    y: object
-
-
-def state_after_fit(problem, W, b, rates, facts):
-    """State as if the rows of ``facts`` had been learned and had led to ``W`` and ``b``.
-
-    From it m more rows move the model about as m of n + m rows do, not as the first m: for one
-    more row a batch fit moves by a Newton step. The mixture begins near the rate whose steps
-    have that size. Where even the smallest is too large, an expert of rate 0 shares the mixture,
-    which keeps ``W`` and ``b`` until losses show that the rows have changed.
-
-    Parameters
-    ----------
-    problem : Problem
-        Of the rows to come: loss, number of features and outputs, intercept are read.
-    W, b : ndarray of shape (n_features, n_outputs) and (n_outputs,)
-    rates : sequence of float
-    facts : FitFacts
-
-    Returns
-    -------
-    dict
-        For ``NormalizedAdaptiveMethod(..., state=...)``.
-    """
-    n, rates = float(facts.n_rows), np.append(0.0, checked_rates(rates))
-    n_lanes = len(rates) * problem.n_outputs
-    cdef StepRule rule = step_rule(problem.loss)
-    state = fresh_state(problem, W, b, rates)
-    mean, deviation, largest = (np.append(column, one) for column, one in (
-        (facts.mean, 1.0), (np.sqrt(facts.variance), 0.0), (facts.largest, 1.0)))
-    unit = np.where(largest > 0, largest, 1.0)
-    square = np.square(mean / unit) + np.square(deviation / unit)
-    squares = n * rule.gain**2 * facts.square_derivative * square
-    experts = state["experts"]
-    experts[:, :n_lanes] *= unit[:, None]
-    tail = experts[:, n_lanes:]
-    tail[:, SQUARES], tail[:, LARGEST] = squares, largest
-    np.divide(1.0, np.sqrt(squares), out=tail[:, ROOT], where=squares > 0)
-    used = slice(problem.n_features + problem.fit_intercept)
-    state.update(t=n, weight=facts.weight, norm=n * square[used].sum())
-    state["losses"][:] = facts.weight * facts.mean_loss
-    y = np.reshape(facts.y, (4, -1))
-    kind = targets_class(problem.loss)
-    state["range"][:] = kind.range_of(y)
-    y_unit = 1.0
-    if kind is Measurements:
-        state["spread"] = facts.weight * np.sum(y[3])
-        y_unit = np.sqrt(np.mean(y[3]))
-    best = newton_rate(square[used], np.square(mean / unit)[used], y_unit, facts)
-    state["mixture"][:] = prior(rates, best)
-    return state
-
-
-def newton_rate(square, square_mean, y_unit, facts):
-    """The rate whose steps move the raw predictions about as Newton steps do.
-
-    A Newton step moves the prediction of its row by p / (weight curvature), and those of the
-    other rows, by way of what all rows have in common, by 1 / (weight curvature). Steps that
-    know no correlations cannot do both; theirs lie between, at the geometric mean. ``square``
-    and ``square_mean`` are the means of (x / s)^2 and the squared means of x / s.
-    """
-    length = np.sqrt(square)
-    moved = y_unit * length.sum() / np.sqrt(
-        square.sum() * facts.n_rows * facts.square_derivative + 1e-300)
-    common = np.divide(square_mean, length, out=np.zeros_like(length), where=length > 0).sum()
-    p = np.count_nonzero(length)
-    p = np.sqrt(p * min(p, length.sum() / max(common, 1e-300)))
-    # a kinked loss bends by its slope over the width of the targets
-    curvature = facts.curvature or np.sqrt(facts.square_derivative) / max(y_unit, 1e-300)
-    return p / max(facts.weight * curvature * moved, 1e-300)
-
-
-def prior(rates, best):
-    """The mixture with which experts start, the first of rate 0, if ``best`` is a good rate.
-
-    The weight of an expert falls with the square of the ratio of its rate to the best.
-    """
-    moving = rates[1:]
-    nearest = np.clip(best, np.min(moving), np.max(moving))
-    mixture = np.minimum(moving / nearest, nearest / moving) ** 2
-    still = max(0.0, 1.0 - best / nearest)
-    return np.append(still, (1.0 - still) * mixture / mixture.sum())
 
 
 # -- the method --------------------------------------------------------------------------------
@@ -225,6 +66,8 @@ cdef class NormalizedAdaptiveMethod(Method):
         Where the experts start, unless ``state`` says; ``settle`` writes the model into them.
     rates : sequence of float
         One per expert.
+    newton_columns : int, default=0
+        Up to so many columns, one more expert takes Newton steps.
     state : dict, default=None
         From ``state()`` or ``state_after_fit``; it is copied.
     """
@@ -236,6 +79,8 @@ cdef class NormalizedAdaptiveMethod(Method):
     cdef double weight           # sum of s
     cdef Targets targets
     cdef StepRule rule
+    cdef OnlineNewton newton     # of the last expert, if ``has_newton``
+    cdef bint has_newton
     cdef Py_ssize_t n_rates, n_outputs, n_lanes
     cdef readonly double skipped # rows whose loss or slope is not finite: nothing is learned
     cdef double share            # of the mixture, dealt out evenly after each row
@@ -248,10 +93,14 @@ cdef class NormalizedAdaptiveMethod(Method):
     cdef double[::1] y, z, d, h, lengths, factors, squares
     cdef double[::1] sums        # losses of the outputs over a pass, if each has one
 
-    def __init__(self, Problem problem, double[:, ::1] W, double[::1] b, rates, state=None):
-        self.rates = checked_rates(rates)
-        if state is not None:
-            self.rates = np.array(state["rates"])
+    def __init__(self, Problem problem, double[:, ::1] W, double[::1] b, rates, newton_columns=0,
+                 state=None):
+        rates, newton = checked_rates(rates), may_take_newton_steps(problem, newton_columns)
+        if state is None:
+            state = fresh_state(problem, W, b, rates, newton)
+        elif not newton:
+            state = state_without_newton(state, problem.n_outputs)
+        self.rates = np.array(state["rates"])
         self.n_rates, self.n_outputs = self.rates.shape[0], problem.n_outputs
         self.n_lanes = self.n_rates * self.n_outputs
         self.columns, self.values = np.empty(1, dtype=np.intp), np.empty(1)
@@ -262,7 +111,7 @@ cdef class NormalizedAdaptiveMethod(Method):
         apart = self.n_outputs > 1 and not type(problem.loss).joint
         self.sums = np.zeros(self.n_outputs if apart else 0)
         super().__init__(problem, W, b)
-        self._resume(fresh_state(problem, W, b, self.rates) if state is None else state)
+        self._resume(state)
 
     def _resume(self, state):
         """Go on from a copy of ``state``: estimators that share it may each go on."""
@@ -278,6 +127,8 @@ cdef class NormalizedAdaptiveMethod(Method):
             state[name] for name in ("t", "norm", "path", "weight"))
         self.targets = kind(np.array(state["range"]), state["weight"], state["spread"])
         self.rule = step_rule(self.problem.loss)
+        self.has_newton = len(state["newton_paid"]) > 0
+        self.newton = OnlineNewton(state["newton_inverse"], state["newton_paid"])
         margins = type(self.problem.loss).targets == "sign"
         self.share = SHARE_OF_MARGINS if margins else SHARE
         self.temper = 0.0
@@ -309,19 +160,26 @@ cdef class NormalizedAdaptiveMethod(Method):
         return {"t": self.t, "rates": np.asarray(self.rates), "experts": np.asarray(self.experts),
                 "mixture": np.asarray(self.mixture), "losses": np.asarray(self.losses),
                 "range": np.asarray(self.targets.range), "norm": self.norm, "path": self.path,
-                "weight": self.weight, "spread": self.targets.spread}
+                "weight": self.weight, "spread": self.targets.spread,
+                "newton_inverse": np.asarray(self.newton.inverse),
+                "newton_paid": np.asarray(self.newton.paid)}
 
     def settle(self):
         """Write the mixture of the experts, penalties paid, into ``W`` and ``b``."""
         cdef Py_ssize_t j, k, o, K = self.n_outputs
         cdef double[::1] record = np.empty(self.experts.shape[1])
-        cdef double total, s
+        cdef double total, s, due
         with nogil:
             for j in range(self.experts.shape[0]):
                 record[:] = self.experts[j]
                 s = record[self.n_lanes + LARGEST]
                 if self.penalised and j < self.problem.n_features:
                     self.pay(j, &record[0])
+                    if self.has_newton:
+                        due = self.due(j)
+                        for o in range(K):
+                            record[(self.n_rates - 1) * K + o] /= (
+                                1.0 + due * self.newton.inverse[o, j, j])
                 for o in range(K):
                     total = 0.0
                     for k in range(self.n_rates):
@@ -345,7 +203,7 @@ cdef class NormalizedAdaptiveMethod(Method):
 
     cdef void learn(self, Py_ssize_t i) noexcept nogil:
         cdef double s = self.problem.weight(i) / self.problem.mean_weight
-        cdef double c, P, eta, norm, loss, G = 0.0
+        cdef double c, P, eta, norm, loss, G = 0.0, mass = 0.0
         cdef Py_ssize_t k, n
         if s <= 0.0:
             return
@@ -364,8 +222,12 @@ cdef class NormalizedAdaptiveMethod(Method):
         self.norm += norm
         self.compare(s)
         self.targets.see(s, &self.y[0])
-        for k in range(self.n_rates):
+        for k in range(self.n_rates - self.has_newton):
             G += s * s * self.mixture[k] * self.squares[k]
+            mass += self.mixture[k]
+        if self.has_newton:
+            G /= mass
+            self.take_newton_step(s, n)
         c = sqrt(self.t / self.norm) if self.norm > 0.0 else 0.0
         eta = s * self.rule.gain * self.targets.unit
         P = c * self.add_squares(n, G)
@@ -426,7 +288,7 @@ cdef class NormalizedAdaptiveMethod(Method):
         if self.problem.penalty.c != NULL:
             rate *= self.problem.penalty.c[j] * self.problem.penalty.c[j]
         for k in range(self.n_rates):
-            x = rate * self.rates[k]
+            x = rate * self.rates[k] if self.rates[k] > 0.0 else 0.0
             # two terms are exact to rounding for most rows
             lost = x * (1.0 - 0.5 * x) if x < 1e-5 else one_minus_exp(x)
             for o in range(K):
@@ -452,7 +314,7 @@ cdef class NormalizedAdaptiveMethod(Method):
             record = experts + columns[p] * width
             if self.penalised and columns[p] < n_features:
                 self.pay(columns[p], record)
-            values[p] = r = self.scale(record, values[p])
+            values[p] = r = self.scale(columns[p], record, values[p])
             norm += r * r
             add_scaled(lanes, r, record, z)
         self.problem.target(i, &self.y[0])
@@ -465,8 +327,8 @@ cdef class NormalizedAdaptiveMethod(Method):
                 z[k * K + o] = self.targets.bounded(o, z[k * K + o])
         return norm
 
-    cdef inline double scale(self, double* record, double x) noexcept nogil:
-        """Keep the largest value of a feature; this one in units of it."""
+    cdef inline double scale(self, Py_ssize_t j, double* record, double x) noexcept nogil:
+        """Keep the largest value of feature j; this one in units of it."""
         cdef double* tail = record + self.n_lanes
         cdef double ratio, size = fabs(x)
         cdef Py_ssize_t k
@@ -474,6 +336,9 @@ cdef class NormalizedAdaptiveMethod(Method):
             if tail[LARGEST] > 0.0:
                 ratio = tail[LARGEST] / size
                 tail[SQUARES] *= ratio * ratio
+                if self.has_newton:
+                    for k in range(self.n_outputs):
+                        self.newton.rescale(k, j, ratio, record + self.n_lanes - self.n_outputs + k)
             else:
                 for k in range(self.n_lanes):
                     record[k] *= size
@@ -525,6 +390,40 @@ cdef class NormalizedAdaptiveMethod(Method):
             self.squares[k] = self.rule.gain * self.rule.gain * row / K
             total += self.squares[k]
         return total
+
+    cdef void take_newton_step(self, double s, Py_ssize_t n) noexcept nogil:
+        """That of the last expert; ``values`` are x / s."""
+        cdef Py_ssize_t k, m, K = self.n_outputs, T = self.problem.target_width
+        cdef Py_ssize_t N = self.n_rates - 1, width = self.experts.shape[1]
+        cdef double h, unit = self.targets.unit, scale = s * self.rule.scale(unit)
+        if self.rule.curved:
+            self.problem.loss.curvatures(1, K, &self.y[N * T], &self.z[N * K], &self.h[N * K])
+        for k in range(K):
+            m = N * K + k
+            h = self.rule.bend(self.d[m], self.h[m], unit)
+            if h > 0.0:
+                self.newton.learn(k, n, &self.columns[0], &self.values[0], scale * self.d[m],
+                                  scale * h, unit if self.rule.bounded else INFINITY,
+                                  &self.experts[0, m], width)
+        if self.problem.penalty.l2 > 0.0 and <Py_ssize_t> self.t % TURN == 0:
+            self.decay_newton((<Py_ssize_t> self.t // TURN) % self.problem.n_features)
+
+    cdef double due(self, Py_ssize_t j) noexcept nogil:
+        """The rate in u of the penalty on column j of the rows since its last turn."""
+        cdef double unit = self.experts[j, self.n_lanes + LARGEST]
+        cdef double c = 1.0 if self.problem.penalty.c == NULL else self.problem.penalty.c[j]
+        cdef double due = (self.problem.penalty.l2 * (self.weight - self.newton.paid[j])
+                           * self.rule.scale(self.targets.unit))
+        return fmin(due * c * c / unit / unit, 1e100) if due * c > 0.0 < unit else 0.0
+
+    cdef void decay_newton(self, Py_ssize_t j) noexcept nogil:
+        """Column j pays the penalty of the rows since its last turn."""
+        cdef double due = self.due(j)
+        cdef Py_ssize_t k
+        self.newton.paid[j] = self.weight
+        for k in range(self.n_outputs):
+            self.newton.decay(k, j, due, &self.experts[0, (self.n_rates - 1) * self.n_outputs + k],
+                              self.experts.shape[1])
 
     cdef double add_squares(self, Py_ssize_t n, double G) noexcept nogil:
         """Add ``G (x/s)^2`` to each A; the sum of (x/s)^2 v. ``values`` become v x / s."""
@@ -581,20 +480,6 @@ cdef inline void add_scaled(Py_ssize_t n, double a, const double* x, double* out
         out[k] += a * x[k]
 
 
-def checked_rates(rates):
-    """The rates as an array.
-
-    Raises
-    ------
-    ValueError
-        If there is none, or one is not a positive finite number.
-    """
-    array = np.array(rates, dtype=np.float64)
-    if array.ndim != 1 or not array.size or not np.all((array > 0) & np.isfinite(array)):
-        raise ValueError(f"rates must be one or more positive finite numbers; got {rates!r}")
-    return array
-
-
 class NormalizedAdaptive(Optimizer):
     """Mixture of normalised adaptive gradients: learns each row once, with nothing to tune.
 
@@ -617,6 +502,11 @@ class NormalizedAdaptive(Optimizer):
     ----------
     rates : sequence of float > 0, default=(0.5, 2.0, 8.0, 32.0)
         One expert per rate. A rate has no unit.
+    newton_columns : int >= 0, default=64
+        Up to so many columns, one more expert takes Newton steps, at O(n_features^2) for a row:
+        recursive least squares, with the curvature of the loss. Of K outputs each has a matrix of
+        all pairs of columns: together they may have ``(newton_columns + 1)**2`` elements. With L1
+        or ``positive=True`` there is no such expert.
 
     References
     ----------
@@ -631,9 +521,9 @@ class NormalizedAdaptive(Optimizer):
     name = "normalized_adaptive"
     kind = "stream"
 
-    def __init__(self, rates=(0.5, 2.0, 8.0, 32.0)):
-        self.rates = rates
+    def __init__(self, rates=(0.5, 2.0, 8.0, 32.0), newton_columns=64):
+        self.rates, self.newton_columns = rates, newton_columns
 
     def method(self, problem, W, b, state=None):
         """The method that learns the rows of ``problem``, from ``state`` if there is one."""
-        return NormalizedAdaptiveMethod(problem, W, b, self.rates, state)
+        return NormalizedAdaptiveMethod(problem, W, b, self.rates, self.newton_columns, state)

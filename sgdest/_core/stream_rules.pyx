@@ -19,12 +19,18 @@ cdef double RAREST = -20.0
 cdef class StepRule:
     """Abstract: the D in ``u_j += c D v_j x_j / s_j``, which moves the prediction by ``D P``."""
 
-    def __init__(self, gain=1.0, curved=False):
-        self.gain, self.curved = gain, curved
+    def __init__(self, gain=1.0, curved=False, bounded=False):
+        self.gain, self.curved, self.bounded = gain, curved, bounded
 
     cdef double step(self, double y, double z, double d, double h, double eta, double P,
                      double unit) noexcept nogil:
         return 0.0
+
+    cdef double bend(self, double d, double h, double unit) noexcept nogil:
+        return fmax(h, 1e-3)
+
+    cdef double scale(self, double unit) noexcept nogil:
+        return 1.0
 
 
 @cython.final
@@ -34,6 +40,9 @@ cdef class SquaredStep(StepRule):
     cdef double step(self, double y, double z, double d, double h, double eta, double P,
                      double unit) noexcept nogil:
         return d * expm1(-eta * P) / P
+
+    cdef double bend(self, double d, double h, double unit) noexcept nogil:
+        return 1.0
 
 
 @cython.final
@@ -55,6 +64,11 @@ cdef class LogisticStep(StepRule):
                 break
         return sign * u / P
 
+    cdef double bend(self, double d, double h, double unit) noexcept nogil:
+        # a row that is wrong lies where the loss is straight: what counts is the bend on its way
+        cdef double p = fabs(d) if fabs(d) <= 0.5 else 0.5 * fabs(d)
+        return fmax(p * (1.0 - p), 1e-3)
+
 
 @cython.final
 cdef class SlopeStep(StepRule):
@@ -67,6 +81,12 @@ cdef class SlopeStep(StepRule):
     cdef double step(self, double y, double z, double d, double h, double eta, double P,
                      double unit) noexcept nogil:
         return -eta * d
+
+    cdef double bend(self, double d, double h, double unit) noexcept nogil:
+        return fabs(d) / unit if unit > 0.0 else 0.0  # as if the kink were a unit wide
+
+    cdef double scale(self, double unit) noexcept nogil:
+        return unit
 
 
 @cython.final
@@ -87,8 +107,8 @@ def step_rule(loss):
     if isinstance(loss, LogLoss):
         return LogisticStep()
     if type(loss).smoothness == "kinked":
-        return SlopeStep()
-    return CurvedStep(curved=True)
+        return SlopeStep(bounded=True)
+    return CurvedStep(curved=True, bounded=True)
 
 
 # -- what the targets say ----------------------------------------------------------------------

@@ -1,0 +1,218 @@
+"""The state of a stream: before the first row, after a batch fit, with more outputs.
+
+It is a dict of arrays and numbers; what each feature has lies in one record (see ``stream``).
+"""
+
+from sgdest._core.stream_rules cimport StepRule
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sgdest._core.online_newton import OnlineNewton
+from sgdest._core.stream_rules import Measurements, step_rule, targets_class
+
+NO_NEWTON = np.zeros((0, 0, 0)), np.zeros(0)
+
+
+def checked_rates(rates):
+    """The rates as an array.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or one is not a positive finite number.
+    """
+    array = np.array(rates, dtype=np.float64)
+    if array.ndim != 1 or not array.size or not np.all((array > 0) & np.isfinite(array)):
+        raise ValueError(f"rates must be one or more positive finite numbers; got {rates!r}")
+    return array
+
+
+def record_width(n_rates, n_outputs):
+    """Numbers in a record: one cache line if that is enough."""
+    return max(8, n_rates * n_outputs + TAIL)
+
+
+def empty_records(n_features, n_rates, n_outputs):
+    """Zeros for every feature and the intercept, beginning at a cache line."""
+    width = record_width(n_rates, n_outputs)
+    size = (n_features + 1) * width
+    room = np.zeros(size + 8)
+    start = -(room.ctypes.data // 8) % 8
+    return room[start:start + size].reshape(n_features + 1, width)
+
+
+def fresh_state(problem, W, b, rates, newton=False):
+    """State before the first row: every expert has the weights ``W`` and ``b``.
+
+    The last one takes Newton steps, its rate is 0, if ``newton``.
+    """
+    rates = np.append(rates, 0.0) if newton else rates
+    n_rates, n_outputs = len(rates), problem.n_outputs
+    experts = empty_records(problem.n_features, n_rates, n_outputs)
+    if np.any(W):
+        experts[:-1, :n_rates * n_outputs] = np.tile(W, (1, n_rates))
+    experts[-1, :n_rates * n_outputs] = np.tile(b, n_rates)
+    bounds = np.zeros((3, n_outputs))
+    bounds[:2] = np.reshape(targets_class(problem.loss).start, (2, 1))
+    inverse, paid = OnlineNewton.fresh(problem.n_features + 1, n_outputs) if newton else NO_NEWTON
+    return {"t": 0.0, "rates": np.array(rates), "experts": experts,
+            "mixture": np.full(n_rates, 1.0 / n_rates),
+            "losses": np.zeros(n_rates), "range": bounds, "norm": 0.0, "path": 0.0,
+            "weight": 0.0, "spread": 0.0, "newton_inverse": inverse, "newton_paid": paid}
+
+
+def may_take_newton_steps(problem, columns):
+    """Whether an expert may keep a matrix of all pairs of columns, and pay the penalty."""
+    penalty = problem.penalty
+    return (problem.n_outputs * (problem.n_features + 1) ** 2 <= (columns + 1) ** 2
+            and penalty.l1 == 0.0 and not penalty.positive)
+
+
+def state_without_newton(state, n_outputs):
+    """The state of the other experts."""
+    if not state["newton_paid"].size:
+        return state
+    n_rates, old = len(state["rates"]) - 1, state["experts"]
+    experts, n_lanes = empty_records(len(old) - 1, n_rates, n_outputs), n_rates * n_outputs
+    experts[:, :n_lanes] = old[:, :n_lanes]
+    experts[:, n_lanes:n_lanes + TAIL] = old[:, n_lanes + n_outputs:n_lanes + n_outputs + TAIL]
+    mixture = state["mixture"][:n_rates]
+    inverse, paid = NO_NEWTON
+    return {**state, "rates": state["rates"][:n_rates], "experts": experts,
+            "mixture": mixture / mixture.sum(), "losses": state["losses"][:n_rates],
+            "newton_inverse": inverse, "newton_paid": paid}
+
+
+def state_with_outputs(state, outputs):
+    """The state of a classifier whose raw predictions are those of ``state`` times ``outputs``.
+
+    Parameters
+    ----------
+    state : dict
+    outputs : ndarray of shape (old outputs, new outputs)
+    """
+    n_rates, (old, new) = len(state["rates"]), outputs.shape
+    n_rows, n_lanes = len(state["experts"]), n_rates * old
+    experts = empty_records(n_rows - 1, n_rates, new)
+    lanes = state["experts"][:, :n_lanes].reshape(n_rows, n_rates, old) @ outputs
+    experts[:, :n_rates * new] = lanes.reshape(n_rows, -1)
+    experts[:, n_rates * new:n_rates * new + TAIL] = state["experts"][:, n_lanes:n_lanes + TAIL]
+    # an output begins with the matrix of the one that it has most of
+    inverse = state["newton_inverse"]
+    inverse = inverse[np.abs(outputs).argmax(axis=0)] if len(inverse) else inverse
+    return {**state, "experts": experts, "newton_inverse": inverse,
+            "range": np.repeat(state["range"][:, :1], new, axis=1)}
+
+
+class FitFacts(NamedTuple):
+    """What a batch fit knows of its rows; see ``state_after_fit``.
+
+    Parameters
+    ----------
+    n_rows, weight : float
+        Rows with a weight, and the sum of their weights.
+    mean, variance, largest : ndarray of shape (n_features,)
+        Of the columns; ``largest`` of the absolute values.
+    square_derivative : float
+        Mean over rows and outputs of the squared derivative of weight times loss, at the best
+        constant model: at the solution they may be far smaller than what new rows bring.
+    curvature : float
+        Mean over rows and outputs of the second derivative of the loss there.
+    mean_loss : float
+        Mean over rows of the loss at the solution, summed over outputs.
+    y : ndarray of shape (4, n_outputs)
+        Least, largest, mean and variance of the targets; read for real and log-link targets.
+    """
+
+    n_rows: float
+    weight: float
+    mean: object
+    variance: object
+    largest: object
+    square_derivative: float
+    curvature: float
+    mean_loss: float
+    y: object
+
+
+def state_after_fit(problem, W, b, rates, facts):
+    """State as if the rows of ``facts`` had been learned and had led to ``W`` and ``b``.
+
+    From it m more rows move the model about as m of n + m rows do, not as the first m: for one
+    more row a batch fit moves by a Newton step. The mixture begins near the rate whose steps
+    have that size. Where even the smallest is too large, an expert of rate 0 shares the mixture,
+    which keeps ``W`` and ``b`` until losses show that the rows have changed.
+
+    Parameters
+    ----------
+    problem : Problem
+        Of the rows to come: loss, number of features and outputs, intercept are read.
+    W, b : ndarray of shape (n_features, n_outputs) and (n_outputs,)
+    rates : sequence of float
+    facts : FitFacts
+
+    Returns
+    -------
+    dict
+        For ``NormalizedAdaptiveMethod(..., state=...)``.
+    """
+    n, rates = float(facts.n_rows), np.append(0.0, checked_rates(rates))
+    n_lanes = len(rates) * problem.n_outputs
+    cdef StepRule rule = step_rule(problem.loss)
+    state = fresh_state(problem, W, b, rates)
+    mean, deviation, largest = (np.append(column, one) for column, one in (
+        (facts.mean, 1.0), (np.sqrt(facts.variance), 0.0), (facts.largest, 1.0)))
+    unit = np.where(largest > 0, largest, 1.0)
+    square = np.square(mean / unit) + np.square(deviation / unit)
+    squares = n * rule.gain**2 * facts.square_derivative * square
+    experts = state["experts"]
+    experts[:, :n_lanes] *= unit[:, None]
+    tail = experts[:, n_lanes:]
+    tail[:, SQUARES], tail[:, LARGEST] = squares, largest
+    np.divide(1.0, np.sqrt(squares), out=tail[:, ROOT], where=squares > 0)
+    used = slice(problem.n_features + problem.fit_intercept)
+    state.update(t=n, weight=facts.weight, norm=n * square[used].sum())
+    state["losses"][:] = facts.weight * facts.mean_loss
+    y = np.reshape(facts.y, (4, -1))
+    kind = targets_class(problem.loss)
+    state["range"][:] = kind.range_of(y)
+    y_unit = 1.0
+    if kind is Measurements:
+        state["spread"] = facts.weight * np.sum(y[3])
+        y_unit = np.sqrt(np.mean(y[3]))
+    best = newton_rate(square[used], np.square(mean / unit)[used], y_unit, facts)
+    state["mixture"][:] = prior(rates, best)
+    return state
+
+
+def newton_rate(square, square_mean, y_unit, facts):
+    """The rate whose steps move the raw predictions about as Newton steps do.
+
+    A Newton step moves the prediction of its row by p / (weight curvature), and those of the
+    other rows, by way of what all rows have in common, by 1 / (weight curvature). Steps that
+    know no correlations cannot do both; theirs lie between, at the geometric mean. ``square``
+    and ``square_mean`` are the means of (x / s)^2 and the squared means of x / s.
+    """
+    length = np.sqrt(square)
+    moved = y_unit * length.sum() / np.sqrt(
+        square.sum() * facts.n_rows * facts.square_derivative + 1e-300)
+    common = np.divide(square_mean, length, out=np.zeros_like(length), where=length > 0).sum()
+    p = np.count_nonzero(length)
+    p = np.sqrt(p * min(p, length.sum() / max(common, 1e-300)))
+    # a kinked loss bends by its slope over the width of the targets
+    curvature = facts.curvature or np.sqrt(facts.square_derivative) / max(y_unit, 1e-300)
+    return p / max(facts.weight * curvature * moved, 1e-300)
+
+
+def prior(rates, best):
+    """The mixture with which experts start, the first of rate 0, if ``best`` is a good rate.
+
+    The weight of an expert falls with the square of the ratio of its rate to the best.
+    """
+    moving = rates[1:]
+    nearest = np.clip(best, np.min(moving), np.max(moving))
+    mixture = np.minimum(moving / nearest, nearest / moving) ** 2
+    still = max(0.0, 1.0 - best / nearest)
+    return np.append(still, (1.0 - still) * mixture / mixture.sum())
