@@ -276,6 +276,29 @@ class Metric:
         return scale * cho_solve(self.factor, scale * g, check_finite=False)
 
 
+def newton_step(problem, z, coordinates, g, free, m):
+    """(p, decrement) of a Newton step in the free coordinates, by a Hessian from about ``m`` rows.
+
+    For one output, at the margins ``z`` and the gradient ``g``.
+    """
+    rows, s, penalty = candidates(problem, m), problem.sample_weight, problem.penalty
+    h = problem.curvatures(z, rows)[:, 0]
+    h[~np.isfinite(h)] = 0.0
+    h *= 1.0 / len(rows) if s is None else s[rows] / s[rows].sum()
+    B, u = np.zeros((len(g), len(g))), None
+    if h.any():
+        chosen, c = choose_rows(problem, rows, h, coordinates, m)
+        B, u = gram(problem, rows[chosen], c, coordinates)
+    factors = 1.0 if penalty.factors is None else penalty.factors
+    own = np.arange(problem.n_features)
+    B[own, own] += penalty.l2 * factors**2 * inverse_sigma(coordinates)**2
+    free = np.flatnonzero(free)
+    p = np.zeros(len(g))
+    metric = Metric(np.ascontiguousarray(B[np.ix_(free, free)]), 1e-11, None if u is None else u[free])
+    p[free] = -metric.solve(g[free])
+    return p, -0.5 * float(g @ p)
+
+
 # -- L1 and ``positive``: the metric unfactored -----------------------------------------------
 
 
