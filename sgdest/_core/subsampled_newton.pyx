@@ -13,7 +13,7 @@ from sgdest._core.descent import DescentLane
 from sgdest._core.method import Optimizer
 from sgdest._core.metric import (
     ENTRIES_OF_BLOCK, Metric, candidates, choose_rows, entries_product, gram, inverse_sigma,
-    joint_gram, proximal_direction, row_scores, update_bfgs)
+    joint_gram, newton_step, proximal_direction, row_scores, update_bfgs)
 from sgdest._core.quasi_newton import CurvaturePairs, LBFGSLane
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.solver import Lane, Solver, Start, seconds_of_pass
@@ -345,6 +345,18 @@ class NewtonLane(DescentLane):
             return np.inf
         rate = (decrement / rates[0]) ** (1.0 / (len(rates) - 1))
         return 2.5 * decrement / (1.0 - min(rate, 0.9))
+
+    def is_sure(self):
+        yield from ()
+        if self.sharpness == 0.0 or self.problem.n_outputs > 1:
+            return True
+        # with few rows on kinks the metric has more curvature than F: here it must not
+        p, decrement = newton_step(self.under_way, self.z, self.coordinates, *self.steepest(),
+                                   self.problem.n_rows)
+        self.remaining = max(self.gap() + 2.0 * decrement, self.drift)
+        if self.remaining > self.target() and not self.signed:
+            self.proposal = p, decrement
+        return self.remaining <= self.target()
 
     def proximal_step(self, p):
         """A step of proximal Newton, halved until F falls as its model promises [3]."""
