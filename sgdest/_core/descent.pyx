@@ -364,7 +364,7 @@ class DescentLane(Lane):
             return 0.0
         first, second = -np.diff(self.ends[len(self.ends) - 3:])
         rate = min(second / first, 0.9) if first > 0.0 else 0.9
-        return max(second, 0.0) * rate / (1.0 - rate)
+        return 2.0 * max(second, 0.0) * rate / (1.0 - rate)
 
     def found_exactly(self):
         """Whether the slopes found so far lead to the minimum itself, which is then stored."""

@@ -196,10 +196,8 @@ class LBFGSLane(DescentLane):
         inner = self.strong_convexity_bound()
         if self.gap() + inner > self.target():
             if self.n_intercepts == 1 and self.x.size <= MOST_UNKNOWNS:
-                g, free = self.steepest()
-                self.newton, decrement = newton_step(
-                    self.under_way, self.z, self.coordinates, g, free, ROWS * self.x.size)
-                inner = 2.0 * decrement
+                self.newton, decrement = newton_step(self, ROWS * self.x.size)
+                inner = 2.0 * max(decrement, 0.0)
             else:
                 inner = yield from self.solved_decrement()
         self.remaining = self.gap() + inner

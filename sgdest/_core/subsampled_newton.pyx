@@ -351,11 +351,8 @@ class NewtonLane(DescentLane):
         if self.sharpness == 0.0 or self.problem.n_outputs > 1:
             return True
         # with few rows on kinks the metric has more curvature than F: here it must not
-        p, decrement = newton_step(self.under_way, self.z, self.coordinates, *self.steepest(),
-                                   self.problem.n_rows)
-        self.remaining = max(self.gap() + 2.0 * decrement, self.drift)
-        if self.remaining > self.target() and not self.signed:
-            self.proposal = p, decrement
+        self.proposal = newton_step(self, self.problem.n_rows)
+        self.remaining = max(self.gap() + 4.0 * max(self.proposal[1], 0.0), self.drift)
         return self.remaining <= self.target()
 
     def proximal_step(self, p):
