@@ -160,7 +160,7 @@ class NewtonLane(DescentLane):
         if self.sharpness > 0.0:  # a metric for every step: as many rows as a pass costs
             row = seconds_of_metric(problem, 1.0, self.size) - seconds_of_metric(problem, 0.0, self.size)
             self.m = max(self.m, min(seconds_of_pass(problem) / row, problem.n_rows / 8))
-        self.metric = self.proposal = None
+        self.metric, self.proposal, self.doubt = None, None, 0.0
         self.age, self.n_metrics, self.is_sampled, self.stiff = 0, 0, True, False
         self.everything = np.ones(self.x.size, dtype=np.uint8)
 
@@ -352,7 +352,9 @@ class NewtonLane(DescentLane):
             return True
         # with few rows on kinks the metric has more curvature than F: here it must not
         self.proposal = newton_step(self, self.problem.n_rows)
-        self.remaining = max(self.gap() + 4.0 * max(self.proposal[1], 0.0), self.drift)
+        # pieces change from step to step: one small decrement after a large one may be luck
+        self.doubt = max(4.0 * self.proposal[1], LEAST_RATE * self.doubt)
+        self.remaining = max(self.gap() + self.doubt, self.drift)
         return self.remaining <= self.target()
 
     def proximal_step(self, p):
