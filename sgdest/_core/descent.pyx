@@ -72,6 +72,7 @@ class DescentLane(Lane):
     def __init__(self, problem, start):
         super().__init__(problem, start)
         self.sharpness, self.best, self.stages_in_vain = 0.0, None, 0
+        self.ends, self.drift = [], 0.0
         self.gap_known = None      # at the margins as they are
         self.signed = problem.penalty.l1 > 0.0 or problem.penalty.positive
         if problem.is_small:
@@ -148,11 +149,21 @@ class DescentLane(Lane):
         if decrement > 0.0:
             self.store()
             ends = self.judge(decrement, before - self.smooth_objective, moved)
+            if self.tol > 0.0 and self.remaining <= self.target():
+                ends = (yield from self.is_sure()) and ends
         else:
             ends = True
         if ends and self.next_stage():
             yield from self.begin()
             self.remaining = np.inf
+
+    def is_sure(self):
+        """Whether ``remaining``, which is small enough, is to be trusted; else corrects it.
+
+        A generator.
+        """
+        yield from ()
+        return True
 
     def advance(self):
         """Find a direction and go along it: (decrement, moved). A generator.
@@ -287,7 +298,7 @@ class DescentLane(Lane):
         else:
             self.stalled += 1
             self.least_inner = inner = min(inner, self.least_inner)
-        self.remaining = gap + inner
+        self.remaining = max(gap + inner, self.drift)
         if not moved and self.forget():
             return False
         # steps that move the parameters by less than their last digit
@@ -320,9 +331,11 @@ class DescentLane(Lane):
         gap = self.gap()
         if self.sharpness > 0.0 and self.problem.is_small and self.found_exactly():
             return False
+        self.store()
+        self.drift = self.decrease_to_come()
         if np.isinf(self.remaining):  # the first step of the stage failed: it is solved
             self.remaining = gap
-        self.store()
+        self.remaining = max(self.remaining, self.drift)
         # near rounding the gaps go up and down: a stage is in vain unless it is the best by far
         gained = self.best is None or self.remaining < 0.5 * self.best[3]
         self.stages_in_vain = 0 if gained else self.stages_in_vain + 1
@@ -340,6 +353,18 @@ class DescentLane(Lane):
         self.under_way = self.problem.smoothed(Smoothed(self.problem.loss, self.sharpness), centres)
         self.gap_known = None
         return True
+
+    def decrease_to_come(self):
+        """How far F will fall if the stages go on as the last two did.
+
+        Within a stage the decrement is that of the pieces at hand, which a long way changes.
+        """
+        self.ends.append(self.objective)
+        if self.tol == 0.0 or len(self.ends) < 3:
+            return 0.0
+        first, second = -np.diff(self.ends[len(self.ends) - 3:])
+        rate = min(second / first, 0.9) if first > 0.0 else 0.9
+        return 2.0 * max(second, 0.0) * rate / (1.0 - rate)
 
     def found_exactly(self):
         """Whether the slopes found so far lead to the minimum itself, which is then stored."""

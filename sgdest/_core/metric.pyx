@@ -276,6 +276,34 @@ class Metric:
         return scale * cho_solve(self.factor, scale * g, check_finite=False)
 
 
+def newton_step(lane, m):
+    """(p, decrement) of a Newton step of a ``DescentLane`` of one output.
+
+    By a Hessian from about ``m`` rows that has no more curvature than the loss at these margins.
+    """
+    problem, coordinates, penalty = lane.under_way, lane.coordinates, lane.problem.penalty
+    rows, s, size = candidates(problem, m), problem.sample_weight, len(lane.x)
+    h = problem.curvatures(lane.z, rows)[:, 0]
+    h[~np.isfinite(h)] = 0.0
+    h *= 1.0 / len(rows) if s is None else s[rows] / s[rows].sum()
+    B, u = np.zeros((size, size)), None
+    if h.any():
+        chosen, c = choose_rows(problem, rows, h, coordinates, m)
+        B, u = gram(problem, rows[chosen], c, coordinates)
+    factors = 1.0 if penalty.factors is None else penalty.factors
+    own = np.arange(problem.n_features)
+    B[own, own] += penalty.l2 * factors**2 * inverse_sigma(coordinates)**2
+    if not lane.signed:
+        p = -Metric(B, 1e-11, u).solve(lane.g)
+        return p, -0.5 * float(lane.g @ p)
+    diagonal = B.diagonal()
+    B[np.diag_indices(size)] = diagonal * (1.0 + 1e-11) + (diagonal <= 0.0)
+    if u is not None:
+        B += np.outer(u, u)
+    return proximal_direction(B, lane.g, lane.x, lane.lam, penalty.positive, lane.n_intercepts,
+                              True)
+
+
 # -- L1 and ``positive``: the metric unfactored -----------------------------------------------
 
 

@@ -9,7 +9,14 @@ import numpy as np
 
 from sgdest._core.descent import DescentLane
 from sgdest._core.method import Optimizer
+from sgdest._core.metric import newton_step
 from sgdest._core.solver import Solver, seconds_of_pass
+
+
+# How it is made sure that little remains: by products with the Hessian, or where there are fewer
+# unknowns by the Hessian of that many rows for each.
+MOST_PRODUCTS = 12
+MOST_UNKNOWNS, ROWS = 1000, 16
 
 
 class LBFGS(Optimizer):
@@ -165,6 +172,7 @@ class LBFGSLane(DescentLane):
     def __init__(self, problem, start, memory=20):
         super().__init__(problem, start)
         self.pairs = CurvaturePairs(pairs_remembered(problem, memory, self.x.size), self.x.size)
+        self.newton = None         # a direction to try first
         self.stride = 1.0          # where a step within an orthant sets out, in units of p
 
     def push(self, s, y):
@@ -184,9 +192,52 @@ class LBFGSLane(DescentLane):
         move = self.orthant_step(g, p) if self.signed else self.smooth_step(p, slope)
         return -0.5 * slope, (yield from move)
 
+    def is_sure(self):
+        inner = self.strong_convexity_bound()
+        if self.gap() + inner > self.target():
+            if self.n_intercepts == 1 and self.x.size <= MOST_UNKNOWNS:
+                self.newton, decrement = newton_step(self, ROWS * self.x.size)
+                inner = 2.0 * max(decrement, 0.0)
+            else:
+                inner = yield from self.solved_decrement()
+        self.remaining = self.gap() + inner
+        return self.remaining <= self.target()
+
+    def solved_decrement(self):
+        """The Newton decrement by conjugate gradients, preconditioned by the pairs. A generator.
+
+        The decrements of the last moves know nothing of a direction in which F hardly curves and
+        that no move has taken. A few products with the Hessian, differences of gradients over
+        steps of natural length, find it; what they teach joins the pairs.
+        """
+        g, free = self.steepest()
+        r, total, learned = -g, 0.0, []
+        p = self.pairs.direction(g, free)
+        room, rz = np.empty_like(self.z), r @ p
+        for _ in range(MOST_PRODUCTS):
+            _, there = yield from self.evaluate(self.x + p, room)
+            y = (there - self.g) * free
+            if not (rz > 0.0 and p @ y > 0.0 and np.isfinite(y).all()):
+                break
+            t = rz / (p @ y)
+            learned.append((p, y))
+            gain = 0.5 * t * rz
+            total += gain
+            r = r - t * y
+            if gain <= 0.1 * total:
+                break
+            solved, before = self.pairs.direction(-r, free), rz
+            rz = r @ solved
+            p = solved + (rz / before) * p
+        for s, y in learned:
+            self.pairs.push(s, y)
+        return 1.5 * total if learned else np.inf
+
     def direction(self, g, free):
         """The quasi-Newton direction; steepest descent if it would not descend."""
-        p = self.pairs.direction(g, free)
+        p, self.newton = self.newton, None
+        if p is None or not g @ p < 0.0:
+            p = self.pairs.direction(g, free)
         if self.signed:
             p[(self.x == 0.0) & (p * g >= 0.0)] = 0.0
         if np.all(np.isfinite(p)) and g @ p < -1e-14 * self.gradient_norm * np.sqrt(p @ p):

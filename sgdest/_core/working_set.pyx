@@ -493,10 +493,12 @@ class WorkingSetLane(RelayLane):
         """What remains, where two rounds in a row have shrunk the violations.
 
         The gap falls like the violations, F like their square. A round that makes them ``ratio``
-        times as large leaves about ratio^2 of what it gained; ``ratio`` is on the safe side.
+        times as large leaves about ratio^2 of what it gained; twice the larger ratio of two is on
+        the safe side.
         """
-        if max(ratio, self.ratio) <= 0.4 and self.largest <= self.l1.max(initial=0.0):
-            self.remaining = min(self.remaining, ratio * max(gain, self.rounding()))
+        worst = max(ratio, self.ratio)
+        if worst <= 0.4 and self.largest <= self.l1.max(initial=0.0):
+            self.remaining = min(self.remaining, 2.0 * worst * max(gain, self.rounding()))
         self.ratio = ratio
 
     def choose(self, times=1):
