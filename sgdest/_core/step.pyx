@@ -76,10 +76,8 @@ cdef class StepMethod(Method):
             shape = [K, d] if self.turns else [d, K]
             self.g = aligned(np.zeros(shape))
             self.turned = aligned(np.empty(shape if self.turns else [0, 0]))
-        # about 8 kB of rows under way: more than the latency of memory times its bandwidth, less
-        # than would push the parameters out of the first-level cache (docs/benchmarks)
+        self.ahead = problem.rows.ahead
         row = 8 * problem.rows.n_stored // max(problem.n_rows, 1)
-        self.ahead = max(2, min(12, 8192 // max(row, 1)))
         self.tile = max(32, min(LARGEST_BLOCK, TILE_ENTRIES // max(row // 8, 1)))
 
     cdef double batch_entries(self):
