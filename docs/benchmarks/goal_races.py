@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 import scipy.sparse as sp
-from limits import reads, steps, steps_of_ten
+from limits import reads, steps, weights_only
 from sklearn import linear_model
 from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits
@@ -158,7 +158,7 @@ class Rest(Steps):
         self.y = (self.X @ W).argmax(axis=1)
 
     def limit(self):
-        return steps_of_ten(self.X, self.y, EPOCHS)
+        return weights_only(self.n_rows, 10 * self.X.shape[1], EPOCHS)
 
     def competitors(self):
         shared = self.shared()

@@ -51,7 +51,8 @@ def best_seconds(call, n_passes):
 
 
 def pointer(array):
-    return ctypes.c_void_p(array.ctypes.data)
+    """A pointer that keeps its array alive."""
+    return array.ctypes.data_as(ctypes.c_void_p)
 
 
 def size(n):
@@ -91,16 +92,13 @@ def reads(X, n_passes):
                            size(ahead)), n_passes)
 
 
-def steps_of_ten(X, y, n_passes):
-    """Descent by single rows for ten outputs at once, hinge loss."""
+def weights_only(n_rows, n_weights, n_passes):
+    """Descent for many outputs without its rows: what their weights alone cost."""
     if library() is None:
         return None
-    order, y = shuffled(len(y)), np.ascontiguousarray(y, dtype=np.int64)
-    W = np.zeros((X.shape[1], 10))
+    W = np.zeros(n_weights)
     return best_seconds(
-        lambda ahead: library().steps_of_ten(
-            size(len(y)), size(X.shape[1]), pointer(X), pointer(y), pointer(order),
-            size(ahead), ctypes.c_double(1e-3), pointer(W)), n_passes)
+        lambda ahead: library().weights_only(size(n_rows), size(n_weights), pointer(W)), n_passes)
 
 
 def shuffled(n):
