@@ -1,8 +1,8 @@
 """``learning_rate="auto"``: coordinates in which columns look alike, and a rate for them.
 
 The coordinates are (x - centre) / spread. The centre of a dense column is its mean; the spread is
-its standard deviation (of a sparse column the root mean square of its stored entries), enlarged
-where the penalty curves more than the loss. In them the curvature of the loss along the mean of a
+its standard deviation (of a sparse column its root mean square), enlarged where the penalty curves
+more than the loss. In them the curvature of the loss along the mean of a
 batch of B rows is at most ``c (L + (M - L) / B)``: c bounds the second derivative of the loss, L
 is the largest eigenvalue of the second moments of the rows, M their trace. How each optimizer
 makes a rate of that is written beside it (``Optimizer.rate``).
@@ -12,8 +12,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from sgdest._core.method import Facts
-from sgdest._core.schedules import Harmonic, Measured
+from sgdest._core.schedules import Harmonic, Measured, Settling
 from sgdest._core.solver import best_constant, constant_margins
+from sgdest._noise import Noise
 
 # Rows and iterations from which L is estimated.
 PROBED_ROWS, PROBE_ITERATIONS = 1000, 20
@@ -53,20 +54,27 @@ def automatic(problem, optimizer, batch_size, average, W, b, probe=False):
         target_scale=_target_scale(problem),
     )
     schedule = optimizer.rate(facts)
-    if isinstance(schedule, Measured) and type(problem.loss).smoothness == "smooth":
-        penalty = problem.penalty.l2 * plain
-
-        def measure():
-            weights = _curvatures(problem, W, b)
-            return 1.0 / (_second_moments(problem, spread, centre, weights)[0] + penalty)
-
-        schedule.measure = measure
     coordinates = {} if plain else {"spread": spread}
     if not plain and centre.any():
         coordinates["centre"] = centre
     if probe and not facts.is_whole:
         schedule = probed(problem, optimizer, batch_size, schedule, coordinates, (W, b))
     return schedule, coordinates
+
+
+def for_passes(problem, optimizer, batch_size, schedule, coordinates, parameters, start):
+    """The schedule of a fit, which unlike a stream sees its rows again: see ``Settling``.
+
+    ``parameters`` are (W, b), which will change; ``start`` is what no pass should end above.
+    """
+    if isinstance(schedule, Measured):
+        schedule.looks = type(problem.loss).smoothness == "smooth"
+    if optimizer.noise_length is None or not 0 < batch_size < problem.n_rows:
+        return schedule
+    d = problem.n_features
+    spread, centre = coordinates.get("spread", np.ones(d)), coordinates.get("centre", np.zeros(d))
+    noise = Noise(problem, *parameters, (spread, centre), batch_size, optimizer.noise_length)
+    return Settling(schedule.rate(0), noise.hover, start)
 
 
 def probed(problem, optimizer, batch_size, schedule, coordinates, start):
@@ -109,6 +117,8 @@ def probed(problem, optimizer, batch_size, schedule, coordinates, start):
             best, lowest, factor = factor, value, factor * direction
         if best > 1.0:
             break
+    if end(best / 2.0) < lowest:
+        best /= 2.0
     return Harmonic(eta * best, delay, power)
 
 
@@ -132,7 +142,7 @@ def _coordinates(problem):
     mean, variance, largest = problem.moments()
     centre = np.zeros_like(mean)
     if problem.rows.is_sparse:
-        square = (variance + mean**2) / _share_stored(problem)
+        square = variance + mean**2
     elif not problem.fit_intercept or problem.n_rows < ROWS_TO_CENTRE:
         square = variance + mean**2
     else:
@@ -144,23 +154,6 @@ def _coordinates(problem):
     usable = (spread > 0.0) & np.isfinite(spread)
     unknown = np.median(spread[usable]) if usable.any() else 1.0
     return np.where(usable, spread, unknown), np.where(usable, centre, 0.0)
-
-
-def _share_stored(problem):
-    """Weighted share of the rows in which a sparse column has an entry."""
-    X, n_features = problem.rows.X, problem.n_features
-    share = np.zeros(n_features)
-    # a part at a time: bincount copies the indices
-    n_parts = 1 + problem.rows.n_stored // max(1 << 16, n_features)
-    borders = np.linspace(0, problem.n_rows, n_parts + 1).astype(np.intp)
-    for first, last in zip(borders[:-1], borders[1:]):
-        weights = None
-        if problem.sample_weight is not None:
-            weights = np.repeat(problem.sample_weight[first:last],
-                                np.diff(X.indptr[first:last + 1]))
-        entries = slice(X.indptr[first], X.indptr[last])
-        share += np.bincount(X.indices[entries], weights, minlength=n_features)
-    return np.maximum(share / problem.total_weight, np.finfo(float).tiny)
 
 
 def _curvature(problem):
@@ -175,16 +168,8 @@ def _curvature(problem):
     return curvature if 0.0 < curvature < np.inf else 1.0
 
 
-def _curvatures(problem, W, b):
-    """Bound of the second derivatives of the loss of each row, in all outputs together."""
-    h = problem.curvatures(problem.margins(W, b)).max(axis=1)
-    # softmax: diag(p) - p p' is at most twice its diagonal, by Gershgorin
-    bound = type(problem.loss).curvature_bound
-    return np.minimum(2.0 * h if type(problem.loss).joint else h, bound)
-
-
-def _second_moments(problem, spread, centre, weights=None):
-    """(L, M) of a sample of the rows, times ``weights``; the intercept's constant included."""
+def _second_moments(problem, spread, centre):
+    """(L, M) of a sample of the rows; the intercept's constant included."""
     n = problem.n_rows
     step = max(1, n // PROBED_ROWS)
     X = problem.rows.X
@@ -193,8 +178,6 @@ def _second_moments(problem, spread, centre, weights=None):
     X = X[::step].astype(np.float64)
     s = np.ones(n) if problem.sample_weight is None else problem.sample_weight
     s = s[::step] / max(s[::step].sum(), np.finfo(float).tiny)
-    if weights is not None:
-        s = s * weights[::step]
     if problem.rows.is_sparse:
         X = X @ sp.diags_array(1.0 / spread)
         norms = X.multiply(X).sum(axis=1)

@@ -18,7 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from sgdest import _validation as validation
-from sgdest._automatic import alike, automatic
+from sgdest._automatic import alike, automatic, for_passes
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.problem import Problem
 from sgdest._core.rows import as_rows, sound_margins
@@ -268,12 +268,10 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         problem = self._problem(rows, targets, weights, self._penalty(rows.n_features))
         plan = plan.settled(problem)
         W, b, given = self._start(problem, earlier.weights(start), coef_init, intercept_init)
-        method = self._method(plan, problem, W, b, earlier.state(), warm=given)
-        if earlier.paused is not None and isinstance(getattr(method, "schedule", None), Measured):
-            # a state cannot hold what measures the rate
-            fresh, _ = automatic(problem, plan.optimizer, plan.batch_size, plan.average, W, b)
-            method.schedule.measure = fresh.measure
-        zero = problem.constant_loss(best_constant(problem))
+        method = self._method(plan, problem, W, b, earlier.state(), warm=given, is_fit=True)
+        zero = getattr(method, "start_objective", None)
+        if zero is None:
+            zero = problem.constant_loss(best_constant(problem))
         limits = self._limits(plan, watch, rng, zero)
         limits.paused = earlier.paused
         if self._has_callbacks():
@@ -282,7 +280,7 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         self._keep(plan, problem, method, outcome, zero, earlier.history)
         if limits.observer is not None:
             limits.observer.finish()
-        self._warn(plan, outcome, _left_out(method))
+        self._warn(plan, outcome, _left_out(method) or _endless(plan, problem, W, b))
         return self
 
     def _problem(self, rows, targets, weights, penalty):
@@ -320,8 +318,8 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
             b[:] = 0.0
         return aligned(W), b, start is not None or coef_init is not None or intercept_init is not None
 
-    def _method(self, plan, problem, W, b, state, warm=False):
-        """The compiled method of a plan."""
+    def _method(self, plan, problem, W, b, state, warm=False, is_fit=False):
+        """The compiled method of a plan; in a fit its schedule may look at the data."""
         optimizer = plan.optimizer
         if isinstance(optimizer, SAGA):
             return optimizer.method(problem, W, b, warm=warm, coordinates=alike(problem))
@@ -329,12 +327,18 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
             return optimizer.method(problem, W, b, tol=self.tol or 0.0, warm=warm)
         if optimizer.kind == "stream":
             return optimizer.method(problem, W, b, state=state or None)
-        if _is_auto(plan.learning_rate) and "rate" not in state:
+        if _is_auto(plan.learning_rate) and ("rate" not in state or is_fit):
             if not warm:
                 b[:] = best_constant(problem)
             schedule, coordinates = automatic(
                 problem, optimizer, plan.batch_size, plan.average, W, b, probe=not warm)
-            state = {**state, **coordinates}
+            if is_fit:
+                above = np.inf if warm else problem.constant_loss(b)
+                schedule = for_passes(problem, optimizer, plan.batch_size, schedule, coordinates,
+                                      (W, b), above)
+            if "rate" in state:
+                schedule.restore(state["rate"])
+            state = {**coordinates, **state}
         else:
             schedule = self._schedule(plan, problem, state)
         return optimizer.method(problem, W, b, schedule=schedule, batch_size=plan.batch_size,
@@ -605,4 +609,24 @@ def _left_out(method, before=0):
     return (
         f"{n_rows} rows were left out: their loss, or its slope, overflows. Check the targets "
         "for values that are no measurements."
+    )
+
+
+def _endless(plan, problem, W, b):
+    """What to warn of if the objective of a solver has no minimum, or None.
+
+    That of a logistic loss has none where it is not penalised and the classes can be told apart.
+    """
+    penalty = problem.penalty
+    if (plan.optimizer.kind != "solver" or problem.loss.name not in ("log_loss", "multinomial")
+            or penalty.l1 > 0.0 or penalty.l2 > 0.0):
+        return None
+    z, y = problem.margins(W, b), problem.targets()
+    told = z.argmax(axis=1) == y.ravel() if problem.n_outputs > 1 else ((z > 0.0) == (y > 0.0)).ravel()
+    if not np.all(told if problem.sample_weight is None else told[problem.sample_weight > 0.0]):
+        return None
+    return (
+        "The classes can be told apart without an error and nothing is penalised: log_loss has no "
+        "minimum then, ever larger weights make it smaller. They were left at finite values. Use "
+        "alpha > 0."
     )

@@ -26,7 +26,7 @@ LAYERS = [
     {"_core.train"},
     {"_core", "_version"},
     {"losses", "optimizers", "schedules"},
-    {"_plain_sgd", "_resolve", "_validation"},
+    {"_noise", "_plain_sgd", "_resolve", "_validation"},
     {"_automatic", "_early_stopping", "_history", "compat"},
     {"_observer"},
     {"_base"},

@@ -38,6 +38,9 @@ class StepOptimizer(Optimizer):
     """
 
     kind = "step"
+    #: how far a gradient moves the parameters in the end, in rates; None where each coordinate has
+    #: a rate of its own
+    noise_length = None
 
     def by_coordinates(self, problem, W, b, **settings):
         """The method that keeps a memory of each coordinate; see ``CoordinateMethod``."""

@@ -291,6 +291,27 @@ cdef class CoordinateMethod(StepMethod):
             for k in range(self.problem.n_outputs):
                 self.total[j, k] += self.W[j, k]
 
+    def point(self):
+        """(parameters, gradient of the batch under way), in the coordinates of the steps."""
+        self.settle()
+        W, b = self.parameters()
+        g, g_b = np.asarray(self.g) / self.in_batch, np.asarray(self.g_b) / self.in_batch
+        g = g.T if self.turns else g
+        centre, spread = np.asarray(self.centre)[:, None], np.asarray(self.spread)[:, None]
+        return (np.vstack([W * spread, b + centre.T @ W]),
+                np.vstack([(g - centre * g_b) / spread, g_b]))
+
+    def go_to(self, x, gradient):
+        """Return to an earlier ``point``; the batch is as it was there."""
+        W, b = self.parameters()
+        g, g_b = np.asarray(self.g), np.asarray(self.g_b)
+        centre, spread = np.asarray(self.centre)[:, None], np.asarray(self.spread)[:, None]
+        W[:] = x[:W.shape[0]] / spread
+        b[:] = x[x.shape[0] - 1] - (centre.T @ W)[0]
+        g_b[:] = gradient[gradient.shape[0] - 1] * self.in_batch
+        slopes = gradient[:W.shape[0]] * spread * self.in_batch + centre * g_b
+        g[:] = slopes.T if self.turns else slopes
+
     def take(self, gradient):
         """One step along a gradient in ``W`` that was made elsewhere."""
         np.copyto(np.asarray(self.g), gradient)

@@ -626,12 +626,12 @@ class DualAscentLane(RelayLane):
                           + 0.5 * self.frame.problem.penalty.l2 * square(W[:, 0]))
         self.passes = self.steps_before + int(np.ceil(newton.passes))
         self.gradient_norm = newton.gradient_norm
-        rate = newton.decrement / before if before > 0.0 else 1.0
-        self.remaining = newton.bound
-        if rate < 1.0:
-            self.remaining = min(newton.bound, newton.decrement / (1.0 - min(rate, 0.9)))
+        rate = min(newton.decrement / before, 0.9) if before > 0.0 else 0.9
+        # what the step has not done, and what the change of the curvatures will bring to light
+        left = newton.decrement + newton.unsolved - min(newton.gain, newton.decrement)
+        self.remaining = min(newton.bound, left + 2.0 * newton.decrement * rate / (1.0 - rate))
         # small data: on until the decrement itself no longer falls
         flat = newton.decrement <= 2e-16 * abs(self.objective)
         if not fell or (flat and (not self.problem.is_small or not newton.decrement < 0.5 * before)):
             self.finished = True
-            self.remaining = min(newton.bound, newton.decrement)
+            self.remaining = min(newton.bound, newton.decrement + newton.unsolved)

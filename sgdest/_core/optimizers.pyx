@@ -82,11 +82,17 @@ class SGD(StepOptimizer):
         """Rows per step where none are named: a velocity costs more than a row."""
         return StepOptimizer.default_batch_size if self.momentum else 1
 
+    @property
+    def noise_length(self):
+        """How far a gradient moves the parameters in the end, in rates."""
+        return 1.0 / (1.0 - self.momentum)
+
     def rate(self, facts):
         """One over the curvature descends; the noise of parts of the data makes it fall.
 
-        Gradients of batches do not vanish at the minimum, so their rate falls as t^-3/4, which
-        still reaches any distance: after the first pass, and later if batches are larger.
+        Gradients of batches do not vanish at the minimum, so their rate must fall. In a fit it is
+        halved when its noise costs more than it gains (``Settling``); in a stream, which has no
+        passes, it falls as t^-3/4, which still reaches any distance.
         """
         if facts.is_whole and not self.momentum:
             return Measured(1.0 / facts.curvature)
@@ -97,7 +103,8 @@ class SGD(StepOptimizer):
 
     def method(self, problem, W, b, *, schedule, batch_size=1, average=0, state=None):
         """The compiled method, at work on ``W`` and ``b``; see ``SGDMethod``."""
-        if self.momentum or self.clip_norm is not None or "spread" in (state or {}):
+        plain = not self.momentum and self.clip_norm is None and "spread" not in (state or {})
+        if not plain or isinstance(schedule, Measured):
             return self.by_coordinates(problem, W, b, schedule=schedule, batch_size=batch_size,
                                        average=average, state=state)
         return SGDMethod(problem, W, b, schedule, batch_size, average, state)

@@ -436,6 +436,8 @@ cdef class Problem:
 
     def mean_curvature(self, const double[:, ::1] z):
         """Weighted mean second derivative of the loss at the margins, one number per output."""
+        if self.loss.name == "squared_error":
+            return np.ones(self.n_outputs)
         cdef Py_ssize_t i, k, n, first, K = self.n_outputs
         cdef double[::1] room = np.empty(self.block_room())
         cdef double[::1] mean = np.zeros(K)
@@ -508,10 +510,8 @@ cdef class Problem:
         """
         pivot = np.zeros(self.n_features)
         if not self.rows.is_sparse:
-            step = max(1, self.n_rows // 256)
-            picked = range(0, self.n_rows, step)
-            for i in picked:
-                pivot += self.rows.row(i)[1] / len(picked)
+            picked = self.rows.X[::max(1, self.n_rows // 256)]
+            pivot = picked.mean(axis=0, dtype=np.float64) if self.n_rows else pivot
 
         def work(start, stop):
             return self._moments_chunk(pivot, start, stop)

@@ -10,11 +10,20 @@ from libc.math cimport INFINITY, fmin, pow, sqrt
 import numpy as np
 
 
+# By how much a pass must end above the best constant model, relative to it, to be taken back.
+RISEN = 0.01
+# Gains of the passes behind that are worth the noise of a rate for as many passes again. Half the
+# rate has half of both, so one would be fair; but a rate is never raised again.
+PATIENCE = 2.0
+
+
 cdef class Schedule:
     """Abstract: a learning rate. See ``schedules.pxd`` for what each method promises."""
 
     name = None
     parameters = ()
+    #: what it learns from the passes of a fit: for the rest of that fit only
+    learned = ()
 
     cdef double at(self, double t) noexcept nogil:
         return 0.0
@@ -42,6 +51,9 @@ cdef class Schedule:
 
     def restore(self, state):
         """Continue from the numbers of ``state``."""
+
+    def before_step(self, method, objective):
+        """``method`` is about to step along the gradient of all rows, where this is their F."""
 
     def after_pass(self, objective):
         """A pass has ended whose objective was this; True if the step that led to it was too long."""
@@ -204,20 +216,29 @@ cdef class Harmonic(Schedule):
 
 @cython.final
 cdef class Measured(Schedule):
-    """eta0; after passes 1, 2, 4, 8, .. what ``measure()`` says; half after a pass that rose.
+    """eta; in a fit, where ``looks``, one over the curvature that the last step has met [1]_.
 
-    For batch descent, whose first rate is one over a bound of the curvature: where the curvature
-    has become smaller than its bound, longer steps descend too. A pass that rose is taken back.
+    For batch descent. With s the last step and y by how much it has changed the gradient, that is
+    s y / y y: the curvature of the directions in which the gradient changes, so that steps are
+    rarely too long, while directions of small curvature get the long steps that they need. The
+    first step takes a bound of the curvature. A step that rose is taken back, and half of it made.
+
+    References
+    ----------
+    .. [1] J. Barzilai, J. Borwein, "Two-point step size gradient methods", IMA Journal of
+       Numerical Analysis 8, 1988, equation (6).
     """
 
-    cdef readonly double eta
-    cdef public double before        # the objective of the pass before
-    cdef public Py_ssize_t n_passes
-    cdef public object measure
+    learned = ("eta", "before", "point")
 
-    def __init__(self, double eta, measure=None):
-        self.eta, self.measure = eta, measure
-        self.before = INFINITY
+    cdef public double eta
+    cdef public double before        # the lowest objective: that of the pass before
+    cdef public object point         # where the last step began, and the gradient there
+    cdef public bint looks
+    cdef bint rose
+
+    def __init__(self, double eta):
+        self.eta, self.before = eta, INFINITY
 
     cdef double at(self, double t) noexcept nogil:
         return self.eta
@@ -226,15 +247,32 @@ cdef class Measured(Schedule):
         self.eta *= 0.5
         return self.eta > 0.0
 
+    def before_step(self, method, objective):
+        if not self.looks:
+            return
+        x, gradient = method.point()
+        longest, self.rose = INFINITY, self.point is not None and self.rises(objective)
+        if self.rose:
+            longest = 0.5 * self.eta
+            method.go_to(*self.point)
+        if self.point is not None:
+            s, y = x - self.point[0], gradient - self.point[1]
+            with np.errstate(all="ignore"):
+                eta = np.divide(np.vdot(s, y), np.vdot(y, y))
+            self.eta = min(eta if 0.0 < eta < INFINITY else self.eta, longest)
+        if not self.rose:
+            self.point = (x, gradient)
+
+    def rises(self, objective):
+        """Whether the objective has risen, beyond rounding, which is all that is left in the end."""
+        return not objective <= self.before + 1e-12 * abs(self.before)
+
     def after_pass(self, objective):
-        # beyond rounding, which is all that is left at the minimum
-        if objective > self.before + 1e-12 * abs(self.before):
-            self.lower()
+        if self.rose or self.rises(objective):
+            if not self.looks:
+                self.lower()
             return True
         self.before = objective
-        self.n_passes += 1
-        if self.measure is not None and self.n_passes & (self.n_passes - 1) == 0:
-            self.eta = self.measure()
         return False
 
     def after_plateau(self):
@@ -245,6 +283,72 @@ cdef class Measured(Schedule):
 
     def restore(self, state):
         self.eta = state[0]
+
+
+@cython.final
+cdef class Settling(Schedule):
+    """eta, halved when its noise costs more than the passes still gain.
+
+    ``hover(eta)`` says by how much steps of that length keep the objective above its minimum. What
+    the last third of the passes has gained, a third of as many passes again will hardly exceed; if
+    it is less than the noise costs, half the rate ends lower. A pass above ``start``, the objective
+    of the best constant model, is taken back.
+
+    A stream that goes on after the fit has no such passes: there the rate falls as t^-3/4.
+    """
+
+    learned = ("eta", "start", "passes", "due", "since")
+
+    cdef public double eta, start
+    cdef public list passes          # the objective of each pass
+    cdef public Py_ssize_t since     # passes before the first at this rate
+    cdef public Py_ssize_t due       # after how many passes the rate is judged next
+    cdef object hover
+    cdef double t
+
+    def __init__(self, double eta, hover, double start=INFINITY):
+        self.eta, self.hover, self.start = eta, hover, start
+        self.passes, self.due = [], 2
+
+    cdef double at(self, double t) noexcept nogil:
+        self.t = t
+        return self.eta
+
+    cdef bint lower(self) noexcept nogil:
+        self.eta *= 0.5
+        return self.eta > 0.0
+
+    def after_pass(self, objective):
+        if objective > self.start + RISEN * abs(self.start):
+            self.halve()
+            return True
+        self.passes.append(objective)
+        if len(self.passes) == self.due:
+            self.due += 1 + self.due // 5
+            if self.hover(self.eta) > PATIENCE * self.gain():
+                self.halve()
+        return False
+
+    def halve(self):
+        """Half the rate, for half as many passes again as there were, and at least two."""
+        self.lower()
+        self.since = len(self.passes)
+        self.due = self.since + max(2, self.since // 2)
+
+    def gain(self):
+        """What the last third of the passes has gained."""
+        n = len(self.passes)
+        now, before = self.passes[n - 1], self.passes[max(2 * n // 3, self.since + 1) - 1]
+        gained = before - now
+        if n == 2 and self.start - before > 2.0 * gained > 0.0:
+            # most of what the first pass came down it came down at once: the gains are geometric
+            share = gained / (self.start - before)
+            gained *= share / (1.0 - share) if share > 0.0 else 1.0
+        return gained
+
+    def state(self):
+        delay = max(self.t, 1.0)
+        return [self.eta * 2.0**0.75, delay, 0.75]
 
 
 @cython.final

@@ -12,6 +12,7 @@ the cache holds from the margins to the gradient.
 
 from libc.math cimport INFINITY, isfinite
 from libc.string cimport memset
+from cpython.pyport cimport PY_SSIZE_T_MAX
 from sgdest._core.method cimport Method
 from sgdest._core.problem cimport Problem
 from sgdest._core.schedules cimport Schedule
@@ -88,7 +89,9 @@ cdef class StepMethod(Method):
     cdef void walk(self, const Py_ssize_t* order, Py_ssize_t start,
                    Py_ssize_t stop) noexcept nogil:
         cdef Py_ssize_t m, q
-        cdef Py_ssize_t size = self.batch_size if self.batch_size > 0 else self.problem.n_rows
+        # a batch of all rows is learned by `finish_pass`
+        cdef bint whole = not 0 < self.batch_size < self.problem.n_rows
+        cdef Py_ssize_t size = PY_SSIZE_T_MAX if whole else self.batch_size
         while start < stop:
             m = min(LARGEST_BLOCK, stop - start)
             if not self.by_rows:
@@ -250,6 +253,9 @@ cdef class StepMethod(Method):
 
     def finish_pass(self):
         if self.in_batch > 0 and not self.must_stop():
+            if self.in_batch == self.problem.n_rows:
+                penalty = self.problem.penalty.value_of(self.W)
+                self.schedule.before_step(self, self.mean_loss + penalty)
             self.learn_batch()
             self.clear_batch()
 

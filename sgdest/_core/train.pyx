@@ -198,9 +198,6 @@ def raise_error_of(method):
     if error is not None:
         raise error
 
-# What a schedule that measures its rate knows beside the rate: for the rest of one fit only.
-MEASURED = ("before", "n_passes")
-
 
 def penalties_of(penalty, const double[:, ::1] W):
     """The penalty of each output's coefficients: ``value_of`` column by column."""
@@ -262,8 +259,8 @@ class Training:
             "seconds": perf_counter() - self.began,
             "history": {name: list(column) for name, column in self.outcome.history.items()},
             "training": {name: getattr(self, name) for name in self.KEPT},
-            "schedule": {name: getattr(self.method.schedule, name) for name in MEASURED
-                         if hasattr(getattr(self.method, "schedule", None), name)},
+            "schedule": {name: copy(getattr(self.method.schedule, name)) for name in
+                         getattr(getattr(self.method, "schedule", None), "learned", ())},
             "outcome": {name: copy(getattr(self.outcome, name)) for name in self.KEPT_OF_OUTCOME},
         }
 
@@ -274,7 +271,7 @@ class Training:
         self.outcome.history = {name: list(column) for name, column in paused["history"].items()}
         self.__dict__.update(paused["training"])
         for name, value in paused["schedule"].items():
-            setattr(self.method.schedule, name, value)
+            setattr(self.method.schedule, name, copy(value))
         self.outcome.__dict__.update(paused["outcome"])
         self.undecided = True        # whether to stop after that epoch
 
@@ -297,10 +294,18 @@ class Training:
         return (self.W, self.b) if averages is None else averages
 
     def objective_of_pass(self):
-        """Mean loss of the rows before their updates, plus the penalty now."""
+        """Mean loss of the rows before their updates, plus the penalty now.
+
+        Of descent that takes steps back it is the exact objective at the start, which never rises.
+        """
         self.method.settle()
+        W = self.last[0] if self.looks() else self.W
         with np.errstate(all="ignore"):
-            return self.method.mean_loss + self.problem.penalty.value_of(self.W)
+            return self.method.mean_loss + self.problem.penalty.value_of(W)
+
+    def looks(self):
+        """Whether each step rests on all rows, and is taken back if it rose."""
+        return getattr(getattr(self.method, "schedule", None), "looks", False)
 
     def rate(self):
         schedule = getattr(self.method, "schedule", None)
@@ -347,9 +352,19 @@ class Training:
         if not schedule.after_pass(start):
             self.sound = self.last
             return False
-        self.last = tuple(a.copy() for a in self.sound)
-        self.W[:], self.b[:] = self.sound
+        if not self.looks():               # else it has stepped back itself
+            self.W[:], self.b[:] = self.sound
+            if hasattr(self.method, "restart"):
+                self.method.restart()
+        self.last = (self.W.copy(), self.b.copy())
         return True
+
+    def look_back(self):
+        """Take the last step of descent on all rows back if it rose, which no pass has seen yet."""
+        if self.looks() and self.outcome.diverged is None:
+            self.method.settle()
+            if self.method.schedule.rises(self.problem.objective(self.W, self.b)):
+                self.W[:], self.b[:] = self.sound
 
     def lower_rate(self):
         schedule = getattr(self.method, "schedule", None)
@@ -417,5 +432,6 @@ class Training:
         if self.kept is not None:
             outcome.W, outcome.b = self.kept
             return
+        self.look_back()
         outcome.W, outcome.b = self.weights()
         outcome.best_epoch = len(outcome.history["epoch"])
