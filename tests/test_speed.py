@@ -1,10 +1,11 @@
 """Loops stay faster than scikit-learn's: ratios of small races, far below what is reached.
 
-The bounds are half of what a busy machine showed, or less: they fail where a loop has lost its
-vectors, its blocks, or its way of visiting rows, not where the machine is slow.
+The bounds are half of what is normal, or less: they fail where a loop has lost its vectors, its
+blocks, or its way of visiting rows, not where the machine is slow. Time is that of this thread, so
+that other processes count only by what they take from the caches.
 """
 
-from time import perf_counter
+from time import thread_time
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from sklearn import linear_model
 
 from sgdest import GDClassifier, compat
 
-ROUNDS = 5
+ROUNDS = 15
 SHARED = dict(alpha=1e-3, max_iter=5, tol=None, random_state=0)
 
 
@@ -38,9 +39,9 @@ def times_as_fast(slower, faster, enough):
     best = [np.inf, np.inf]
     for _ in range(ROUNDS):
         for i, work in enumerate((slower, faster)):
-            start = perf_counter()
+            start = thread_time()
             work()
-            best[i] = min(best[i], perf_counter() - start)
+            best[i] = min(best[i], thread_time() - start)
         if best[0] > enough * best[1]:
             break
     return best[0] / best[1]
@@ -60,10 +61,10 @@ def plain_sgd(**settings):
 
 
 RACES = {
-    "dense 54": (dense(20_000, 54), {}, 1.3),
-    "dense 784": (dense(3_000, 784), {}, 1.8),
-    "CSR 75": (csr(6_000, 75, 10_000), {}, 1.0),
-    "CSR 75 l1": (csr(6_000, 75, 10_000), {"penalty": "l1", "alpha": 1e-5}, 1.0),
+    "dense 54": (dense(20_000, 54), {}, 1.0),
+    "dense 784": (dense(3_000, 784), {}, 2.0),
+    "CSR 75": (csr(30_000, 75, 10_000), {}, 1.5),
+    "CSR 75 l1": (csr(30_000, 75, 10_000), {"penalty": "l1", "alpha": 1e-5}, 1.4),
 }
 
 

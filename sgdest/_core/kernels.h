@@ -41,6 +41,10 @@ typedef struct {
 typedef struct {
     double (*dot)(ptrdiff_t n, const void *x, const void *columns, const double *w);
     void (*add)(ptrdiff_t n, double a, const void *x, const void *columns, double *w);
+    double (*dot_ahead)(ptrdiff_t n, const void *x, const void *columns, const double *w,
+                        ptrdiff_t m, const void *later, const void *later_columns);
+    void (*add_ahead)(ptrdiff_t n, double a, const void *x, const void *columns, double *w,
+                      ptrdiff_t m, const void *later, const void *later_columns);
     void (*dots)(ptrdiff_t n, ptrdiff_t K, const void *x, const void *columns, const double *W,
                  double *z);
     void (*adds)(ptrdiff_t n, ptrdiff_t K, const double *d, const void *x, const void *columns,

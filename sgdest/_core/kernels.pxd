@@ -35,6 +35,12 @@ cdef extern from "kernels.h" nogil:
                       const double* w) noexcept nogil
         void (*add)(Py_ssize_t n, double a, const void* x, const void* columns,
                     double* w) noexcept nogil
+        double (*dot_ahead)(Py_ssize_t n, const void* x, const void* columns, const double* w,
+                            Py_ssize_t m, const void* later,
+                            const void* later_columns) noexcept nogil
+        void (*add_ahead)(Py_ssize_t n, double a, const void* x, const void* columns, double* w,
+                          Py_ssize_t m, const void* later,
+                          const void* later_columns) noexcept nogil
         void (*dots)(Py_ssize_t n, Py_ssize_t K, const void* x, const void* columns,
                      const double* W, double* z) noexcept nogil
         void (*adds)(Py_ssize_t n, Py_ssize_t K, const double* d, const void* x,

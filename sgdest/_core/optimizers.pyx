@@ -188,6 +188,7 @@ cdef class SGDMethod(StepMethod):
             later = -1
             if by_and_by:
                 later = rows[p + self.ahead] if p + self.ahead < left else -1
+                self.problem.rows.prefetch_start(rows[min(p + 2 * self.ahead, left - 1)])
             else:
                 self.ask_ahead(rows, p, left)
             self.reach_row(rows[p])

@@ -23,13 +23,6 @@ import numpy as np
 
 from sgdest._core.simd import aligned
 
-# Bytes of rows asked for ahead of time, and bounds for their number. 200 000 dense rows of 54
-# numbers took 200 ns each with one row ahead, 130 with 4 kB of them, 110 with 8 kB; dense rows of
-# 10 were fastest with 8 to 16 rows ahead, CSR rows of 11 entries with 4 to 8.
-cdef Py_ssize_t PREFETCHED_BYTES = 8192
-cdef Py_ssize_t FEWEST_PREFETCHED = 2
-cdef Py_ssize_t MOST_PREFETCHED = 12
-
 
 # -- the examples ----------------------------------------------------------------------------
 
@@ -73,10 +66,7 @@ cdef class Examples:
             self.n_used -= np.count_nonzero(held_out)
         self.order = np.arange(rows.n_rows, dtype=np.int32)
         self.shuffles, self.seed = seed is not None, seed or 0
-        # a value and perhaps its column
-        row_bytes = 12 * rows.n_stored // max(1, rows.n_rows)
-        self.ahead = min(max(PREFETCHED_BYTES // max(1, row_bytes), FEWEST_PREFETCHED),
-                         MOST_PREFETCHED)
+        self.ahead = rows.ahead
 
     cdef void shuffle(self) noexcept nogil:
         cdef uint32_t i, other, n = <uint32_t> self.order.shape[0], state = self.seed
@@ -92,14 +82,17 @@ cdef class Examples:
 
     cdef inline void prefetch(self, Py_ssize_t k) noexcept nogil:
         """Asks for the row that is visited ``ahead`` rows after the k-th."""
-        cdef Py_ssize_t last = self.order.shape[0] - 1, i
+        cdef Py_ssize_t last = self.order.shape[0] - 1, i, after
         self.later = -1
         if not self.shuffles or k + self.ahead > last:
             return
         i = self.later = self.order[k + self.ahead]
         prefetch(&self.y_and_s[i, 0], 16 if self.weighted else 8)
-        if not self.rows.are_long:
-            self.rows.prefetch(i, self.order[min(k + 2 * self.ahead, last)])
+        after = self.order[min(k + 2 * self.ahead, last)]
+        if self.rows.are_long:
+            self.rows.prefetch_start(after)
+        else:
+            self.rows.prefetch(i, after)
 
 
 # -- the model -------------------------------------------------------------------------------

@@ -397,29 +397,72 @@ INLINE double LEVEL(total)(VEC v)
         LEVEL(margins_##NAME), LEVEL(gradient_##NAME), LEVEL(margins_of_many_##NAME),            \
         LEVEL(gradient_of_many_##NAME)};
 
+/* Turns of 8 and 4 entries. ASK is said before each turn. The columns of a row are distinct, so that
+ * four weights may be read before the first of them is stored. */
+#define SPARSE_DOT(ASK)                                                                          \
+    double s[8] = {0, 0, 0, 0, 0, 0, 0, 0};                                                      \
+    ptrdiff_t p = 0;                                                                             \
+    for (; p + 8 <= n; p += 8) {                                                                 \
+        ASK                                                                                      \
+        for (int q = 0; q < 8; q++) s[q] += (double)x[p + q] * w[column[p + q]];                 \
+    }                                                                                            \
+    for (; p < n; p++) s[0] += (double)x[p] * w[column[p]];
+#define SPARSE_TOTAL (((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7])))
+#define SPARSE_ADD(ASK)                                                                          \
+    ptrdiff_t p = 0;                                                                             \
+    for (; p + 4 <= n; p += 4) {                                                                 \
+        double *w0 = w + column[p], *w1 = w + column[p + 1];                                     \
+        double *w2 = w + column[p + 2], *w3 = w + column[p + 3];                                 \
+        ASK                                                                                      \
+        const double v0 = *w0 + a * (double)x[p], v1 = *w1 + a * (double)x[p + 1];               \
+        const double v2 = *w2 + a * (double)x[p + 2], v3 = *w3 + a * (double)x[p + 3];           \
+        *w0 = v0, *w1 = v1, *w2 = v2, *w3 = v3;                                                  \
+    }                                                                                            \
+    for (; p < n; p++) w[column[p]] += a * (double)x[p];
+/* while entry p is read: its share of one half of a later row of m entries */
+#define ASK_FOR_HALF(p)                                                                          \
+    if (p < m && !(p & 7)) {                                                                     \
+        PREFETCH(half + p * sizeof *x / 2);                                                     \
+        if (!(p & 31)) PREFETCH(half_columns + p * sizeof *column / 2);                         \
+    }
+
 #define SPARSE_LOOPS(NAME, T, I)                                                                 \
     LOOP double LEVEL(dot_##NAME)(ptrdiff_t n, const void *row, const void *columns,             \
                                   const double *w)                                               \
     {                                                                                            \
         const T *x = row;                                                                        \
         const I *column = columns;                                                               \
-        double s0 = 0, s1 = 0, s2 = 0, s3 = 0;                                                   \
-        ptrdiff_t p = 0;                                                                         \
-        for (; p + 4 <= n; p += 4) {                                                             \
-            s0 += (double)x[p] * w[column[p]];                                                   \
-            s1 += (double)x[p + 1] * w[column[p + 1]];                                           \
-            s2 += (double)x[p + 2] * w[column[p + 2]];                                           \
-            s3 += (double)x[p + 3] * w[column[p + 3]];                                           \
-        }                                                                                        \
-        for (; p < n; p++) s0 += (double)x[p] * w[column[p]];                                    \
-        return (s0 + s1) + (s2 + s3);                                                            \
+        SPARSE_DOT()                                                                             \
+        return SPARSE_TOTAL;                                                                     \
     }                                                                                            \
     LOOP void LEVEL(add_##NAME)(ptrdiff_t n, double a, const void *row, const void *columns,     \
                                 double *w)                                                       \
     {                                                                                            \
         const T *x = row;                                                                        \
         const I *column = columns;                                                               \
-        for (ptrdiff_t p = 0; p < n; p++) w[column[p]] += a * (double)x[p];                      \
+        SPARSE_ADD()                                                                             \
+    }                                                                                            \
+    LOOP double LEVEL(dot_ahead_##NAME)(ptrdiff_t n, const void *row, const void *columns,       \
+                                        const double *w, ptrdiff_t m, const void *later,         \
+                                        const void *later_columns)                               \
+    {                                                                                            \
+        const T *x = row;                                                                        \
+        const I *column = columns;                                                               \
+        const char *half = later, *half_columns = later_columns;                                 \
+        SPARSE_DOT(ASK_FOR_HALF(p))                                                              \
+        for (; p < m; p += 8 - p % 8) ASK_FOR_HALF(p)                                            \
+        return SPARSE_TOTAL;                                                                     \
+    }                                                                                            \
+    LOOP void LEVEL(add_ahead_##NAME)(ptrdiff_t n, double a, const void *row,                    \
+                                      const void *columns, double *w, ptrdiff_t m,               \
+                                      const void *later, const void *later_columns)              \
+    {                                                                                            \
+        const T *x = row;                                                                        \
+        const I *column = columns;                                                               \
+        const char *half = (const char *)later + m * sizeof(T) / 2;                              \
+        const char *half_columns = (const char *)later_columns + m * sizeof(I) / 2;              \
+        SPARSE_ADD(ASK_FOR_HALF(p))                                                              \
+        for (; p < m; p += 8 - p % 8) ASK_FOR_HALF(p)                                            \
     }                                                                                            \
     LOOP void LEVEL(dots_##NAME)(ptrdiff_t n, ptrdiff_t K, const void *row, const void *columns, \
                                  const double *W, double *z)                                     \
@@ -458,8 +501,8 @@ INLINE double LEVEL(total)(VEC v)
         }                                                                                        \
     }                                                                                            \
     static const SparseLoops LEVEL(sparse_##NAME) = {                                            \
-        LEVEL(dot_##NAME), LEVEL(add_##NAME), LEVEL(dots_##NAME), LEVEL(adds_##NAME),            \
-        LEVEL(moments_##NAME)};
+        LEVEL(dot_##NAME), LEVEL(add_##NAME), LEVEL(dot_ahead_##NAME),                           \
+        LEVEL(add_ahead_##NAME), LEVEL(dots_##NAME), LEVEL(adds_##NAME), LEVEL(moments_##NAME)};
 
 DENSE_LOOPS(f64, double)
 DENSE_LOOPS(f32, float)
@@ -472,6 +515,10 @@ SPARSE_LOOPS(f32_i64, float, int64_t)
 
 #undef DENSE_LOOPS
 #undef SPARSE_LOOPS
+#undef SPARSE_DOT
+#undef SPARSE_TOTAL
+#undef SPARSE_ADD
+#undef ASK_FOR_HALF
 #undef DOTS
 #undef ADDS
 #undef VECTORS_LEFT

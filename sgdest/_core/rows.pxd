@@ -40,3 +40,7 @@ cdef class Rows:
                       double* second, double* largest) noexcept nogil
     # ask the memory for row i, which will be read soon; `later` will be read after it
     cdef void prefetch(self, Py_ssize_t i, Py_ssize_t later) noexcept nogil
+    # the same of where row i begins
+    cdef void prefetch_start(self, Py_ssize_t i) noexcept nogil
+    cdef readonly Py_ssize_t ahead         # how many rows ahead of time to ask
+    cdef void plan(self, Py_ssize_t row_bytes)

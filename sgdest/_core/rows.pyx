@@ -24,8 +24,12 @@ DENSE_TYPES = (np.float64, np.float32, np.uint8, np.int8)
 #: types of the values of CSR data that are used as they are
 SPARSE_TYPES = (np.float64, np.float32)
 
-# Rows of this many bytes are asked for bit by bit (docs/design/0004-rows-ahead.md).
+# Rows of this many bytes are asked for bit by bit; of others so many bytes are under way, within
+# bounds for the number of rows (docs/design/0004-rows-ahead.md).
 cdef Py_ssize_t LONG_ROW = 1024
+cdef Py_ssize_t BYTES_AHEAD = 8192
+cdef Py_ssize_t FEWEST_AHEAD = 2
+cdef Py_ssize_t MOST_AHEAD = 12
 
 ctypedef fused index:
     int32_t
@@ -34,6 +38,11 @@ ctypedef fused index:
 
 cdef class Rows:
     """Abstract: rows of X. See ``rows.pxd`` for what each method promises."""
+
+    cdef void plan(self, Py_ssize_t row_bytes):
+        """How rows of so many bytes are asked for ahead of time."""
+        self.are_long = row_bytes >= LONG_ROW
+        self.ahead = max(FEWEST_AHEAD, min(MOST_AHEAD, BYTES_AHEAD // max(row_bytes, 1)))
 
     cdef double dot(self, Py_ssize_t i, const double* w) noexcept nogil:
         return 0.0
@@ -83,6 +92,9 @@ cdef class Rows:
         return
 
     cdef void prefetch(self, Py_ssize_t i, Py_ssize_t later) noexcept nogil:
+        return
+
+    cdef void prefetch_start(self, Py_ssize_t i) noexcept nogil:
         return
 
     def margins(self, const double[:, ::1] W, const double[::1] b):
@@ -155,7 +167,7 @@ cdef class DenseRows(Rows):
         self.n_stored = self.n_rows * self.n_features
         self.is_sparse = False
         self.row_bytes = self.n_features * X.itemsize
-        self.are_long = self.row_bytes >= LONG_ROW
+        self.plan(self.row_bytes)
         self.data = start_of(X)
         self.loops = dense_loops([np.dtype(t) for t in DENSE_TYPES].index(X.dtype), simd.level)
 
@@ -252,6 +264,7 @@ cdef class CSRRows(Rows):
         self.loops = sparse_loops(single, wide, simd.level)
         self.value_loops = dense_loops(F32 if single else F64, simd.level)
         self.longest = np.diff(X.indptr).max() if self.n_rows else 0
+        self.plan((self.item_bytes + self.index_bytes) * self.n_stored // max(self.n_rows, 1))
 
     cdef inline Py_ssize_t start(self, Py_ssize_t i) noexcept nogil:
         if self.narrow_starts != NULL:
@@ -273,6 +286,27 @@ cdef class CSRRows(Rows):
         cdef Py_ssize_t a = self.start(i), n = self.start(i + 1) - a
         self.loops.add(n, c, self.data + a * self.item_bytes,
                        self.indices + a * self.index_bytes, w)
+
+    cdef double dot_ahead(self, Py_ssize_t i, const double* w, Py_ssize_t later) noexcept nogil:
+        cdef Py_ssize_t a, n, b, m
+        if later < 0:
+            return self.dot(i, w)
+        a, b = self.start(i), self.start(later)
+        n, m = self.start(i + 1) - a, self.start(later + 1) - b
+        return self.loops.dot_ahead(
+            n, self.data + a * self.item_bytes, self.indices + a * self.index_bytes, w,
+            m, self.data + b * self.item_bytes, self.indices + b * self.index_bytes)
+
+    cdef void add_ahead(self, Py_ssize_t i, double c, double* w, Py_ssize_t later) noexcept nogil:
+        cdef Py_ssize_t a, n, b, m
+        if later < 0:
+            self.add(i, c, w)
+            return
+        a, b = self.start(i), self.start(later)
+        n, m = self.start(i + 1) - a, self.start(later + 1) - b
+        self.loops.add_ahead(
+            n, c, self.data + a * self.item_bytes, self.indices + a * self.index_bytes, w,
+            m, self.data + b * self.item_bytes, self.indices + b * self.index_bytes)
 
     cdef void dots(self, Py_ssize_t i, Py_ssize_t n_outputs, const double* W,
                    double* z) noexcept nogil:
@@ -332,12 +366,18 @@ cdef class CSRRows(Rows):
     cdef void prefetch(self, Py_ssize_t i, Py_ssize_t later) noexcept nogil:
         # two stages: where a row begins must be known before its entries can be asked for
         cdef Py_ssize_t a = self.start(i), n = self.start(i + 1) - a
-        if self.narrow_starts != NULL:
-            prefetch(self.narrow_starts + later, 8)
-        else:
-            prefetch(self.wide_starts + later, 16)
+        # (not by prefetch_start: gcc leaves out direct calls of functions that only prefetch)
+        prefetch(self.place_of_start(later), 16)
         prefetch(self.indices + a * self.index_bytes, n * self.index_bytes)
         prefetch(self.data + a * self.item_bytes, n * self.item_bytes)
+
+    cdef void prefetch_start(self, Py_ssize_t i) noexcept nogil:
+        prefetch(self.place_of_start(i), 16)
+
+    cdef inline const void* place_of_start(self, Py_ssize_t i) noexcept nogil:
+        if self.narrow_starts != NULL:
+            return self.narrow_starts + i
+        return self.wide_starts + i
 
 
 cdef const char* start_of(array) except? NULL:

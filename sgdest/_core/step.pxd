@@ -46,6 +46,9 @@ cdef class StepMethod(Method):
     cdef void ask_ahead(self, const Py_ssize_t* rows, Py_ssize_t p, Py_ssize_t left) noexcept nogil
     cdef Py_ssize_t ahead
     cdef Py_ssize_t tile                   # rows of a batch that are read once
+    cdef Py_ssize_t asked                  # of so many next rows, each row at hand asks for one
+    cdef bint asks_by_and_by               # where rows are long
+    cdef void take_margins_asking(self, const Py_ssize_t* rows, Py_ssize_t m) noexcept nogil
     # make the slopes of m rows those of a batch: times s / mean weight
     cdef void weigh(self, Py_ssize_t m) noexcept nogil
     # forget the batch that was learned

@@ -77,10 +77,8 @@ cdef class StepMethod(Method):
             shape = [K, d] if self.turns else [d, K]
             self.g = aligned(np.zeros(shape))
             self.turned = aligned(np.empty(shape if self.turns else [0, 0]))
-        # about 8 kB of rows under way: more than the latency of memory times its bandwidth, less
-        # than would push the parameters out of the first-level cache (docs/benchmarks)
+        self.ahead = problem.rows.ahead
         row = 8 * problem.rows.n_stored // max(problem.n_rows, 1)
-        self.ahead = max(2, min(12, 8192 // max(row, 1)))
         self.tile = max(32, min(LARGEST_BLOCK, TILE_ENTRIES // max(row // 8, 1)))
 
     cdef double batch_entries(self):
@@ -169,12 +167,17 @@ cdef class StepMethod(Method):
         self.begin_rows(m, rows)
         if self.turns and self.in_batch == 0:
             self.turn()
-        for p from 0 <= p < m by 4:
-            n = min(4, m - p)
-            for q in range(p, p + n):
-                self.ask_ahead(rows, q, left)
-            self.problem.margins_of(n, rows + p, self.weights(), self.scale(), &self.b[0],
-                                    &self.z[p * K])
+        self.asks_by_and_by = self.problem.rows.are_long and K == 1
+        self.asked = min(m, left - m)
+        if self.asks_by_and_by:
+            self.take_margins_asking(rows, m)
+        else:
+            for p from 0 <= p < m by 4:
+                n = min(4, m - p)
+                for q in range(p, p + n):
+                    self.ask_ahead(rows, q, left)
+                self.problem.margins_of(n, rows + p, self.weights(), self.scale(), &self.b[0],
+                                        &self.z[p * K])
         self.problem.loss.derivatives(m, K, &self.y[0], &self.z[0], &self.d[0])
         self.weigh(m)
         self.in_batch += m
@@ -193,8 +196,25 @@ cdef class StepMethod(Method):
             for q in range(m):
                 self.touch(rows[q])
 
+    cdef void take_margins_asking(self, const Py_ssize_t* rows, Py_ssize_t m) noexcept nogil:
+        """Margins of long rows; half of each of the next ``asked`` rows is asked for meanwhile."""
+        cdef Py_ssize_t q
+        cdef const double* o = self.problem.o_data
+        for q in range(m):
+            self.z[q] = self.b[0] + self.scale() * self.problem.rows.dot_ahead(
+                rows[q], self.weights(), rows[m + q] if q < self.asked else -1)
+            if o != NULL:
+                self.z[q] += o[rows[q]]
+
     cdef void add_slopes(self, Py_ssize_t m, const Py_ssize_t* rows) noexcept nogil:
-        self.problem.rows.add_all(m, rows, self.problem.n_outputs, &self.d[0], &self.g[0, 0])
+        cdef Py_ssize_t q
+        if not self.asks_by_and_by:
+            self.problem.rows.add_all(m, rows, self.problem.n_outputs, &self.d[0], &self.g[0, 0])
+            return
+        # the other halves
+        for q in range(m):
+            self.problem.rows.add_ahead(rows[q], self.d[q], &self.g[0, 0],
+                                        rows[m + q] if q < self.asked else -1)
 
     cdef inline const double* weights(self) noexcept nogil:
         return &self.turned[0, 0] if self.turns else &self.W[0, 0]

@@ -1,0 +1,105 @@
+"""The limits of this machine, measured: bare loops in C (limits.c), compiled for it when asked.
+
+Each takes the rows of a race in random order and does what no such loop can do without, at the
+best of some distances of prefetching. They are not the limit of thought: where a loop of ours is
+faster, its share is above 100 %.
+"""
+
+import ctypes
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+DISTANCES = (2, 4, 8, 16)
+FLAGS = "-O3 -march=native -ffast-math -shared -fPIC".split()
+
+
+@lru_cache(maxsize=1)
+def library():
+    """The compiled loops, or None where there is no compiler."""
+    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        return None
+    target = Path(tempfile.mkdtemp()) / "limits.so"
+    source = Path(__file__).parent / "limits.c"
+    done = subprocess.run([compiler, *FLAGS, str(source), "-o", str(target), "-lm"], check=False)
+    return None if done.returncode else ctypes.CDLL(str(target))
+
+
+def best_seconds(call, n_passes):
+    """A function that times passes of ``call(ahead)`` at the distance that was the fastest."""
+    found = []
+
+    def seconds(ahead):
+        start = time.perf_counter()
+        for _ in range(n_passes):
+            call(ahead)
+        return time.perf_counter() - start
+
+    def run():
+        if not found:
+            found.append(min(DISTANCES, key=seconds))
+        return seconds(found[0])
+
+    return run
+
+
+def pointer(array):
+    """A pointer that keeps its array alive."""
+    return array.ctypes.data_as(ctypes.c_void_p)
+
+
+def size(n):
+    return ctypes.c_ssize_t(n)
+
+
+def steps(X, y, l1, n_passes):
+    """Descent by single rows, log loss: a function that returns seconds; None without compiler."""
+    loops, rate = library(), ctypes.c_double(1e-3)
+    if loops is None:
+        return None
+    order, y = shuffled(len(y)), np.ascontiguousarray(y, dtype=np.int64)
+    w, last = np.zeros((2, X.shape[1]))
+    if isinstance(X, np.ndarray):
+        loop = loops.steps_f64 if X.dtype == np.float64 else loops.steps_f32
+        return best_seconds(
+            lambda ahead: loop(size(len(y)), size(X.shape[1]), pointer(X), pointer(y),
+                               pointer(order), size(ahead), rate, pointer(w)), n_passes)
+    arrays = [pointer(a) for a in (X.indptr, X.indices, X.data, y, order)]
+
+    def csr(ahead):
+        last[:] = 0.0
+        loops.steps_csr(size(len(y)), *arrays, size(ahead), rate, ctypes.c_double(l1),
+                        pointer(w), pointer(last))
+
+    return best_seconds(csr, n_passes)
+
+
+def reads(X, n_passes):
+    """Reading the rows of a dense X in random order."""
+    if library() is None:
+        return None
+    order = shuffled(len(X))
+    loop = library().reads_f64 if X.dtype == np.float64 else library().reads_f32
+    return best_seconds(
+        lambda ahead: loop(size(len(X)), size(X.shape[1]), pointer(X), pointer(order),
+                           size(ahead)), n_passes)
+
+
+def weights_only(n_rows, n_weights, n_passes):
+    """Descent for many outputs without its rows: what their weights alone cost."""
+    if library() is None:
+        return None
+    W = np.zeros(n_weights)
+    return best_seconds(
+        lambda ahead: library().weights_only(size(n_rows), size(n_weights), pointer(W)), n_passes)
+
+
+def shuffled(n):
+    return np.random.default_rng(0).permutation(n)
