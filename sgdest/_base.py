@@ -24,6 +24,7 @@ from sgdest._core.problem import Problem
 from sgdest._core.rows import as_rows, sound_margins
 from sgdest._core.solver import best_constant
 from sgdest._core.schedules import Harmonic, Measured
+from sgdest._core.simd import aligned
 from sgdest._core.stream import FitFacts, state_after_fit
 from sgdest._core.train import COLUMNS, EXPLODED, Limits, Outcome, run_pass, train
 from sgdest._early_stopping import Validation
@@ -267,9 +268,10 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         problem = self._problem(rows, targets, weights, self._penalty(rows.n_features))
         plan = plan.settled(problem)
         W, b, given = self._start(problem, earlier.weights(start), coef_init, intercept_init)
-        method = self._method(plan, problem, W, b, earlier.state(), warm=given,
-                              is_fit=True)
-        zero = problem.constant_loss(best_constant(problem))
+        method = self._method(plan, problem, W, b, earlier.state(), warm=given, is_fit=True)
+        zero = getattr(method, "start_objective", None)
+        if zero is None:
+            zero = problem.constant_loss(best_constant(problem))
         limits = self._limits(plan, watch, rng, zero)
         limits.paused = earlier.paused
         if self._has_callbacks():
@@ -278,7 +280,7 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         self._keep(plan, problem, method, outcome, zero, earlier.history)
         if limits.observer is not None:
             limits.observer.finish()
-        self._warn(plan, outcome, _left_out(method))
+        self._warn(plan, outcome, _left_out(method) or _endless(plan, problem, W, b))
         return self
 
     def _problem(self, rows, targets, weights, penalty):
@@ -314,7 +316,7 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
             b = validation.initial_weights("intercept_init", intercept_init, shape[:1])
         if not self.fit_intercept:
             b[:] = 0.0
-        return W, b, start is not None or coef_init is not None or intercept_init is not None
+        return aligned(W), b, start is not None or coef_init is not None or intercept_init is not None
 
     def _method(self, plan, problem, W, b, state, warm=False, is_fit=False):
         """The compiled method of a plan; in a fit its schedule may look at the data."""
@@ -528,12 +530,12 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         self._streak_to_state()
         plan = resolve(self.loss, self.optimizer, self.learning_rate, self.batch_size,
                        self.average, streaming=True)
-        W, b = self._W.copy(), self._b.copy()
+        W, b = aligned(self._W), self._b.copy()
         state = dict(self._state) if self._same_method(plan) else {}
         if state and plan.learning_rate != self.optimizer_.learning_rate:
             state = _without_rate(state)
         if "iterate_coef" in state:
-            W, b = state["iterate_coef"].copy(), state["iterate_intercept"].copy()
+            W, b = aligned(state["iterate_coef"]), state["iterate_intercept"].copy()
         if plan.optimizer.kind == "stream" and not state and self._facts is not None:
             facts = FitFacts(**self._facts)
             state = state_after_fit(problem, W, b, plan.optimizer.rates, facts)
@@ -607,4 +609,24 @@ def _left_out(method, before=0):
     return (
         f"{n_rows} rows were left out: their loss, or its slope, overflows. Check the targets "
         "for values that are no measurements."
+    )
+
+
+def _endless(plan, problem, W, b):
+    """What to warn of if the objective of a solver has no minimum, or None.
+
+    That of a logistic loss has none where it is not penalised and the classes can be told apart.
+    """
+    penalty = problem.penalty
+    if (plan.optimizer.kind != "solver" or problem.loss.name not in ("log_loss", "multinomial")
+            or penalty.l1 > 0.0 or penalty.l2 > 0.0):
+        return None
+    z, y = problem.margins(W, b), problem.targets()
+    told = z.argmax(axis=1) == y.ravel() if problem.n_outputs > 1 else ((z > 0.0) == (y > 0.0)).ravel()
+    if not np.all(told if problem.sample_weight is None else told[problem.sample_weight > 0.0]):
+        return None
+    return (
+        "The classes can be told apart without an error and nothing is penalised: log_loss has no "
+        "minimum then, ever larger weights make it smaller. They were left at finite values. Use "
+        "alpha > 0."
     )

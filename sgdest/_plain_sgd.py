@@ -19,7 +19,8 @@ from sklearn.utils.validation import (
 )
 
 from sgdest._core.losses import LOSSES
-from sgdest._core.plain_sgd import Descent, Patience, Weights, penalty_of, rule_of
+from sgdest._core.plain_rules import rule_of
+from sgdest._core.plain_sgd import Descent, Patience, Weights, penalty_of
 from sgdest._core.rows import as_rows, sound_margins, surely_finite
 
 DEFAULT_EPSILON = 0.1

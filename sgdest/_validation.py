@@ -2,6 +2,7 @@
 
 import inspect
 import os
+from functools import lru_cache
 from numbers import Integral, Real
 
 import joblib
@@ -105,7 +106,10 @@ _OPTIMIZER_PARAMETERS = {
 def check_parameters(estimator, *, streaming):
     """Raise ValueError if a parameter of an estimator, or their combination, is not allowed."""
     name = type(estimator).__name__
-    params = estimator.get_params(deep=False)
+    # what is left at its default needs no check, and most parameters are
+    params = {parameter: getattr(estimator, parameter)
+              for parameter, default in _defaults(type(estimator)).items()
+              if getattr(estimator, parameter) is not default}
     validate_parameter_constraints(estimator._parameter_constraints, params, name)
     loss = name_of(estimator.loss)
     if is_written(estimator.loss):
@@ -138,6 +142,13 @@ def check_parameters(estimator, *, streaming):
             "validation data between the calls instead."
         )
     _check_rate(estimator, loss)
+
+
+@lru_cache(maxsize=None)
+def _defaults(cls):
+    """The defaults of the parameters of an estimator, by name."""
+    parameters = inspect.signature(cls).parameters
+    return {name: parameter.default for name, parameter in parameters.items()}
 
 
 def _check_written(estimator):
@@ -234,6 +245,11 @@ def check_data(estimator, X, y="no_validation", *, reset, regression=False):
 
     X keeps the types float64, float32, uint8 and int8; others become float64.
     """
+    known_finite = surely_finite(X)
+    if known_finite and reset and _needs_no_more(X, y):
+        estimator.n_features_in_ = X.shape[1]
+        estimator.__dict__.pop("feature_names_in_", None)
+        return X, y
     kwargs = dict(
         reset=reset,
         accept_sparse="csr",
@@ -241,7 +257,7 @@ def check_data(estimator, X, y="no_validation", *, reset, regression=False):
         dtype=list(DENSE_TYPES),
         order="C",
         # scikit-learn's own check, which says what is wrong, follows where ours finds something
-        ensure_all_finite=not surely_finite(X),
+        ensure_all_finite=not known_finite,
     )
     X = _sound_sparse(X)
     if isinstance(y, str) and y == "no_validation":
@@ -250,6 +266,19 @@ def check_data(estimator, X, y="no_validation", *, reset, regression=False):
         estimator, X, y, multi_output=regression, y_numeric=regression, **kwargs
     )
     return X, y
+
+
+def _needs_no_more(X, y):
+    """Whether finite X, and y, are plain arrays in which scikit-learn's checks find nothing.
+
+    They take half a millisecond, as long as a small fit.
+    """
+    if type(y) is not np.ndarray or y.ndim != 1 or X.ndim != 2 or 0 in X.shape:
+        return False
+    is_plain = type(X) is np.ndarray and X.flags.c_contiguous
+    if type(X) in (sp.csr_array, sp.csr_matrix):
+        is_plain = X.indices.dtype == X.indptr.dtype and X.indices.dtype in (np.int32, np.int64)
+    return is_plain and len(y) == X.shape[0] and (y.dtype.kind in "biu" or surely_finite(y))
 
 
 def check_same_names(estimator, X_val):
@@ -320,9 +349,11 @@ def encoded_labels(y):
     if y.dtype.kind == "O":
         check_classification_targets(y[:1])  # before labels of different types are compared
     labels, codes = encode(y)
-    # each label twice: that check warns if most labels occur once
-    few = 2 * len(labels) <= len(y)
-    check_classification_targets(np.tile(labels, 2) if few else y)
+    few, kind = 2 * len(labels) <= len(y), labels.dtype.kind
+    whole = kind in "biuU" or (kind == "f" and (labels == np.floor(labels)).all())
+    if not (few and whole):
+        # each label twice: that check warns if most labels occur once
+        check_classification_targets(np.tile(labels, 2) if few else y)
     if y.dtype.kind == "f" and not np.isfinite(labels).all():
         raise ValueError("y contains NaN or infinity; class labels must be finite.")
     return labels, codes

@@ -91,12 +91,16 @@ def twins(optimizer, kind=np.asarray, own=LogCosh(), name="log_cosh", y=Y, **set
 @pytest.mark.parametrize("kind", [np.asarray, sp.csr_array], ids=["dense", "csr"])
 @pytest.mark.parametrize("optimizer", NAMES)
 def test_every_method_makes_the_model_of_the_built_in_twin(optimizer, kind):
-    pairs = [twins(optimizer, kind)]
+    # dual ascent takes other ways to the same minimum where it knows the conjugate of the loss
+    same_way = optimizer != "dual_ascent"
+    settings = {} if same_way else dict(max_iter=1000, tol=1e-12)
+    pairs = [twins(optimizer, kind, **settings)]
     if NAMES[optimizer].kind != "stream":  # which has a step of its own for "log_loss"
-        pairs.append(twins(optimizer, kind, own=LogLoss(), name="log_loss", y=Y > 0))
+        pairs.append(twins(optimizer, kind, own=LogLoss(), name="log_loss", y=Y > 0, **settings))
     for model, twin in pairs:
         assert_allclose(model.coef_, twin.coef_, rtol=1e-7, atol=1e-9)
-        assert_allclose(model.loss_curve_, twin.loss_curve_, rtol=1e-9)
+        if same_way:
+            assert_allclose(model.loss_curve_, twin.loss_curve_, rtol=1e-9)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 256, None])

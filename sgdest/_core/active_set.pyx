@@ -45,8 +45,9 @@ def on_active_set(problem, W, b, slopes):
         stored = (values != 0.0) & (place[columns] >= 0)
         X[i, place[columns[stored]]] = values[stored]
     W, b = W.copy(), b.copy()
-    centre = mean[used] if problem.fit_intercept else np.zeros(len(used))
-    X -= centre  # offsets must not blur the signs
+    # offsets must not blur the signs, nor what an outlier makes of a mean
+    centre = np.median(X, axis=0) if problem.fit_intercept else np.zeros(len(used))
+    X -= centre
     b += centre @ W[used]
     kinks = problem.loss.evaluate_kinks(problem.targets())
     for k in range(problem.n_outputs):
@@ -111,8 +112,9 @@ class _Face:
         u = self.X @ w + b - self.kink
         loss = np.maximum(self.low * (u + self.dead), self.high * (u - self.dead)).clip(min=0.0)
         short = self.s @ np.maximum(loss - a * u + self.dead * np.abs(a), 0.0)
+        penalty = 0.5 * (self.l2 @ w**2) + self.l1 @ np.abs(w)
         noise = 1e-14 * (self.s @ np.abs(a * self.kink))
-        return short <= ROUNDING * (self.s @ loss) + noise
+        return short <= ROUNDING * (self.s @ loss + penalty) + noise
 
     def slopes(self):
         """The slopes of rows that are not on a kink; 0 for the others."""

@@ -26,6 +26,8 @@ class Coordinates:
         self.shape = (problem.n_features, problem.n_outputs)
         self.fit_intercept = problem.fit_intercept
         self.mean = mean if problem.fit_intercept else np.zeros_like(mean)
+        # about which second moments are taken
+        self.centre = self.mean if problem.rows.is_sparse else mean
         second = variance if problem.fit_intercept else variance + mean**2
         c = 1.0 if problem.penalty.factors is None else problem.penalty.factors
         # A column that does not vary has no curvature of its own: rounding noise must not move
@@ -288,7 +290,9 @@ class DescentLane(Lane):
         self.remaining = gap + inner
         if not moved and self.forget():
             return False
-        if not moved or self.stalled >= self.patience or self.gradient_norm == 0.0:
+        # steps that move the parameters by less than their last digit
+        settled = self.sharpness == 0.0 and decrement <= 1e-31 * abs(self.start_objective)
+        if not moved or self.stalled >= self.patience or self.gradient_norm == 0.0 or settled:
             return True
         return self.sharpness > 0.0 and inner <= 0.05 * max(gap, self.target())
 

@@ -61,7 +61,9 @@ cdef class Multipliers:
     cdef readonly double l2, b, visited
     cdef double largest_move, imbalance, shortest, mean_move, pull, A, v_mean, mean_mean
     cdef bint curved, naps_allowed, centred
-    cdef double[::1] y, s, q, m, o, a, v, mean
+    cdef double unit              # what a weight of 1 is of all weights
+    cdef const double* o          # offsets of the margins, or NULL
+    cdef double[::1] q, m, a, v, mean
     cdef Py_ssize_t[::1] order
     cdef readonly Py_ssize_t n_active, n_rows, epoch_number
     cdef int32_t[::1] wakes, naps
@@ -79,37 +81,53 @@ cdef class Multipliers:
         self.pull = 1.0 / stiffness if self.centred else 0.0
         n, d = problem.n_rows, problem.n_features
         self.n_rows = n
-        self.y, self.s, self.q, self.m = (np.zeros(n) for _ in range(4))
-        self.a = np.zeros(n)
-        self.o = np.zeros(n) if problem.offset is None else problem.offset.ravel()
+        self.unit = 1.0 / problem.total_weight
+        self.o = problem.o_data
+        self.q, self.m, self.a = np.zeros(n), np.zeros(n if self.centred else 0), np.zeros(n)
         self.v, self.mean = np.zeros(d + 1), np.zeros(d + 1)
         if self.centred:
             np.asarray(self.mean)[:d] = mean
             self.mean_mean = square(mean)
-        self.wakes, self.naps = np.zeros(n, dtype=np.int32), np.zeros(n, dtype=np.int32)
         self.curved = type(problem.loss).curved
         self.naps_allowed = type(problem.loss).smoothness == "smooth"
+        self.wakes, self.naps = (
+            np.zeros(n if self.naps_allowed else 0, dtype=np.int32) for _ in range(2))
         # one step of Newton leaves an error of a tenth of the step where q h is at most 1/8
         self.shortest = 0.125 / bound
         self.largest_move, self.mean_move = INFINITY, 0.0
         self.seed = 1
         with nogil:
             self.measure()
-        self.order = np.flatnonzero(self.s)
+        s = problem.sample_weight
+        self.order = np.arange(n) if s is None else np.flatnonzero(s)
         self.n_active = self.order.shape[0]
 
     cdef void measure(self) noexcept nogil:
-        """Targets, weights, and the curvature of the dual along each multiplier."""
+        """The curvature of the dual along each multiplier."""
         cdef Py_ssize_t i
         cdef double square
         for i in range(self.n_rows):
-            self.problem.target(i, &self.y[i])
-            self.s[i] = self.problem.weight(i) / self.problem.total_weight
             square = self.rows.square_norm(i)
             if self.centred:
                 self.m[i] = self.rows.dot(i, &self.mean[0])
                 square = fmax(0.0, square - 2.0 * self.m[i] + self.mean_mean)
-            self.q[i] = self.s[i] * square / self.l2
+            self.q[i] = self.share(i) * square / self.l2
+
+    cdef inline double share(self, Py_ssize_t i) noexcept nogil:
+        """The weight of row i of all weights."""
+        return self.unit * self.problem.weight(i)
+
+    cdef inline double target(self, Py_ssize_t i) noexcept nogil:
+        cdef double y
+        self.problem.target(i, &y)
+        return y
+
+    cdef inline double margin(self, Py_ssize_t i) noexcept nogil:
+        """Of the centred columns, offset included, without intercept."""
+        cdef double z = self.rows.dot(i, &self.v[0])
+        if self.centred:
+            z += self.A * (self.mean_mean - self.m[i]) - self.v_mean
+        return z if self.o == NULL else z + self.o[i]
 
     # -- an epoch --------------------------------------------------------------------------
 
@@ -123,20 +141,18 @@ cdef class Multipliers:
     cdef void epoch(self) noexcept nogil:
         cdef Py_ssize_t p = 0, i, n_moved = 0, ahead
         cdef double z, a, q, change, largest = 0.0, total = 0.0
-        cdef double* v = &self.v[0]
         shuffle(self.n_active, &self.order[0], &self.seed)
         self.epoch_number += 1
         while p < self.n_active:
             i = self.order[p]
-            if self.wakes[i] > self.epoch_number:
+            if self.naps_allowed and self.wakes[i] > self.epoch_number:
                 p += 1
                 continue
             ahead = min(p + 4, self.n_active - 1)
             self.rows.prefetch(self.order[min(p + 2, ahead)], self.order[ahead])
-            z = (self.rows.dot(i, v) - self.A * self.m[i] - self.v_mean + self.A * self.mean_mean
-                 + self.o[i] + self.b)
+            z = self.margin(i) + self.b
             self.visited += 1.0
-            q = self.q[i] + self.s[i] * self.pull
+            q = self.q[i] + self.share(i) * self.pull
             a = self.slope(i, z, q)
             change = a - self.a[i]
             if change == 0.0:
@@ -155,7 +171,7 @@ cdef class Multipliers:
             p += 1
         self.largest_move = largest
         total = total / n_moved if n_moved else 0.0
-        if total < FAST * self.mean_move:      # all rows move less now: none is special
+        if self.naps_allowed and total < FAST * self.mean_move:  # all rows move less now: none is special
             for i in range(self.n_rows):
                 self.wakes[i] = self.naps[i] = 0
         self.mean_move = total
@@ -179,14 +195,14 @@ cdef class Multipliers:
 
     cdef inline void move(self, Py_ssize_t i, double change) noexcept nogil:
         """a_i += change, and what depends on it."""
-        cdef double step = -self.s[i] * change / self.l2
+        cdef double moved = self.share(i) * change, step = -moved / self.l2
         self.a[i] += change
         self.rows.add(i, step, &self.v[0])
         if self.centred:
             self.A += step
             self.v_mean += step * self.m[i]
-            self.imbalance += self.s[i] * change
-            self.b -= self.s[i] * change * self.pull
+            self.imbalance += moved
+            self.b -= moved * self.pull
 
     cdef inline void rest_for_a_while(self, Py_ssize_t i, double change) noexcept nogil:
         if change < LITTLE * self.mean_move:
@@ -197,11 +213,12 @@ cdef class Multipliers:
 
     cdef inline bint rests(self, Py_ssize_t i, double z, double q, double reach) noexcept nogil:
         """Whether a_i would stay where it is at any margin within ``reach`` of z."""
-        cdef double u = z + q * self.a[i]
+        cdef double u = z + q * self.a[i], y
         if q <= 0.0 or self.curved or not isfinite(reach):
             return False
-        return (self.loss.dual_step(self.y[i], u - reach, q) == self.a[i]
-                and self.loss.dual_step(self.y[i], u + reach, q) == self.a[i])
+        y = self.target(i)
+        return (self.loss.dual_step(y, u - reach, q) == self.a[i]
+                and self.loss.dual_step(y, u + reach, q) == self.a[i])
 
     cdef inline double slope(self, Py_ssize_t i, double z, double q) noexcept nogil:
         """The slope at the margin that it causes itself; z is the margin now.
@@ -209,7 +226,7 @@ cdef class Multipliers:
         For curved losses a few steps of Newton, each a mean of the slope so far and the slope at
         its margin, so that it stays within the domain of the conjugate.
         """
-        cdef double y = self.y[i], a = self.a[i], v = z
+        cdef double y = self.target(i), a = self.a[i], v = z
         cdef double u = z + q * a, change, before = INFINITY
         if q <= 0.0:
             return self.loss.derivative(y, z)
@@ -242,15 +259,14 @@ cdef class Multipliers:
         cdef Py_ssize_t i
         with nogil:
             for i in range(self.n_rows):
-                z[i] = (self.rows.dot(i, &self.v[0]) - self.A * self.m[i] - self.v_mean
-                        + self.A * self.mean_mean + self.o[i])
+                z[i] = self.margin(i)
 
     def take_back(self, const double[::1] z):
         """Visit again the rows put aside that would move at the margins z."""
         cdef Py_ssize_t p, i
         for p in range(self.n_active, self.order.shape[0]):
             i = self.order[p]
-            if not self.rests(i, z[i], self.q[i] + self.s[i] * self.pull, 0.0):
+            if not self.rests(i, z[i], self.q[i] + self.share(i) * self.pull, 0.0):
                 self.order[p] = self.order[self.n_active]
                 self.order[self.n_active] = i
                 self.n_active += 1
@@ -261,12 +277,22 @@ cdef class Multipliers:
         Negative ones count ``down`` times, positive ones ``up`` times; all are moved by ``by``.
         """
         cdef Py_ssize_t i
-        cdef double a, total = 0.0
+        cdef double a, s, offset = 0.0, total = 0.0
         with nogil:
             for i in range(self.n_rows):
-                if self.s[i] > 0.0:
+                s = self.share(i)
+                if s > 0.0:
                     a = (down if self.a[i] < 0.0 else up) * self.a[i] + by
-                    total += self.s[i] * (a * (self.o[i] + b) - self.loss.conjugate(self.y[i], a))
+                    if self.o != NULL:
+                        offset = self.o[i]
+                    total += s * (a * (offset + b) - self.loss.conjugate(self.target(i), a))
+        return total
+
+    cdef double sum_of_multipliers(self) noexcept nogil:
+        cdef Py_ssize_t i
+        cdef double total = 0.0
+        for i in range(self.n_rows):
+            total += self.share(i) * self.a[i]
         return total
 
     def certified(self, w):
@@ -280,12 +306,12 @@ cdef class Multipliers:
         cdef double[::1] v
         if not self.centred:
             return self.dual_loss(0.0) - 0.5 * self.l2 * square(w)
-        self.imbalance = np.einsum("i,i->", self.s, self.a)
+        self.imbalance = self.sum_of_multipliers()
         moved = self.dual_loss(0.0, by=-self.imbalance) - 0.5 * self.l2 * square(w)
         if np.isfinite(moved):
             return moved
         for i in range(self.n_rows):
-            a = self.s[i] * self.a[i]
+            a = self.share(i) * self.a[i]
             up += fmax(a, 0.0)
             down += fmax(-a, 0.0)
         least = min(up, down)
@@ -294,8 +320,8 @@ cdef class Multipliers:
         with nogil:
             for i in range(self.n_rows):
                 a = (down if self.a[i] < 0.0 else up) * self.a[i]
-                if a != 0.0 and self.s[i] > 0.0:
-                    self.rows.add(i, -self.s[i] * a / self.l2, &v[0])
+                if a != 0.0:
+                    self.rows.add(i, -self.share(i) * a / self.l2, &v[0])
         return self.dual_loss(0.0, down, up) - 0.5 * self.l2 * square(v)
 
     def start_from(self, const double[:, ::1] slopes):
@@ -304,7 +330,7 @@ cdef class Multipliers:
         cdef double b = self.b
         with nogil:
             for i in range(self.n_rows):
-                if self.s[i] > 0.0 and slopes[i, 0] != 0.0:
+                if self.share(i) > 0.0 and slopes[i, 0] != 0.0:
                     self.move(i, slopes[i, 0] - self.a[i])
         self.b = b
 
@@ -475,7 +501,7 @@ class DualAscentLane(RelayLane):
         return 1.0 / spread if spread > 0.0 else 1.0
 
     def mean_loss(self, z):
-        return self.problem.line(z, np.zeros_like(z), 0.0)[0]
+        return self.problem.line(z, z, 0.0)[0]
 
     def centred_intercept(self):
         W, b = self.at
@@ -513,12 +539,20 @@ class DualAscentLane(RelayLane):
         multipliers.take_back(z[:, 0])
         z += b
         size = 0.5 * multipliers.l2 * square(w)
-        objective = self.mean_loss(z) + size
-        if objective < self.objective:
-            self.objective, self.z = objective, z
-            self.at = w[:, None], np.array([b - np.einsum("j,j->", self.frame.mean, w)])
-            self.W, self.b = self.frame.outwards(*self.at)
+        self.approach(w, np.array([b - np.einsum("j,j->", self.frame.mean, w)]), z,
+                      self.mean_loss(z) + size)
         self.judge(self.objective - (multipliers.dual_loss(b) - size), w)
+
+    def approach(self, w, b, z, objective):
+        """Move to the point of the multipliers, or less far if F is higher there."""
+        W, share, (last_W, last_b) = w[:, None], 1.0, self.at
+        while objective > self.objective + self.rounding() and share > 0.05:
+            share *= 0.5
+            W, b, z = 0.5 * (last_W + W), 0.5 * (last_b + b), 0.5 * (self.z + z)
+            objective = self.mean_loss(z) + 0.5 * self.multipliers.l2 * square(W[:, 0])
+        if objective < self.objective:
+            self.objective, self.z, self.at = objective, z, (W, b)
+            self.W, self.b = self.frame.outwards(*self.at)
 
     def judge(self, gap, w):
         """Whether that is enough; how many epochs to the next check; whether to hand over.
@@ -592,12 +626,12 @@ class DualAscentLane(RelayLane):
                           + 0.5 * self.frame.problem.penalty.l2 * square(W[:, 0]))
         self.passes = self.steps_before + int(np.ceil(newton.passes))
         self.gradient_norm = newton.gradient_norm
-        rate = newton.decrement / before if before > 0.0 else 1.0
-        self.remaining = newton.bound
-        if rate < 1.0:
-            self.remaining = min(newton.bound, newton.decrement / (1.0 - min(rate, 0.9)))
+        rate = min(newton.decrement / before, 0.9) if before > 0.0 else 0.9
+        # what the step has not done, and what the change of the curvatures will bring to light
+        left = newton.decrement + newton.unsolved - min(newton.gain, newton.decrement)
+        self.remaining = min(newton.bound, left + 2.0 * newton.decrement * rate / (1.0 - rate))
         # small data: on until the decrement itself no longer falls
         flat = newton.decrement <= 2e-16 * abs(self.objective)
         if not fell or (flat and (not self.problem.is_small or not newton.decrement < 0.5 * before)):
             self.finished = True
-            self.remaining = min(newton.bound, newton.decrement)
+            self.remaining = min(newton.bound, newton.decrement + newton.unsolved)

@@ -2,39 +2,35 @@
 #ifndef SGDEST_LOSS_KERNELS_H
 #define SGDEST_LOSS_KERNELS_H
 
+#include <math.h>
+
 #include "levels.h"
 
 /* exp(x) to 1 ulp for x in [-708, 709] and clamped outside; no branch, so that loops over it
  * become vectors. 2^n exp(r) with |r| <= ln(2) / 2: adding 1.5 * 2^52 rounds to an integer, which
- * then stands in the low bits. */
+ * then stands in the low bits. The series is summed in pairs (Estrin), as the step on a single row
+ * waits for it. */
 INLINE double exp_of(double x)
 {
     const double shift = 6755399441055744.0;
-    double t, n, r, p;
+    double t, n, r, r2, r4, p;
     int64_t bits;
     x = x < -708.0 ? -708.0 : x;
     x = x > 709.0 ? 709.0 : x;
     t = x * 1.4426950408889634 + shift;
     n = t - shift;
     r = (x - n * 0.6931471803691238) - n * 1.9082149292705877e-10;
-    p = 1.0 / 6227020800.0;
-    p = p * r + 1.0 / 479001600.0;
-    p = p * r + 1.0 / 39916800.0;
-    p = p * r + 1.0 / 3628800.0;
-    p = p * r + 1.0 / 362880.0;
-    p = p * r + 1.0 / 40320.0;
-    p = p * r + 1.0 / 5040.0;
-    p = p * r + 1.0 / 720.0;
-    p = p * r + 1.0 / 120.0;
-    p = p * r + 1.0 / 24.0;
-    p = p * r + 1.0 / 6.0;
-    p = p * r + 0.5;
-    p = p * r + 1.0;
-    p = p * r + 1.0;
+    r2 = r * r;
+    r4 = r2 * r2;
+    p = (r * (1.0 / 6227020800.0) + 1.0 / 479001600.0) * r4
+        + ((r * (1.0 / 39916800.0) + 1.0 / 3628800.0) * r2 + (r * (1.0 / 362880.0) + 1.0 / 40320.0));
+    p = p * (r4 * r4)
+        + (((r * (1.0 / 5040.0) + 1.0 / 720.0) * r2 + (r * (1.0 / 120.0) + 1.0 / 24.0)) * r4
+           + ((r * (1.0 / 6.0) + 0.5) * r2 + r));
     memcpy(&bits, &t, sizeof bits);
     bits = (int64_t)((uint64_t)bits << 52) + 4607182418800017408; /* n, and the bits of 1.0 */
     memcpy(&t, &bits, sizeof t);
-    return p * t;
+    return p * t + t;
 }
 
 /* log(1 + e) for e in [0, 1], relative error of some ulp: log(1 + f) = 2 atanh(f / (2 + f)), where
@@ -88,6 +84,7 @@ typedef struct {
     void (*exps)(ptrdiff_t n, const double *z, double *out);
     void (*log_loss)(ptrdiff_t n, const double *y, const double *z, double *out);
     void (*log_loss_slopes)(ptrdiff_t n, const double *y, const double *z, double *out);
+    double (*log_loss_slope)(double y, double z);
     void (*log_loss_curvatures)(ptrdiff_t n, const double *z, double *out);
     void (*smoothed)(const Kink *kink, ptrdiff_t n, const double *y, const double *z, double *out);
     void (*smoothed_slopes)(const Kink *kink, ptrdiff_t n, const double *y, const double *z,

@@ -15,10 +15,17 @@ LOOP void LEVEL(log_loss)(ptrdiff_t n, const double *y, const double *z, double 
     }
 }
 
+/* For a negative z as exp(z) / (1 + exp(z)), which keeps its relative accuracy. */
+LOOP double LEVEL(log_loss_slope)(double y, double z)
+{
+    const double e = exp_of(-fabs(z)); /* a comparison would become a branch */
+    return (z < 0 ? e : 1.0) / (1.0 + e) - y;
+}
+
 LOOP void LEVEL(log_loss_slopes)(ptrdiff_t n, const double *y, const double *z, double *out)
 {
     SIMD for (ptrdiff_t i = 0; i < n; i++) {
-        const double e = exp_of(z[i] < 0 ? z[i] : -z[i]);
+        const double e = exp_of(-fabs(z[i]));
         out[i] = (z[i] < 0 ? e : 1.0) / (1.0 + e) - y[i];
     }
 }
@@ -26,7 +33,7 @@ LOOP void LEVEL(log_loss_slopes)(ptrdiff_t n, const double *y, const double *z, 
 LOOP void LEVEL(log_loss_curvatures)(ptrdiff_t n, const double *z, double *out)
 {
     SIMD for (ptrdiff_t i = 0; i < n; i++) {
-        const double e = exp_of(z[i] < 0 ? z[i] : -z[i]);
+        const double e = exp_of(-fabs(z[i]));
         out[i] = e / ((1.0 + e) * (1.0 + e));
     }
 }
@@ -74,7 +81,7 @@ LOOP void LEVEL(shrink)(ptrdiff_t n, double l1, double l2, int positive, const d
 #undef ANY_MEAN
 
 static const LossLoops LEVEL(losses) = {
-    LEVEL(exps), LEVEL(log_loss), LEVEL(log_loss_slopes), LEVEL(log_loss_curvatures),
-    LEVEL(smoothed), LEVEL(smoothed_slopes), LEVEL(shrink)};
+    LEVEL(exps), LEVEL(log_loss), LEVEL(log_loss_slopes), LEVEL(log_loss_slope),
+    LEVEL(log_loss_curvatures), LEVEL(smoothed), LEVEL(smoothed_slopes), LEVEL(shrink)};
 
 #undef LEVEL

@@ -447,9 +447,8 @@ cdef class LogLoss(Loss):
         return log1p(exp(-fabs(z))) + fmax(z, 0.0) - y * z
 
     cdef double derivative(self, double y, double z) noexcept nogil:
-        # for a negative z as exp(z) / (1 + exp(z)), which keeps its relative accuracy
-        cdef double e = exp(-fabs(z))
-        return (1.0 if z >= 0.0 else e) / (1.0 + e) - y
+        # without a branch: in a step on a single row the sign of z is hard to predict
+        return loops.log_loss_slope(y, z)
 
     cdef double curvature(self, double y, double z) noexcept nogil:
         cdef double e = exp(-fabs(z))

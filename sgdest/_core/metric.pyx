@@ -82,7 +82,7 @@ def row_scores(Problem problem, const Py_ssize_t[::1] picked, coordinates):
     """Squared length of rows in the scaled coordinates; of sparse rows without centring."""
     cdef Rows rows = problem.rows
     cdef double[::1] out = np.ones(picked.shape[0])
-    cdef double[::1] centre = np.ascontiguousarray(coordinates.mean)
+    cdef double[::1] centre = np.ascontiguousarray(coordinates.centre)
     cdef double[::1] scale = inverse_sigma(coordinates) ** 2
     cdef double[::1] values = np.empty(max(rows.largest_count(), 1))
     cdef Py_ssize_t[::1] columns = np.empty(max(rows.largest_count(), 1), dtype=np.intp)
@@ -112,16 +112,16 @@ def inverse_sigma(coordinates):
     return np.where(coordinates.held, 0.0, 1.0 / coordinates.sigma)
 
 
-def scaled_rows(Problem problem, const Py_ssize_t[::1] rows, const double[::1] factor, coordinates):
-    """Rows in the scaled coordinates, the intercept's column last, times sqrt(factor)."""
+def scaled_rows(Problem problem, const Py_ssize_t[::1] rows, const double[::1] factor, coordinates,
+                const double[::1] centre, double one):
+    """Rows in the scaled coordinates about ``centre``, ``one`` last, times sqrt(factor)."""
     cdef Rows data = problem.rows
     cdef Py_ssize_t i, j, p, n, d = problem.n_features
     cdef double[:, ::1] out = np.empty((rows.shape[0], d + 1))
-    cdef double[::1] centre = np.ascontiguousarray(coordinates.mean)
     cdef double[::1] inverse = inverse_sigma(coordinates)
     cdef double[::1] values = np.empty(max(data.largest_count(), 1))
     cdef Py_ssize_t[::1] columns = np.empty(max(data.largest_count(), 1), dtype=np.intp)
-    cdef double c, one = 1.0 / coordinates.root_h if problem.fit_intercept else 0.0
+    cdef double c
     with nogil:
         for p in range(rows.shape[0]):
             i, c = rows[p], sqrt(factor[p])
@@ -141,14 +141,26 @@ def scaled_rows(Problem problem, const Py_ssize_t[::1] rows, const double[::1] f
 
 
 def gram(problem, rows, factor, coordinates):
-    """sum over ``rows`` of factor a a', a row in the scaled coordinates: (d + 1, d + 1)."""
+    """(G, u): G + u u' is the sum over ``rows`` of factor a a', a row in the scaled coordinates.
+
+    G is of shape (d + 1, d + 1). With an intercept u is None, for 0. Without one it is what the
+    offsets of the columns make: in the sum they would swallow the digits of what columns vary by.
+    """
     size = problem.n_features + 1
     if entries_product(problem) < size**2:
-        return sparse_gram(problem, rows, factor, coordinates)
+        return sparse_gram(problem, rows, factor, coordinates), None
     G = np.zeros((size, size))
+    one = 1.0 / coordinates.root_h if problem.fit_intercept else 1.0
+    centre = np.ascontiguousarray(coordinates.centre)
     for part in blocks(len(rows), size):
-        G += block_gram(scaled_rows(problem, rows[part], factor[part], coordinates))
-    return G
+        G += block_gram(scaled_rows(problem, rows[part], factor[part], coordinates, centre, one))
+    if problem.fit_intercept:
+        return G, None
+    total = max(G[size - 1, size - 1], 1e-300)
+    first = G[:, size - 1].copy()       # the sum of the rows
+    G -= np.outer(first, first / total)
+    offset = np.append(centre * inverse_sigma(coordinates), -1.0)
+    return G, np.sqrt(total) * (first / total + offset)
 
 
 def block_gram(A):
@@ -164,8 +176,10 @@ def joint_gram(problem, rows, factor, p, coordinates):
     """
     size, K = problem.n_features + 1, p.shape[1]
     G = np.zeros((size, K, size, K))
+    one = 1.0 / coordinates.root_h if problem.fit_intercept else 0.0
+    centre = np.ascontiguousarray(coordinates.mean)
     for part in blocks(len(rows), size):
-        A = scaled_rows(problem, rows[part], factor[part], coordinates)
+        A = scaled_rows(problem, rows[part], factor[part], coordinates, centre, one)
         for k in range(K):
             for other in range(k + 1):
                 weight = p[part, k] * ((k == other) - p[part, other])
@@ -224,23 +238,31 @@ def sparse_gram(Problem problem, const Py_ssize_t[::1] rows, const double[::1] f
 
 
 class Metric:
-    """A positive definite matrix, scaled to unit diagonal and factored.
+    """The matrix B + u u', positive definite, scaled to unit diagonal and factored.
 
     Parameters
     ----------
     B : ndarray of shape (n, n)
         Changed in place.
     jitter : float
-        Added to the unit diagonal; a hundred times as much where that is not definite.
+        By how much the diagonal of B is enlarged, as a share; a hundred times as much where that
+        is not definite.
+    u : ndarray of shape (n,), default=None
+        None means 0.
     """
 
-    def __init__(self, B, jitter):
+    def __init__(self, B, jitter, u=None):
         diagonal = np.diagonal(B).copy()
-        self.scale = 1.0 / np.sqrt(np.where(diagonal > 0.0, diagonal, 1.0))
+        far = 0.0 if u is None else u**2
+        whole = diagonal + far
+        self.scale = 1.0 / np.sqrt(np.where(whole > 0.0, whole, 1.0))
+        own = np.where(whole > 0.0, diagonal / np.where(whole > 0.0, whole, 1.0), 1.0)
+        if u is not None:
+            B += np.outer(u, u)
         B *= self.scale
         B *= self.scale[:, None]
         for _ in range(6):
-            np.fill_diagonal(B, 1.0 + jitter)
+            np.fill_diagonal(B, 1.0 + jitter * own)
             try:
                 self.factor = cho_factor(B, lower=True, check_finite=False)
                 return
@@ -257,26 +279,34 @@ class Metric:
 # -- L1 and ``positive``: the metric unfactored -----------------------------------------------
 
 
-def proximal_direction(B, g, x, lam, bint positive, Py_ssize_t n_free):
+def proximal_direction(B, g, x, lam, bint positive, Py_ssize_t n_free, bint stiff=False):
     """p that minimises g p + p' B p / 2 + sum lam |x + p|, x + p >= 0 where ``positive``.
 
     Cyclic coordinate descent with B p maintained. Columns that are nearly alike keep it busy for
     thousands of sweeps: where some have not settled it, the coordinates that are not zero are
-    solved for at once, within their orthant. The last ``n_free`` coordinates are intercepts.
+    solved for at once, within their orthant; so are they in any case if ``stiff``, where a sweep
+    hardly moves whatever is left to gain. The last ``n_free`` coordinates are intercepts.
 
     Returns
     -------
     p : ndarray
     decrease : float, what the model promises
     """
-    p, q, first = np.zeros(len(g)), np.zeros(len(g)), 0.0
+    p, q, first, gained = np.zeros(len(g)), np.zeros(len(g)), 0.0, 0.0
     for _ in range(MOST_SOLVED):
         settled, first = _sweeps(B, g, x, lam, p, q, positive, n_free, first)
-        if settled:
+        if settled and not stiff:
             break
         _solve_support(B, g, x, lam, p, q, positive, n_free)
-    decrease = -(g + 0.5 * q) @ p - lam @ (np.abs(x + p) - np.abs(x))
-    return p, float(decrease)
+        before, gained = gained, _decrease(g, x, lam, p, q)
+        if settled and gained <= 1.01 * before:
+            break
+    return p, _decrease(g, x, lam, p, q)
+
+
+def _decrease(g, x, lam, p, q):
+    """How far the model falls along p, with q = B p."""
+    return float(-(g + 0.5 * q) @ p - lam @ (np.abs(x + p) - np.abs(x)))
 
 
 def _sweeps(const double[:, ::1] B, const double[::1] g, const double[::1] x,

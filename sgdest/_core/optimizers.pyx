@@ -198,26 +198,28 @@ cdef class SGDMethod(StepMethod):
 
     cdef inline void learn_row(self, Py_ssize_t i, Py_ssize_t p, Py_ssize_t later) noexcept nogil:
         """A step on row i, the p-th of the block; ``later`` is asked for meanwhile."""
-        cdef double scale = self.shrinkage.scale
+        # what does not wait for the margin comes first: a division takes as long as a short row
+        cdef double scale = self.shrinkage.scale, unscale = -1.0 / scale
+        cdef double weight = self.s[p] / self.problem.mean_weight
+        cdef bint needs_row = self.schedule.needs_row
+        cdef double eta = 0.0 if needs_row else self.schedule.at(self.t + 1.0)
         cdef double z = scale * self.problem.rows.dot_ahead(i, self.shrinkage.w, later) + self.b[0]
-        cdef double d, eta
+        cdef double d
         if self.problem.o_data != NULL:
             z += self.problem.o_data[i]
         self.z[p] = z
         d = self.problem.loss.derivative(self.y[p], z)
-        if self.schedule.needs_row:
+        if needs_row:
             # a formula for losses of slope 1
             eta = self.schedule.at_row(self.problem.loss.value(self.y[p], z),
                                        self.problem.rows.square_norm(i)) / fabs(d)
-        else:
-            eta = self.schedule.at(self.t + 1.0)
         if self.schedule.failed:
             return
         if not isfinite(d * d):
             self.loss_sum = INFINITY
         elif d != 0.0:
-            d *= eta * self.s[p] / self.problem.mean_weight
-            self.problem.rows.add_ahead(i, -d / scale, self.shrinkage.w, later)
+            d *= eta * weight
+            self.problem.rows.add_ahead(i, d * unscale, self.shrinkage.w, later)
             if self.problem.fit_intercept:
                 self.b[0] -= d
         self.complete(self.schedule.at(self.t + 1.0) if self.schedule.needs_row else eta)

@@ -10,9 +10,9 @@ add the gradient, move the intercept, average, then truncate towards zero. What 
 """
 
 cimport cython
-from libc.math cimport copysign, fabs, fmax, fmin, isfinite, pow, sqrt
+from libc.math cimport copysign, fabs, fmax, isfinite
 from libc.stdint cimport int32_t, uint8_t, uint32_t
-from sgdest._core.losses cimport Loss
+from sgdest._core.plain_rules cimport Rule
 from sgdest._core.random cimport random_31_bits
 from sgdest._core.rows cimport Rows
 from sgdest._core.simd cimport prefetch
@@ -21,10 +21,8 @@ from time import perf_counter
 
 import numpy as np
 
-# Derivatives are cut at this size, so that one outlier cannot overflow the weights.
-cdef double LARGEST_DERIVATIVE = 1e12
-# The adaptive schedule stops at this rate.
-cdef double SMALLEST_RATE = 1e-6
+from sgdest._core.simd import aligned
+
 # Bytes of rows asked for ahead of time, and bounds for their number. 200 000 dense rows of 54
 # numbers took 200 ns each with one row ahead, 130 with 4 kB of them, 110 with 8 kB; dense rows of
 # 10 were fastest with 8 to 16 rows ahead, CSR rows of 11 entries with 4 to 8.
@@ -127,7 +125,7 @@ cdef class Weights:
 
     def __init__(self, coef, double intercept, average_coef=None, double average_intercept=0.0,
                  double smallest_scale=1e-9):
-        self.v = np.array(coef, dtype=np.float64)
+        self.v = aligned(coef)
         self.n = self.v.shape[0]
         self.v_ = &self.v[0]
         self.average_ = NULL
@@ -418,146 +416,6 @@ def penalty_of(name, Rows rows, double alpha, double l1_ratio):
     return ElasticNet(rows, alpha, 1.0 if name == "l1" else l1_ratio)
 
 
-# -- step rules ------------------------------------------------------------------------------
-
-
-cdef class Rule:
-    """Abstract: how far a row moves the weights. Holds the rate ``eta`` of the last step."""
-
-    cdef Loss loss
-    cdef double eta, eta0
-    cdef readonly bint penalty_counts     # in the objective that stops the run
-
-    def __init__(self, Loss loss, double eta0):
-        self.loss = loss
-        self.eta = self.eta0 = eta0
-        self.penalty_counts = True
-
-    # the a in w += a s x, for row i in update number t
-    cdef double change(self, Py_ssize_t i, double y, double z, double t) noexcept nogil:
-        return 0.0
-
-    # whether row i has nothing to say
-    cdef bint passes_over(self, Py_ssize_t i) noexcept nogil:
-        return False
-
-    # no progress: whether to go on at a lower rate
-    cdef bint slow_down(self) noexcept nogil:
-        return False
-
-    cdef inline double along_gradient(self, double y, double z) noexcept nogil:
-        cdef double d = self.loss.derivative(y, z)
-        if d < -LARGEST_DERIVATIVE:
-            d = -LARGEST_DERIVATIVE
-        elif d > LARGEST_DERIVATIVE:
-            d = LARGEST_DERIVATIVE
-        return -self.eta * d
-
-
-@cython.final
-cdef class Constant(Rule):
-    """eta0."""
-
-    cdef double change(self, Py_ssize_t i, double y, double z, double t) noexcept nogil:
-        return self.along_gradient(y, z)
-
-
-@cython.final
-cdef class Adaptive(Rule):
-    """eta0, divided by 5 whenever there is no progress."""
-
-    cdef double change(self, Py_ssize_t i, double y, double z, double t) noexcept nogil:
-        return self.along_gradient(y, z)
-
-    cdef bint slow_down(self) noexcept nogil:
-        if self.eta <= SMALLEST_RATE:
-            return False
-        self.eta /= 5.0
-        return True
-
-
-@cython.final
-cdef class Optimal(Rule):
-    """1 / (alpha (t0 + t - 1)); t0 makes the first step as long as a typical weight (Bottou)."""
-
-    cdef double alpha, t0
-
-    def __init__(self, Loss loss, double eta0, double alpha):
-        cdef double typical = sqrt(1.0 / sqrt(alpha))
-        Rule.__init__(self, loss, eta0)
-        self.alpha = alpha
-        self.t0 = 1.0 / (typical / fmax(1.0, loss.derivative(1.0, -typical)) * alpha)
-
-    cdef double change(self, Py_ssize_t i, double y, double z, double t) noexcept nogil:
-        self.eta = 1.0 / (self.alpha * (self.t0 + t - 1.0))
-        return self.along_gradient(y, z)
-
-
-@cython.final
-cdef class InverseScaling(Rule):
-    """eta0 / t^power."""
-
-    cdef double power
-
-    def __init__(self, Loss loss, double eta0, double power):
-        Rule.__init__(self, loss, eta0)
-        self.power = power
-
-    cdef double change(self, Py_ssize_t i, double y, double z, double t) noexcept nogil:
-        self.eta = self.eta0 / pow(t, self.power)
-        return self.along_gradient(y, z)
-
-
-@cython.final
-cdef class PassiveAggressive1(Rule):
-    """min(eta0, loss / |x|^2), the step that would correct row i (Crammer et al., JMLR 2006)."""
-
-    cdef Rows rows
-
-    def __init__(self, Loss loss, double eta0, Rows rows):
-        Rule.__init__(self, loss, eta0)
-        self.rows, self.penalty_counts = rows, False
-
-    cdef bint passes_over(self, Py_ssize_t i) noexcept nogil:
-        return self.rows.square_norm(i) == 0.0
-
-    cdef double change(self, Py_ssize_t i, double y, double z, double t) noexcept nogil:
-        cdef double size = fmin(self.eta0, self.loss.value(y, z) / self.rows.square_norm(i))
-        # the derivative of these losses is the sign of the correction, or zero like the loss
-        return -size * self.loss.derivative(y, z)
-
-
-@cython.final
-cdef class PassiveAggressive2(Rule):
-    """loss / (|x|^2 + 1 / (2 eta0)): a softer correction (Crammer et al., JMLR 2006)."""
-
-    cdef Rows rows
-
-    def __init__(self, Loss loss, double eta0, Rows rows):
-        Rule.__init__(self, loss, eta0)
-        self.rows, self.penalty_counts = rows, False
-
-    cdef double change(self, Py_ssize_t i, double y, double z, double t) noexcept nogil:
-        cdef double size = self.loss.value(y, z) / (self.rows.square_norm(i) + 0.5 / self.eta0)
-        return -size * self.loss.derivative(y, z)
-
-
-def rule_of(estimator, Loss loss, Rows rows):
-    """The rule that ``estimator.learning_rate`` names, with the parameters of the estimator."""
-    name, eta0 = estimator.learning_rate, estimator.eta0
-    if name == "constant":
-        return Constant(loss, eta0)
-    if name == "adaptive":
-        return Adaptive(loss, eta0)
-    if name == "optimal":
-        return Optimal(loss, eta0, estimator.alpha)
-    if name == "invscaling":
-        return InverseScaling(loss, eta0, estimator.power_t)
-    if name == "pa1":
-        return PassiveAggressive1(loss, eta0, rows)
-    return PassiveAggressive2(loss, eta0, rows)
-
-
 # -- the descent -----------------------------------------------------------------------------
 
 
@@ -688,7 +546,7 @@ cdef class Descent:
         w.shrink(shrinkage)
         self.norms.shrunk(shrinkage)
         if change != 0.0:
-            self.rows.add_ahead(i, change / w.scale, w.v_, self.examples.later)
+            self.rows.add_ahead(i, change * (1.0 / w.scale), w.v_, self.examples.later)
             self.norms.added(i, change, margin * shrinkage, w)
             if self.fit_intercept:
                 w.intercept += change * self.intercept_decay

@@ -25,6 +25,7 @@ import numpy as np
 
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.rows import as_rows
+from sgdest._core.simd import aligned
 
 # A second thread pays from about 10 MB of X a pass: waking one costs about 50 microseconds.
 cdef Py_ssize_t CHUNK_ENTRIES = 1 << 19
@@ -310,7 +311,8 @@ cdef class Problem:
         """``sweep`` of one chunk into arrays of its own."""
         turned = self.n_outputs > 1 and not self.rows.is_sparse
         shape = (self.n_features, self.n_outputs)
-        cdef double[:, ::1] g = np.zeros((shape[::-1] if turned else shape) if gradient else (1, 1))
+        cdef double[:, ::1] g = aligned(
+            np.zeros((shape[::-1] if turned else shape) if gradient else (1, 1)))
         cdef double[::1] g_b = np.zeros(self.n_outputs)
         cdef double[::1] room = np.empty(self.block_room())
         cdef double total, none = 0.0
@@ -434,6 +436,8 @@ cdef class Problem:
 
     def mean_curvature(self, const double[:, ::1] z):
         """Weighted mean second derivative of the loss at the margins, one number per output."""
+        if self.loss.name == "squared_error":
+            return np.ones(self.n_outputs)
         cdef Py_ssize_t i, k, n, first, K = self.n_outputs
         cdef double[::1] room = np.empty(self.block_room())
         cdef double[::1] mean = np.zeros(K)
@@ -506,10 +510,8 @@ cdef class Problem:
         """
         pivot = np.zeros(self.n_features)
         if not self.rows.is_sparse:
-            step = max(1, self.n_rows // 256)
-            picked = range(0, self.n_rows, step)
-            for i in picked:
-                pivot += self.rows.row(i)[1] / len(picked)
+            picked = self.rows.X[::max(1, self.n_rows // 256)]
+            pivot = picked.mean(axis=0, dtype=np.float64) if self.n_rows else pivot
 
         def work(start, stop):
             return self._moments_chunk(pivot, start, stop)

@@ -46,8 +46,8 @@ INLINE double LEVEL(total)(VEC v)
     return sum;
 }
 
-/* sum over j of TERM(vector load, j), with four vectors under way */
-#define SUM(n, j, VECTOR_TERM, TERM)                                                             \
+/* REST(j) + sum over j of VECTOR_TERM, with four vectors under way; whole vectors alone */
+#define SUM(n, j, VECTOR_TERM, REST)                                                             \
     double sum;                                                                                  \
     {                                                                                            \
         VEC part[4] = {LEVEL(zero)(), LEVEL(zero)(), LEVEL(zero)(), LEVEL(zero)()};              \
@@ -55,10 +55,46 @@ INLINE double LEVEL(total)(VEC v)
         for (; j + 4 * LANES <= (n);) {                                                          \
             for (int v = 0; v < 4; v++, j += LANES) part[v] += VECTOR_TERM;                      \
         }                                                                                        \
-        for (; j + LANES <= (n); j += LANES) part[0] += VECTOR_TERM;                             \
-        sum = LEVEL(total)((part[0] + part[1]) + (part[2] + part[3]));                           \
-        for (; j < (n); j++) sum += TERM;                                                        \
+        if (j + LANES <= (n)) part[0] += VECTOR_TERM, j += LANES;                                \
+        if (j + LANES <= (n)) part[1] += VECTOR_TERM, j += LANES;                                \
+        if (j + LANES <= (n)) part[2] += VECTOR_TERM, j += LANES;                                \
+        sum = REST;                                                                              \
+        sum += LEVEL(total)((part[0] + part[1]) + (part[2] + part[3]));                          \
     }
+
+/* What is left after whole vectors: half a vector, a quarter, .. A processor hands what one step
+ * stored to the loads of the next only where both have the same width. */
+#if WIDTH > 16
+#define HALF (LANES / 2)
+#define REST_LOOPS(NAME, T)                                                                      \
+    INLINE double LEVEL(rest_dot_##NAME)(ptrdiff_t n, const T *x, const double *w)               \
+    {                                                                                            \
+        double sum = 0;                                                                          \
+        if (n >= HALF) {                                                                         \
+            sum = NARROWER(total)(NARROWER(load_##NAME)(x) * NARROWER(load_f64)(w));             \
+            x += HALF, w += HALF, n -= HALF;                                                     \
+        }                                                                                        \
+        return sum + NARROWER(rest_dot_##NAME)(n, x, w);                                         \
+    }                                                                                            \
+    INLINE void LEVEL(rest_add_##NAME)(ptrdiff_t n, double a, const T *x, double *w)             \
+    {                                                                                            \
+        if (n >= HALF) {                                                                         \
+            NARROWER(store)(w, NARROWER(load_f64)(w) + a * NARROWER(load_##NAME)(x));            \
+            x += HALF, w += HALF, n -= HALF;                                                     \
+        }                                                                                        \
+        NARROWER(rest_add_##NAME)(n, a, x, w);                                                   \
+    }
+#else
+#define REST_LOOPS(NAME, T)                                                                      \
+    INLINE double LEVEL(rest_dot_##NAME)(ptrdiff_t n, const T *x, const double *w)               \
+    {                                                                                            \
+        return n ? (double)*x * *w : 0;                                                          \
+    }                                                                                            \
+    INLINE void LEVEL(rest_add_##NAME)(ptrdiff_t n, double a, const T *x, double *w)             \
+    {                                                                                            \
+        if (n) *w += a * (double)*x;                                                             \
+    }
+#endif
 
 /* z = sum over j of VALUE w, and w += VALUE d: K numbers beside each other, w those of entry j.
  * Up to four vectors stay in registers. The last one ends with the K-th number and may overlap the
@@ -131,10 +167,12 @@ INLINE double LEVEL(total)(VEC v)
     }
 
 #define DENSE_LOOPS(NAME, T)                                                                     \
+    REST_LOOPS(NAME, T)                                                                          \
     LOOP double LEVEL(dot_##NAME)(ptrdiff_t n, const void *row, const double *w)                 \
     {                                                                                            \
         const T *x = row;                                                                        \
-        SUM(n, j, LEVEL(load_##NAME)(x + j) * LEVEL(load_f64)(w + j), (double)x[j] * w[j])       \
+        SUM(n, j, LEVEL(load_##NAME)(x + j) * LEVEL(load_f64)(w + j),                            \
+            LEVEL(rest_dot_##NAME)(n - j, x + j, w + j))                                         \
         return sum;                                                                              \
     }                                                                                            \
     LOOP void LEVEL(add_##NAME)(ptrdiff_t n, double a, const void *row, double *w)               \
@@ -143,7 +181,7 @@ INLINE double LEVEL(total)(VEC v)
         ptrdiff_t j = 0;                                                                         \
         for (; j + LANES <= n; j += LANES)                                                       \
             LEVEL(store)(w + j, LEVEL(load_f64)(w + j) + a * LEVEL(load_##NAME)(x + j));         \
-        for (; j < n; j++) w[j] += a * (double)x[j];                                             \
+        LEVEL(rest_add_##NAME)(n - j, a, x + j, w + j);                                          \
     }                                                                                            \
     /* the same, asking meanwhile for the first and the second half of a later row */            \
     LOOP double LEVEL(dot_ahead_##NAME)(ptrdiff_t n, const void *row, const double *w,           \
@@ -154,7 +192,7 @@ INLINE double LEVEL(total)(VEC v)
         SUM(n, j,                                                                                \
             (PREFETCH(half + j * sizeof(T) / 2),                                                 \
              LEVEL(load_##NAME)(x + j) * LEVEL(load_f64)(w + j)),                                \
-            (double)x[j] * w[j])                                                                 \
+            LEVEL(rest_dot_##NAME)(n - j, x + j, w + j))                                         \
         return sum;                                                                              \
     }                                                                                            \
     LOOP void LEVEL(add_ahead_##NAME)(ptrdiff_t n, double a, const void *row, double *w,         \
@@ -167,7 +205,7 @@ INLINE double LEVEL(total)(VEC v)
             PREFETCH(half + j * sizeof(T) / 2);                                                  \
             LEVEL(store)(w + j, LEVEL(load_f64)(w + j) + a * LEVEL(load_##NAME)(x + j));         \
         }                                                                                        \
-        for (; j < n; j++) w[j] += a * (double)x[j];                                             \
+        LEVEL(rest_add_##NAME)(n - j, a, x + j, w + j);                                          \
     }                                                                                            \
     LOOP void LEVEL(dots_##NAME)(ptrdiff_t n, ptrdiff_t K, const void *row, const double *W,     \
                                  double *z)                                                      \
@@ -189,11 +227,17 @@ INLINE double LEVEL(total)(VEC v)
         }                                                                                        \
         ADDS(n, j, (double)x[j], W + j * K)                                                      \
     }                                                                                            \
+    INLINE double LEVEL(rest_square_##NAME)(ptrdiff_t n, const T *x)                             \
+    {                                                                                            \
+        double sum = 0;                                                                          \
+        for (ptrdiff_t j = 0; j < n; j++) sum += (double)x[j] * (double)x[j];                    \
+        return sum;                                                                              \
+    }                                                                                            \
     LOOP double LEVEL(square_norm_##NAME)(ptrdiff_t n, const void *row)                          \
     {                                                                                            \
         const T *x = row;                                                                        \
         SUM(n, j, LEVEL(load_##NAME)(x + j) * LEVEL(load_##NAME)(x + j),                         \
-            (double)x[j] * (double)x[j])                                                         \
+            LEVEL(rest_square_##NAME)(n - j, x + j))                                             \
         return sum;                                                                              \
     }                                                                                            \
     LOOP void LEVEL(read_##NAME)(ptrdiff_t n, const void *row, double *out)                      \
@@ -435,6 +479,8 @@ SPARSE_LOOPS(f32_i64, float, int64_t)
 #undef DOTS_TILE
 #undef ADDS_TILE
 #undef SUM
+#undef HALF
+#undef REST_LOOPS
 #undef VEC
 #undef LANES
 #undef LEVEL

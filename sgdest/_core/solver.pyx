@@ -403,18 +403,20 @@ cdef class Solver(Method):
 def facts_of(problem, moments, constant, mean_loss):
     """``stream.FitFacts`` of a problem, as a dict: its best constant model, its mean loss now."""
     mean, variance, largest = moments
-    s = np.ones(problem.n_rows) if problem.sample_weight is None else problem.sample_weight
-    n_rows = np.count_nonzero(s)
+    s, y = problem.sample_weight, problem.y.reshape(problem.n_rows, -1)
+    n_rows = problem.n_rows if s is None else np.count_nonzero(s)
     start = constant_margins(problem, constant)
-    y = problem.y.reshape(problem.n_rows, -1)
+    slopes = problem.slopes(start)
+    if s is not None:
+        slopes *= s[:, None]
+        y, s = y[s > 0], s[s > 0]
     y_mean = np.average(y, axis=0, weights=s)
     return {
         "n_rows": n_rows, "weight": problem.total_weight,
         "mean": mean, "variance": variance, "largest": largest,
-        "square_derivative": (np.square(s[:, None] * problem.slopes(start)).sum()
-                              / (n_rows * problem.n_outputs)),
+        "square_derivative": np.einsum("ik,ik->", slopes, slopes) / (n_rows * problem.n_outputs),
         "curvature": np.mean(problem.mean_curvature(start)),
         "mean_loss": mean_loss,
-        "y": np.array([y[s > 0].min(axis=0), y[s > 0].max(axis=0), y_mean,
+        "y": np.array([y.min(axis=0), y.max(axis=0), y_mean,
                        np.average((y - y_mean) ** 2, axis=0, weights=s)]),
     }

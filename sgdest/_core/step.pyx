@@ -19,6 +19,8 @@ from sgdest._core.schedules cimport Schedule
 
 import numpy as np
 
+from sgdest._core.simd import aligned
+
 # Rows whose targets are gathered at once; of a batch, entries of the rows whose margins are
 # computed before their gradient is added (200 kB: within the second-level cache), 32 rows at least.
 cdef Py_ssize_t LARGEST_BLOCK = 256
@@ -73,8 +75,8 @@ cdef class StepMethod(Method):
         if not self.by_rows:
             self.turns = K > 1 and not problem.rows.is_sparse
             shape = [K, d] if self.turns else [d, K]
-            self.g = np.zeros(shape)
-            self.turned = np.empty(shape if self.turns else [0, 0])
+            self.g = aligned(np.zeros(shape))
+            self.turned = aligned(np.empty(shape if self.turns else [0, 0]))
         # about 8 kB of rows under way: more than the latency of memory times its bandwidth, less
         # than would push the parameters out of the first-level cache (docs/benchmarks)
         row = 8 * problem.rows.n_stored // max(problem.n_rows, 1)

@@ -26,6 +26,9 @@ LEAST_ROWS = 500
 MOST_COLUMNS = 3000       # its matrices would need much memory
 MOST_UNKNOWNS_OF_SMALL = 300
 MOST_JOINT = 1000         # unknowns up to which a softmax has one metric for all its classes
+MOST_SPREAD = 0.01        # of the mean curvature of rows on kinks to those off them
+LEAST_RATE = 0.1          # of the decrements, under a metric from a sample
+STIFF = 1e4               # offsets that are so many times what columns vary by, squared
 FLOOR = 1e-6              # curvature of straight stretches of a loss, in units of the mean one
 TO_GAIN = np.log(1e6)     # how far the cost model looks ahead
 
@@ -77,7 +80,10 @@ class SubsampledNewton(Optimizer):
         if size * (K if joint else 1) > (MOST_JOINT if joint else MOST_COLUMNS):
             return np.inf
         if problem.is_small:       # copies of rows shall not change the choice
-            return 0.0 if size <= MOST_UNKNOWNS_OF_SMALL else np.inf
+            # L-BFGS does not get to the minimum where both loss and penalty have kinks
+            hard = (problem.penalty.l1 > 0.0 or problem.penalty.positive) and (
+                type(problem.loss).smoothness == "kinked")
+            return 0.0 if size <= (MOST_JOINT if hard else MOST_UNKNOWNS_OF_SMALL) else np.inf
         if wide:
             seconds = seconds_of_products(problem) + 10 * (
                 seconds_of_pass(problem) + 2 * size**2 * (1e-9 + size * DOUBLE_PRODUCT))
@@ -159,7 +165,10 @@ class NewtonLane(DescentLane):
             row = seconds_of_metric(problem, 1.0, self.size) - seconds_of_metric(problem, 0.0, self.size)
             self.m = max(self.m, min(seconds_of_pass(problem) / row, problem.n_rows / 8))
         self.metric = self.proposal = None
-        self.age, self.n_metrics, self.is_sampled = 0, 0, True
+        self.age, self.n_metrics, self.is_sampled, self.stiff = 0, 0, True, False
+        # what is added to curvatures for the sake of the steps: to those of signed steps, in units
+        # of the largest one; and to those of rows off the kinks
+        self.caution, self.spread, self.is_spread = 0.0, MOST_SPREAD, False
         self.everything = np.ones(self.x.size, dtype=np.uint8)
 
     def push(self, s, y):
@@ -169,7 +178,8 @@ class NewtonLane(DescentLane):
             self.pairs.push(s, y)
 
     def forget(self):
-        had = self.pairs.forget() or (self.metric is not None and self.age > 1)
+        had = self.pairs.forget() or (self.metric is not None and (
+            self.age > 1 or self.signed and self.caution < 1.0))
         self.metric = self.proposal = None
         return had
 
@@ -197,26 +207,32 @@ class NewtonLane(DescentLane):
         h = self.under_way.curvatures(self.z, rows)
         h[~np.isfinite(h)] = 0.0
         share = 1.0 / len(rows) if s is None else s[rows] / s[rows].sum()
+        if self.caution > 0.0:
+            bound = self.sharpness or type(self.problem.loss).curvature_bound
+            return rows, np.maximum(h, self.caution * (bound if bound < np.inf else h.max())), share
         if self.sharpness == 0.0:
-            return rows, self.floored(h, rows, np.sum(h.T * share)), share
-        if np.count_nonzero(h) < self.size + 1:  # too few rows on a kink to span the columns
-            return rows, h + 0.01 * (h.mean() or self.sharpness), share
+            return rows, self.floored(h, rows, share), share
+        self.is_spread = np.count_nonzero(h) < self.size + 1
+        if self.is_spread:  # too few rows on a kink to span the columns
+            return rows, h + self.spread * (h.mean() or self.sharpness), share
         on = np.flatnonzero(h[:, 0])
         if len(on) > 0.5 * len(rows):
             return rows, h, share
         return rows[on], h[on], share if s is None else share[on]
 
-    def floored(self, h, rows, mean):
+    def floored(self, h, rows, share):
         """h with a little curvature where the loss is straight.
 
         Less for long rows: an outlier that does not bend F must not hold the others up.
         """
+        mean = np.sum(h.T * share)
         least = FLOOR * mean if mean > 0.0 else 1.0
         if h.min(initial=np.inf) >= least:
             return h
         scores = row_scores(self.problem, rows, self.coordinates)
-        typical = np.median(scores)
-        return np.maximum(h, least * np.where(scores > typical, typical / scores, 1.0)[:, None])
+        scores[~(scores > 0.0)] = 1.0
+        typical = np.exp(np.sum(np.log(scores) * share))  # hardly moved by a few
+        return np.maximum(h, least * np.minimum(1.0, typical / scores)[:, None])
 
     def build(self, rows, h, share):
         """The metric of ``rows`` with curvatures ``h``, which are changed; see ``definite``."""
@@ -230,16 +246,20 @@ class NewtonLane(DescentLane):
         if not self.is_sampled:
             self.pairs.forget()  # the Hessian itself: what earlier steps have seen only disturbs
         jitter = 1e-11 if self.size <= 300 else 1e-6
+        u = None
         if self.is_joint:
             c *= (share if np.ndim(share) == 0 else share[chosen]) / weighted[chosen]
             B, jitter = self.joint(rows[chosen], c, full), max(jitter, 3e-6)
         else:
-            B = gram(problem, rows[chosen], c, self.coordinates)
+            B, u = gram(problem, rows[chosen], c, self.coordinates)
             self.complete(B, full.mean(axis=1))
         if self.signed:
             self.B = definite(B, jitter)
+            self.stiff = u is not None and bool((u**2 > STIFF * np.diagonal(B)).any())
+            if u is not None:
+                self.B += np.outer(u, u)
             return self
-        metric = Metric(B, jitter)
+        metric = Metric(B, jitter, u)
         if self.is_joint or K == 1:
             return metric
         ratio = mean_of_output / mean_of_output.mean()
@@ -247,9 +267,8 @@ class NewtonLane(DescentLane):
 
     def full_diagonal(self, mean_h):
         """Second moments of the scaled columns, by all rows, times the mean curvature: (d, K)."""
-        variance = self.moments[1] if self.problem.fit_intercept else (
-            self.moments[1] + self.moments[0]**2)
-        return np.outer(variance * inverse_sigma(self.coordinates)**2, mean_h)
+        second = self.moments[1] + (self.moments[0] - self.coordinates.centre)**2
+        return np.outer(second * inverse_sigma(self.coordinates)**2, mean_h)
 
     def complete(self, B, full):
         """Add the penalty; columns that the sample has missed get what all rows have."""
@@ -292,7 +311,7 @@ class NewtonLane(DescentLane):
         if self.age < (3 if self.is_sampled else 1) or len(self.decrements) < 2:
             return False
         if self.problem.is_small:  # a choice that does not depend on the number of rows
-            return self.rate() > 0.1
+            return self.rate() > 0.003
         last = max(self.decrements[len(self.decrements) - 1], 1e-300)
         left = np.log(max(last / max(self.target(), 1e-300), 1.0))
         stay = left / -np.log(self.rate())
@@ -319,7 +338,8 @@ class NewtonLane(DescentLane):
         self.gradient_norm = float(np.sqrt(steepest @ steepest))
         if self.signed:
             return proximal_direction(self.B, self.g, self.x, self.lam,
-                                      self.problem.penalty.positive, self.n_intercepts)
+                                      self.problem.penalty.positive, self.n_intercepts,
+                                      self.stiff)
         p = self.pairs.direction(self.g, self.everything, self.metric.solve)
         if not (np.all(np.isfinite(p)) and self.g @ p < 0.0) and self.pairs.forget():
             p = -self.metric.solve(self.g)
@@ -329,11 +349,28 @@ class NewtonLane(DescentLane):
         """The decrement at this point, and all that will follow at the rate of the last ones."""
         self.proposal = self.propose()
         decrement = max(self.proposal[1], 0.0)
+        if self.is_sampled and self.decrements:
+            # where F falls much faster than a sampled metric promises, it has missed a direction
+            decrement = max(decrement, LEAST_RATE * self.decrements[len(self.decrements) - 1])
         rates = [*self.decrements[max(0, len(self.decrements) - 3):], decrement]
         if len(rates) < 2 or not rates[0] > 0.0:
             return np.inf
         rate = (decrement / rates[0]) ** (1.0 / (len(rates) - 1))
         return 2.5 * decrement / (1.0 - min(rate, 0.9))
+
+    def judge(self, decrement, decrease, moved):
+        """As of every descent; a decrement that added curvature makes too small is not believed."""
+        ends = super().judge(decrement, decrease, moved)
+        if not ends or not (self.caution > 0.0 or self.is_spread and self.sharpness > 0.0):
+            return ends
+        kept, gap = (self.caution, self.spread), self.gap()
+        self.caution, self.spread, self.metric = 0.0, 1e-8 * MOST_SPREAD, None
+        inner = self.expected()
+        self.remaining = gap + inner
+        self.caution, self.spread = 0.1 * kept[0], max(0.01 * kept[1], 1e-8 * MOST_SPREAD)
+        self.metric = self.proposal = None
+        return (not moved or self.stalled >= self.patience
+                or inner <= 0.05 * max(gap, self.target()))
 
     def proximal_step(self, p):
         """A step of proximal Newton, halved until F falls as its model promises [3]."""
@@ -346,9 +383,19 @@ class NewtonLane(DescentLane):
                     value <= self.smooth_objective + 1e-3 * promised
                     or (abs(promised) <= self.rounding()
                         and value <= self.smooth_objective + self.rounding())):
-                return self.move(x, value, g, z)
+                moved = self.move(x, value, g, z)
+                self.heed(t)
+                return moved
             t *= 0.5
+        self.heed(0.0)
         return False
+
+    def heed(self, t):
+        """Trust curvatures less after a step that had to be shortened, more after a whole one."""
+        if t < 0.1:
+            self.caution, self.metric = min(1.0, max(10.0 * self.caution, 1e-3)), None
+        elif t == 1.0:
+            self.caution *= 0.3 if self.caution > 1e-6 else 0.0
 
 
 def definite(B, jitter):

@@ -8,6 +8,14 @@ Design:
 - The intercept is eliminated: the products are centred by the h-weighted mean of the columns.
 - Preconditioned by the diagonal; the relative residual follows the square root of the gradient's
   fall, so that early systems are solved roughly (Dembo, Steihaug 1983; Lin, Weng, Keerthi 2008).
+- What the gradients leave unsolved is bounded from above by the rule of Gauss and Radau, the
+  smallest eigenvalue being at least that of the penalty [1]_: a decrement of a rough solution would
+  be too small, by far on columns that are nearly alike.
+
+References
+----------
+.. [1] G. Meurant, P. Tichy, "On computing quadrature-based bounds for the A-norm of the error in
+   conjugate gradients", Numerical Algorithms 62, 2013.
 """
 
 cimport cython
@@ -38,13 +46,15 @@ cdef class TruncatedNewton:
     passes : passes over X so far
     bound : what F can still fall by, as the gradient at the last point tells
     decrement : half the squared Newton decrement of the last step
+    unsolved : upper bound of what the last step's decrement lacks
+    gain : by how much the last step lowered F
     gradient_norm : of the last point
     """
 
     cdef Problem problem
     cdef Rows rows
     cdef object W, b, z
-    cdef readonly double bound, decrement, gradient_norm, passes
+    cdef readonly double bound, decrement, unsolved, gain, gradient_norm, passes
     cdef double l2, first_residual
     cdef double[::1] g, c, D, x, r, p, Hp, h, s
     cdef Py_ssize_t[::1] kept
@@ -72,7 +82,7 @@ cdef class TruncatedNewton:
         self.bound = self.bound if flat else np.inf
         self.h = np.ravel(self.problem.curvatures(self.z)) * np.asarray(self.s)
         mass = self.curvature()
-        self.solve(g_b, mass)
+        self.solve(g_b, mass, target)
         p_b = 0.0
         if self.problem.fit_intercept:
             p_b = -(g_b + self.dot(self.c, self.x)) / mass
@@ -171,33 +181,45 @@ cdef class TruncatedNewton:
             for j in range(self.d):
                 self.Hp[j] -= total * self.c[j]
 
-    cdef void solve(self, double g_b, double mass) noexcept nogil:
-        """x = about minus the inverse of the Hessian times the gradient, by CG."""
+    cdef void solve(self, double g_b, double mass, double target) noexcept nogil:
+        """x = about minus the inverse of the Hessian times the gradient, by CG.
+
+        Where that seems to be the last step, until what is unsolved is known to be little.
+        """
         cdef Py_ssize_t j, turn
         cdef double rz = 0.0, before, limit, alpha, beta, shift = g_b / mass
+        cdef double least, largest = self.l2, radau, solved = 0.0
         for j in range(self.d):
             self.x[j] = 0.0
             self.r[j] = -(self.g[j] - shift * self.c[j])
             self.p[j] = self.r[j] / self.D[j]
             rz += self.r[j] * self.p[j]
+            largest = fmax(largest, self.D[j])
+        least = self.l2 / largest
+        radau = 1.0 / least
         if self.first_residual == 0.0:
             self.first_residual = sqrt(rz)
         limit = fmax(1e-10, min(0.1, sqrt(sqrt(rz) / self.first_residual)))
         limit *= limit * rz
+        self.unsolved = 0.5 * radau * rz
         for turn in range(MOST_PRODUCTS):
             if rz <= 0.0:
                 break
             self.product(mass)
             alpha = rz / self.dot(self.p, self.Hp)
+            solved += 0.5 * alpha * rz
             before, rz = rz, 0.0
             for j in range(self.d):
                 self.x[j] += alpha * self.p[j]
                 self.r[j] -= alpha * self.Hp[j]
                 rz += self.r[j] * self.r[j] / self.D[j]
             self.passes += <double> self.n_kept / self.problem.n_rows
-            if rz <= limit:
-                break
             beta = rz / before
+            radau = fmax(radau - alpha, 0.0)
+            radau /= least * radau + beta
+            self.unsolved = 0.5 * radau * rz
+            if rz <= limit and (self.unsolved <= 0.3 * target or solved > target):
+                break
             for j in range(self.d):
                 self.p[j] = self.r[j] / self.D[j] + beta * self.p[j]
 
@@ -210,7 +232,7 @@ cdef class TruncatedNewton:
         slope = self.dot(self.g, self.x) + g_b * p_b
         linear = self.l2 * np.einsum("j,j->", w, x)
         square = self.l2 * np.einsum("j,j->", x, x)
-        self.decrement = -0.5 * slope
+        self.decrement, self.gain = -0.5 * slope, 0.0
         if not slope < 0.0:
             return False
         t = self.length(along, linear, square, slope)
@@ -235,6 +257,7 @@ cdef class TruncatedNewton:
             value += t * (linear + 0.5 * t * square) - start
             now += linear + t * square
             if value <= 1e-4 * t * slope + noise and fabs(now) <= -good * slope:
+                self.gain = fmax(-value, 0.0)
                 return t
             good = 0.1
             if now < 0.0:

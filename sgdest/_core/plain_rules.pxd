@@ -1,0 +1,18 @@
+"""How far a row moves the weights, as scikit-learn has it."""
+
+from sgdest._core.losses cimport Loss
+
+
+cdef class Rule:
+    cdef Loss loss
+    cdef double eta, eta0                  # the rate of the last step, and the first
+    cdef readonly bint penalty_counts      # in the objective that stops the run
+
+    # the a in w += a s x, for row i in update number t
+    cdef double change(self, Py_ssize_t i, double y, double z, double t) noexcept nogil
+    # whether row i has nothing to say
+    cdef bint passes_over(self, Py_ssize_t i) noexcept nogil
+    # no progress: whether to go on at a lower rate
+    cdef bint slow_down(self) noexcept nogil
+    # the step against the gradient at rate `eta`
+    cdef double along_gradient(self, double y, double z) noexcept nogil
