@@ -34,8 +34,7 @@ ALIKE = 3.0
 def automatic(problem, optimizer, batch_size, average, W, b, probe=False):
     """(Schedule, arrays for the state): the rate that "auto" means, from the data.
 
-    ``W`` and ``b`` are the parameters that will change: a rate may be measured where they are.
-    With ``probe`` it is corrected by what a pass over some of the rows makes of them.
+    With ``probe`` it is corrected by what a pass over some of the rows makes of ``W`` and ``b``.
     """
     spread, centre, curvature = alike(problem, STIFFNESS)
     plain = bool((spread == 1.0).all() and not centre.any())

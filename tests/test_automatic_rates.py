@@ -12,6 +12,7 @@ from sgdest._automatic import automatic
 from sgdest._core.losses import LOSSES
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.problem import Problem
+from sgdest._noise import Noise
 from sgdest.optimizers import SGD, STEP_OPTIMIZERS, Adam
 
 # those that need a rate, or would
@@ -155,3 +156,57 @@ def test_an_automatic_rate_starts_from_the_best_constant_model():
     y = TARGET + 1e6
     model = GDRegressor(optimizer="adam", max_iter=1, tol=None, random_state=0).fit(BASE, y)
     assert abs(model.intercept_[0] - 1e6) < 10
+
+
+# -- what a fit learns from its passes --------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_array], ids=["dense", "csr"])
+def test_the_cost_of_noise_is_that_of_its_covariance(kind):
+    # fewer rows than the sample: all are seen
+    X, y, s = RARE[:200], TARGET[:200] > 0, np.linspace(0.5, 1.5, 200)
+    problem = Problem(kind(X), y.astype(float), LOSSES["log_loss"](), PENALTIES["l2"](ALPHA),
+                      sample_weight=s)
+    W, b, spread, eta = np.full((9, 1), 0.3), np.array([0.1]), SIZE / 10, 0.02
+    centre = np.zeros(9)
+    noise = Noise(problem, W, b, (spread, centre), batch_size=10, length=2.0)
+    A = np.column_stack([X / spread, np.ones(200)])
+    p = 1 / (1 + np.exp(-(X @ W[:, 0] + b)))
+    slopes, h = s * (p - y), s * p * (1 - p)
+    trace = np.mean(slopes**2 * (A**2).sum(axis=1)) / 10
+    products = (A @ A.T) ** 2
+    np.fill_diagonal(products, 0.0)
+    curvature = slopes**2 @ products @ h / 199 / (slopes**2 @ (A**2).sum(axis=1))
+    x = 2 * eta * curvature * 200 / 10
+    expected = 2 * eta * trace / 4 * x**2 / (12 + x**2)
+    assert_allclose(noise.hover(eta), expected, rtol=1e-10)
+
+
+def test_steps_of_batch_descent_are_those_of_barzilai_and_borwein():
+    X, y = scale(BASE), TARGET
+    A = np.column_stack([X, np.ones(len(y))])
+    w, rates = np.append(np.zeros(9), y.mean()), []
+    model = GDRegressor(optimizer="gd", alpha=0.0, max_iter=3, tol=None).fit(X, y)
+    gradient = lambda w: A.T @ (A @ w - y) / len(y)
+    eta, last = model.history_["learning_rate"][0], None
+    for _ in range(3):  # none of which rises
+        g = gradient(w)
+        if last is not None:
+            change = g - last[1]
+            eta = (w - last[0]) @ change / (change @ change)
+        rates.append(eta)
+        last, w = (w, g), w - eta * g
+    assert_allclose(model.history_["learning_rate"], rates, rtol=1e-8)
+    assert_allclose(np.append(model.coef_, model.intercept_), w, rtol=1e-8)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum"])
+def test_the_rate_falls_where_there_is_noise_and_hardly_where_all_rows_can_be_fitted(optimizer):
+    X = RNG.normal(size=(60, 200))
+    y = X @ RNG.normal(size=200) / 14
+    fit = GDRegressor(optimizer=optimizer, alpha=0.0, batch_size=20, max_iter=50, tol=None,
+                      random_state=0).fit
+    fitted = fit(X, y).history_["learning_rate"]
+    assert fitted[-1] >= 0.5 * fitted[0]
+    noisy = fit(BASE, TARGET).history_["learning_rate"]
+    assert noisy[-1] < 0.1 * noisy[0]

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sgdest import GDRegressor
-from sgdest._core.schedules import SCHEDULES, Function, Harmonic
+from sgdest._core.schedules import SCHEDULES, Function, Harmonic, Settling
 from sgdest.schedules import compile_schedule
 
 ETA0, POWER_T, ALPHA = 0.3, 0.25, 1e-3
@@ -92,6 +92,41 @@ def test_harmonic_answers_a_divergence_by_halves():
     schedule = Harmonic(1.0, 10.0, 0.75)
     assert schedule.lower_rate()
     assert_allclose(schedule.rate(5), Harmonic(0.5, 10.0, 0.75).rate(5), rtol=0)
+
+
+def settled(gains, hover=lambda eta: 0.1 * eta, n_passes=40):
+    """The rates of the passes of a fit whose objective comes down by ``gains(k)``."""
+    schedule, rates, objective = Settling(1.0, hover), [], 10.0
+    for k in range(1, n_passes + 1):
+        assert not schedule.after_pass(objective)
+        rates.append(schedule.rate(k))
+        objective -= gains(k)
+    return np.array(rates)
+
+
+def test_a_rate_stays_while_the_passes_gain_more_than_its_noise_costs():
+    assert (settled(lambda k: 0.2) == 1.0).all()
+    assert (settled(lambda k: 0.0, hover=lambda eta: 0.0) == 1.0).all()
+
+
+def test_a_rate_that_gains_nothing_is_halved_ever_more_rarely():
+    rates = settled(lambda k: 0.0)
+    passes = 1 + np.flatnonzero(np.diff(np.append(1.0, rates)))
+    assert_array_equal(passes, [2, 4, 6, 9, 13, 19, 28])
+    assert rates[-1] == 2.0**-7
+
+
+def test_a_pass_above_the_constant_model_is_taken_back_for_half_the_rate():
+    schedule = Settling(1.0, lambda eta: 0.0, 2.0)
+    assert not schedule.after_pass(1.9)
+    assert schedule.after_pass(2.1) and schedule.rate(1) == 0.5
+
+
+def test_a_stream_after_a_fit_takes_up_its_rate_and_lowers_it():
+    schedule = Settling(0.3, lambda eta: 0.0)
+    assert schedule.rate(500) == 0.3
+    stream = Harmonic(*schedule.state())
+    assert_allclose([stream.rate(500), stream.rate(1500)], [0.3, 0.3 * 0.5**0.75], rtol=1e-12)
 
 
 @pytest.mark.parametrize("lowered", [0, 1, 4])

@@ -32,6 +32,8 @@ cdef const DenseLoops* loops = dense_loops(F64, simd.level)
 
 # Relative growth of the objective that is no noise.
 RISEN = 3e-3
+# The rate is one over this many times the mean curvature of the rows, as in [1]_ of ``SAGA``.
+cdef double SAFETY = 3.0
 cdef Py_ssize_t MOST_KNOWN = 4096          # 100 kB: within the second-level cache
 
 
@@ -207,12 +209,13 @@ class SAGA(Optimizer):
     Parameters
     ----------
     learning_rate : "auto" or float > 0, default="auto"
-        The rate ``eta``. "auto" is ``1 / L``, L the largest curvature of the loss of a row, in
-        columns that are scaled and (dense rows) centred implicitly: three times what [1]_ proves
-        for rows drawn with replacement. L is bounded in the first pass; later it is the largest
-        that the pass before has met, but the rate at most doubles from pass to pass [2]_; a pass
-        that rose is taken back, and the bound used from then on. A float is used in the columns as
-        they are.
+        The rate ``eta``. "auto" is ``1 / (3 L)``, L the mean curvature of the loss of the rows that
+        the pass before has met, in columns that are scaled and (dense rows) centred implicitly.
+        The first pass takes one over a bound of the largest; from pass to pass the rate at most
+        doubles [2]_; a pass that rose is taken back. Rows of more curvature than the mean learn
+        less at a time: with ``c`` the curvature of row i, the change of its slope is divided by
+        ``1 + eta c``, as an implicit step would [3]_; the table holds what was learned. A float is
+        used in the columns as they are, and the steps are the paper's.
 
     References
     ----------
@@ -220,6 +223,7 @@ class SAGA(Optimizer):
        support for non-strongly convex composite objectives", NIPS 2014.
     .. [2] M. Schmidt, N. Le Roux, F. Bach, "Minimizing finite sums with the stochastic average
        gradient", Mathematical Programming 162, 2017, section 4.6.
+    .. [3] A. Defazio, "A simple practical accelerated method for finite sums", NIPS 2016.
 
     Examples
     --------
@@ -249,11 +253,8 @@ class SAGA(Optimizer):
 
 @cython.final
 cdef class Steady(Schedule):
-    """A rate that the method sets; a divergence halves it.
-
-    A pass that rose is taken back, and the rate is its first one from then on: a row far from its
-    boundary had hidden its curvature, and came back.
-    """
+    """A rate that the method sets; halved by a divergence, and by a pass that rose, which is taken
+    back and raises no rate any more: a row far from its boundary had hidden its curvature."""
 
     cdef readonly double first
     cdef public double eta
@@ -274,8 +275,9 @@ cdef class Steady(Schedule):
 
     def after_pass(self, objective):
         # beyond the noise of a sum over rows that are seen one after the other
-        if self.eta > self.first and objective > self.before + RISEN * abs(self.before):
-            self.went_too_far, self.eta = True, self.first
+        if objective > self.before + RISEN * abs(self.before):
+            self.went_too_far, self.before = True, INFINITY
+            self.eta *= 0.5
             return True
         self.before = objective
         return False
@@ -292,7 +294,7 @@ cdef class SAGAMethod(StepMethod):
     ----------
     problem, W, b : see ``Method``
     schedule : Schedule, default=None
-        A constant rate; None: the inverse of the largest curvature of a row.
+        A constant rate; None: by the curvature of the rows.
     coordinates : (spread, centre, curvature), default=None
         Arrays of shape (n_features,), and a bound of the second derivative of the loss; None:
         the columns as they are.
@@ -316,10 +318,10 @@ cdef class SAGAMethod(StepMethod):
     cdef double n_known
     cdef double[::1] decay, taken          # dense: the same, beside each other
     cdef bint shrinks_linearly             # no L1 and no signs
-    # the largest curvature of a row: what the rate rests on, and what this pass has met
-    cdef bint measures, joint
+    # the curvature that the rate rests on, a bound of it, and the sum of what this pass has met
+    cdef bint damps, measures, joint
     cdef double[::1] norms, h
-    cdef double largest, bound, met
+    cdef double steepness, bound, met, n_met
     cdef bint is_fresh                     # the table is that of W and b
 
     def __init__(self, Problem problem, double[:, ::1] W, double[::1] b, schedule=None,
@@ -334,13 +336,13 @@ cdef class SAGAMethod(StepMethod):
         self.joint = type(problem.loss).joint
         self.seen = np.zeros(d)
         self.shrinks_linearly = problem.penalty.l1 == 0.0 and not problem.penalty.positive
-        self.measures = schedule is None
+        self.measures = self.damps = schedule is None
         schedule = Steady(1.0) if schedule is None else schedule
         super().__init__(problem, W, b, schedule, 1)
         if self.measures:
             self.find_norms()
-            self.bound = self.largest = curvature * (np.max(self.norms) or 1.0)
-            self.schedule = Steady(1.0 / self.largest)
+            self.bound = self.steepness = curvature * (np.max(self.norms) or 1.0)
+            self.schedule = Steady(1.0 / self.steepness)
         if problem.penalty.positive:
             np.maximum(W, 0.0, out=np.asarray(W))
 
@@ -465,7 +467,7 @@ cdef class SAGAMethod(StepMethod):
         cdef Sparse at
         cdef double* z = &self.z[p * K]
         cdef double* d = &self.d[0]
-        cdef double weight = self.s[p] / self.problem.mean_weight
+        cdef double weight = self.s[p] / self.problem.mean_weight, steepness
         for k in range(K):
             z[k] = self.b_[k]
             if self.problem.o_data != NULL:
@@ -480,8 +482,12 @@ cdef class SAGAMethod(StepMethod):
             d[0] = self.problem.loss.derivative(self.y[p], z[0])
         else:
             self.problem.loss.derivatives(1, K, &self.y[p * self.problem.target_width], z, d)
-        if self.measures:
-            self.met = fmax(self.met, self.norms[i] * self.curvature(p))
+        if self.damps:
+            steepness = self.norms[i] * self.curvature(p)
+            self.met += steepness
+            self.n_met += 1.0
+            for k in range(K):
+                d[k] = self.table[i, k] + (d[k] - self.table[i, k]) / (1.0 + self.eta * steepness)
         for k in range(K):
             if not isfinite(d[k] * d[k]):
                 self.loss_sum = INFINITY
@@ -502,12 +508,13 @@ cdef class SAGAMethod(StepMethod):
         return 2.0 * largest if self.joint else largest
 
     def finish_pass(self):
-        """The next rate: by the largest curvature met in this pass, at most twice this one."""
-        cdef double largest = fmax(self.met, 0.5 * self.largest)
-        if self.measures and isfinite(largest) and largest > 0.0:
-            self.schedule.eta *= self.largest / largest
-            self.largest = largest
-        self.met = 0.0
+        """The next rate: by the mean curvature met in this pass, at most twice this one."""
+        cdef double steepness = fmax(SAFETY * self.met / fmax(self.n_met, 1.0),
+                                     0.5 * self.steepness)
+        if self.measures and isfinite(steepness) and steepness > 0.0:
+            self.schedule.eta *= self.steepness / steepness
+            self.steepness = steepness
+        self.met = self.n_met = 0.0
 
     cdef void step_on_all(self) noexcept nogil:
         """The step of a dense row."""
@@ -557,7 +564,7 @@ cdef class SAGAMethod(StepMethod):
 
     def restart(self):
         """Begin anew from W and b, with a table of their slopes and a rate by the bound."""
-        self.is_fresh, self.largest = False, self.bound
+        self.is_fresh, self.steepness = False, self.bound
 
     def state(self):
         return {"t": self.t}
