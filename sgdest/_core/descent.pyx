@@ -19,6 +19,11 @@ from sgdest._core.smoothing import Smoothed
 from sgdest._core.solver import Lane
 
 
+# Steps after which it could not be made sure that little remains, until that is given up: rounding.
+MOST_UNSURE = 200
+ABOVE_ROUNDING = 1e4
+
+
 class Coordinates:
     """The map between (W, b) and the flat, centred and scaled vector x."""
 
@@ -72,7 +77,7 @@ class DescentLane(Lane):
     def __init__(self, problem, start):
         super().__init__(problem, start)
         self.sharpness, self.best, self.stages_in_vain = 0.0, None, 0
-        self.ends, self.drift = [], 0.0
+        self.ends, self.drift, self.unsure = [], 0.0, 0
         self.gap_known = None      # at the margins as they are
         self.signed = problem.penalty.l1 > 0.0 or problem.penalty.positive
         if problem.is_small:
@@ -149,13 +154,20 @@ class DescentLane(Lane):
         if decrement > 0.0:
             self.store()
             ends = self.judge(decrement, before - self.smooth_objective, moved)
-            if self.tol > 0.0 and self.remaining <= self.target():
-                ends = (yield from self.is_sure()) and ends
+            if self.can_tell() and self.remaining <= self.target():
+                sure = yield from self.is_sure()
+                self.unsure += not sure
+                ends = ends and sure
+                self.finished = self.unsure > MOST_UNSURE
         else:
             ends = True
         if ends and self.next_stage():
             yield from self.begin()
             self.remaining = np.inf
+
+    def can_tell(self):
+        """Whether what is asked for is far enough above rounding for claims to be looked into."""
+        return self.tol > 0.0 and self.target() > ABOVE_ROUNDING * self.rounding()
 
     def is_sure(self):
         """Whether ``remaining``, which is small enough, is to be trusted; else corrects it.
@@ -360,7 +372,7 @@ class DescentLane(Lane):
         Within a stage the decrement is that of the pieces at hand, which a long way changes.
         """
         self.ends.append(self.objective)
-        if self.tol == 0.0 or len(self.ends) < 3:
+        if not self.can_tell() or len(self.ends) < 3:
             return 0.0
         first, second = -np.diff(self.ends[len(self.ends) - 3:])
         rate = min(second / first, 0.9) if first > 0.0 else 0.9
