@@ -482,3 +482,17 @@ def test_rows_long_enough_to_be_asked_for_bit_by_bit_make_the_same_steps(dtype):
             for kind in (compat.SGDClassifier, linear_model.SGDClassifier)
         )
         assert_allclose(ours.coef_, theirs.coef_, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("batch_size", [1, 16])
+def test_long_sparse_rows_make_the_steps_of_dense_ones(batch_size):
+    rng = np.random.default_rng(0)
+    n_stored = rng.integers(0, 400, 200)  # a row asks for shorter and for longer ones
+    X = np.zeros((200, 600))
+    for row, n in zip(X, n_stored):
+        row[rng.choice(600, n, replace=False)] = rng.standard_normal(n) / 20
+    y = X @ rng.standard_normal(600) > 0
+    model = GDClassifier(optimizer="sgd", learning_rate="optimal", alpha=1e-2, max_iter=3, tol=None,
+                         batch_size=batch_size, random_state=0)
+    expected = model.fit(X, y).coef_
+    assert_allclose(model.fit(sp.csr_array(X), y).coef_, expected, rtol=1e-10, atol=1e-13)
