@@ -13,7 +13,7 @@ from sgdest._core.descent import DescentLane
 from sgdest._core.method import Optimizer
 from sgdest._core.metric import (
     ENTRIES_OF_BLOCK, Metric, candidates, choose_rows, entries_product, gram, inverse_sigma,
-    joint_gram, newton_step, proximal_direction, row_scores, update_bfgs)
+    joint_gram, proximal_direction, row_scores, update_bfgs)
 from sgdest._core.quasi_newton import CurvaturePairs, LBFGSLane
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.solver import Lane, Solver, Start, seconds_of_pass
@@ -164,7 +164,7 @@ class NewtonLane(DescentLane):
         if self.sharpness > 0.0:  # a metric for every step: as many rows as a pass costs
             row = seconds_of_metric(problem, 1.0, self.size) - seconds_of_metric(problem, 0.0, self.size)
             self.m = max(self.m, min(seconds_of_pass(problem) / row, problem.n_rows / 8))
-        self.metric, self.proposal, self.doubt = None, None, 0.0
+        self.metric = self.proposal = None
         self.age, self.n_metrics, self.is_sampled, self.stiff = 0, 0, True, False
         # what is added to curvatures for the sake of the steps: to those of signed steps, in units
         # of the largest one; and to those of rows off the kinks
@@ -371,17 +371,6 @@ class NewtonLane(DescentLane):
         self.metric = self.proposal = None
         return (not moved or self.stalled >= self.patience
                 or inner <= 0.05 * max(gap, self.target()))
-
-    def is_sure(self):
-        yield from ()
-        if self.sharpness == 0.0 or self.problem.n_outputs > 1:
-            return True
-        # with few rows on kinks the metric has more curvature than F: here it must not
-        self.proposal = newton_step(self, self.problem.n_rows)
-        # pieces change from step to step: one small decrement after a large one may be luck
-        self.doubt = max(4.0 * self.proposal[1], LEAST_RATE * self.doubt)
-        self.remaining = max(self.gap() + self.doubt, self.drift)
-        return self.remaining <= self.target()
 
     def proximal_step(self, p):
         """A step of proximal Newton, halved until F falls as its model promises [3]."""
