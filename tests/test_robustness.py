@@ -191,18 +191,23 @@ class Reference:
         return value, (Z.T @ (self.s[:, None] * p)).ravel()
 
     def joint(self, Z, l2):
-        l2 = np.repeat(l2, self.K)
+        """``newton`` for a softmax."""
+        l2, size = np.repeat(l2, self.K), Z.shape[1] * self.K
 
         def f(x):
             value, g = self.multinomial(Z, x)
             return value + 0.5 * l2 @ x**2, g + l2 * x
 
-        x = np.zeros(Z.shape[1] * self.K)
-        for _ in range(3):
-            x = minimize(f, x, jac=True, method="L-BFGS-B", options={
-                "ftol": 1e-16, "gtol": 1e-12, "maxiter": 20000, "maxcor": 100,
-                "maxfun": 100000}).x
-        return f(x)[0]
+        def hessian(x):
+            p = softmax(Z @ x.reshape(-1, self.K), axis=1)
+            bend = p[:, :, None] * (np.eye(self.K) - p[:, None, :]) * self.s[:, None, None]
+            H = np.empty((Z.shape[1], self.K, Z.shape[1], self.K))
+            for k, l in np.ndindex(self.K, self.K):
+                H[:, k, :, l] = (Z.T * bend[:, k, l]) @ Z
+            return H.reshape(size, size) + np.diag(l2)
+
+        return minimize(f, np.zeros(size), jac=True, hess=hessian, method="trust-exact",
+                        options={"gtol": 1e-11, "maxiter": 500}).fun
 
 
 # -- hard cases --------------------------------------------------------------------------------
