@@ -283,7 +283,7 @@ def draw(races, path):
         ax.grid(alpha=0.3)
     axes[0].set_ylabel("share of the races")
     axes[0].set_ylim(0.0, 1.02)
-    axes[-1].legend(loc="center right")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
     fig.savefig(path, dpi=110)
 
 

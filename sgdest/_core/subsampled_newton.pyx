@@ -356,7 +356,7 @@ class NewtonLane(DescentLane):
         if len(rates) < 2 or not rates[0] > 0.0:
             return np.inf
         rate = (decrement / rates[0]) ** (1.0 / (len(rates) - 1))
-        return 2.5 * decrement / (1.0 - min(rate, 0.9))
+        return 3.5 * decrement / (1.0 - min(rate, 0.9))
 
     def judge(self, decrement, decrease, moved):
         """As of every descent; a decrement that added curvature makes too small is not believed."""
