@@ -122,11 +122,13 @@ def _run_solver(problem, method, limits, watch, outcome):
         PyErr_CheckSignals()
         watch.begin_epoch()
         method.iterate()
+        if problem.is_small and method.passes >= limits.max_iter:
+            method.look_back()  # lanes that run to rounding do so only when they are there
         outcome.n_iter = min(method.passes, limits.max_iter)
         outcome.remaining = method.remaining
         progress = method.start_objective - method.objective
         reached = limits.tol is not None and method.remaining <= limits.tol * progress
-        outcome.converged = bool(reached or method.finished)
+        outcome.converged = bool(reached or (method.finished and method.is_close))
         watch.end_epoch(method.objective, np.nan, method.gradient_norm)
         if watch.stop:
             outcome.converged = True
