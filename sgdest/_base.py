@@ -22,7 +22,7 @@ from sgdest._automatic import alike, automatic, for_passes
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.problem import Problem
 from sgdest._core.rows import as_rows, sound_margins
-from sgdest._core.solver import best_constant
+from sgdest._core.solver import Solver, best_constant
 from sgdest._core.schedules import Harmonic, Measured
 from sgdest._core.simd import aligned
 from sgdest._core.stream_state import FitFacts, state_after_fit
@@ -255,7 +255,7 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         self._count(y, sample_weight)
         weights = self._weights(y, sample_weight)
         validation.check_not_all_zero(weights)
-        earlier = Earlier.of(self, y, sample_weight)
+        earlier = Earlier.of(self, X, y, sample_weight)
         rng = earlier.generator(check_random_state(self.random_state))
         kept, watch = Validation.prepare(self, X, y, targets, weights, held_out, rng)
         if kept is not None:
@@ -322,7 +322,10 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         """The compiled method of a plan; in a fit its schedule may look at the data."""
         optimizer = plan.optimizer
         if isinstance(optimizer, SAGA):
-            return optimizer.method(problem, W, b, warm=warm, coordinates=alike(problem))
+            return optimizer.method(problem, W, b, warm=warm, coordinates=alike(problem),
+                                    state=state)
+        if optimizer.kind == "solver" and state:
+            return Solver.going_on(problem, W, b, state, self.tol or 0.0)
         if optimizer.kind == "solver":
             return optimizer.method(problem, W, b, tol=self.tol or 0.0, warm=warm)
         if optimizer.kind == "stream":

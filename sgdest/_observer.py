@@ -50,42 +50,42 @@ class Earlier:
         Of the fits before this one.
     paused : dict or None
         What ``Training.snapshot`` gave, and the state of the random generator.
+    data : (X, y, sample_weight) or None
+        What is learned from; None without callbacks.
     """
 
-    def __init__(self, history, saved=None, paused=None, targets=None):
-        self.history, self.saved, self.paused, self.targets = history, saved, paused, targets
+    def __init__(self, history, paused=None, data=None):
+        self.history, self.paused, self.data = history, paused, data
         self.random = None if paused is None else paused["generator"]
 
     @classmethod
-    def of(cls, estimator, y, sample_weight):
-        """Of an estimator that begins to fit validated targets and weights."""
+    def of(cls, estimator, *data):
+        """Of an estimator that begins to fit validated X, y and sample weights."""
         goes_on = estimator.warm_start and "_history" in estimator.__dict__
         history = estimator._history if goes_on else History()
         if not estimator._has_callbacks():
             return cls(history)
         for callback in estimator._skl_callbacks:
             if hasattr(callback, "saved_training"):
-                saved = callback.saved_training(estimator, y, sample_weight)
-                if saved is not None:
-                    paused = saved[1]
-                    before = history if paused is None else paused["before"]
-                    return cls(before, *saved, targets=(y, sample_weight))
-        return cls(history, targets=(y, sample_weight))
+                paused = callback.saved_training(estimator, *data)
+                if paused is not None:
+                    return cls(paused["before"], paused, data)
+        return cls(history, data=data)
 
     def generator(self, rng):
         """The random generator, as it was when the saved training began."""
         if self.random is not None:
             rng = np.random.RandomState()
             rng.set_state(self.random)
-        elif self.targets is not None:
+        elif self.data is not None:
             self.random = rng.get_state()
         return rng
 
     def weights(self, start):
         """(W, b) to start from; ``start`` without a saved training."""
-        if self.paused is not None:
-            return self.paused["W"].copy(), self.paused["b"].copy()
-        return start if self.saved is None else tuple(a.copy() for a in self.saved._settled())
+        if self.paused is None:
+            return start
+        return self.paused["W"].copy(), self.paused["b"].copy()
 
     def state(self):
         """The state of the method; empty without a saved one."""
@@ -137,11 +137,9 @@ class Observer:
         }
 
     def snapshot(self, training):
-        """All from which ``fit`` can go on; None for a solver."""
-        paused = training.snapshot()
-        if paused is not None:
-            paused.update(generator=self.earlier.random, before=self.earlier.history.copy())
-        return paused
+        """All from which ``fit`` can go on."""
+        return {**training.snapshot(), "generator": self.earlier.random,
+                "before": self.earlier.history.copy()}
 
     def begin(self, training):
         """An epoch begins; after a divergence the one under way begins again, untold."""

@@ -56,6 +56,10 @@ cdef class Method:
         """Named arrays (and numbers) from which the method can be rebuilt, ``t`` included."""
         return {"t": self.t}
 
+    def paused(self):
+        """From which a fit goes on bit for bit after a pass: its state, and more where needed."""
+        return {name: np.array(value) for name, value in self.state().items()}
+
     def restart_sums(self):
         """Begin the sums of a pass anew."""
         self.loss_sum = self.weight_sum = 0.0

@@ -118,22 +118,24 @@ def _run_solver(problem, method, limits, watch, outcome):
 
     One is made in any case: what precedes it, the moments of the columns, teaches nothing.
     """
-    while not method.finished and (method.passes < limits.max_iter or outcome.n_iter == 0):
+    goes_on = not (watch.undecided and _has_ended(problem, method, limits, watch, outcome))
+    while goes_on:
         PyErr_CheckSignals()
         watch.begin_epoch()
         method.iterate()
         outcome.n_iter = min(method.passes, limits.max_iter)
-        outcome.remaining = method.remaining
-        progress = method.start_objective - method.objective
-        reached = limits.tol is not None and method.remaining <= limits.tol * progress
-        outcome.converged = bool(reached or method.finished)
         watch.end_epoch(method.objective, np.nan, method.gradient_norm)
-        if watch.stop:
-            outcome.converged = True
-        if watch.stop or outcome.stopped:
-            return
-        if reached and not problem.is_small:
-            return
+        goes_on = not (_has_ended(problem, method, limits, watch, outcome) or outcome.stopped)
+
+
+def _has_ended(problem, method, limits, watch, outcome):
+    """Whether a solver has done what it was asked for, or has no passes left."""
+    outcome.n_iter, outcome.remaining = min(method.passes, limits.max_iter), method.remaining
+    progress = method.start_objective - method.objective
+    reached = limits.tol is not None and method.remaining <= limits.tol * progress
+    outcome.converged = bool(reached or method.finished or watch.stop)
+    return (method.finished or watch.stop or (reached and not problem.is_small)
+            or method.passes >= limits.max_iter)
 
 
 def _run_steps(Problem problem, Method method, limits, watch, outcome):
@@ -246,16 +248,14 @@ class Training:
             self._go_on_from(limits.paused)
 
     def snapshot(self):
-        """Copies of all from which the training can go on bit for bit; None for a solver.
+        """Copies of all from which the training can go on bit for bit.
 
         To be taken at the end of an epoch.
         """
-        if self.is_solver:
-            return None
-        state = {name: np.array(value) for name, value in self.method.state().items()}
         W, b = self.method.parameters()
         return {
-            "state": state, "W": W.copy(), "b": b.copy(), "order": self.order.copy(),
+            "state": self.method.paused(), "W": W.copy(), "b": b.copy(),
+            "order": copy(self.order),
             "seconds": perf_counter() - self.began,
             "history": {name: list(column) for name, column in self.outcome.history.items()},
             "training": {name: getattr(self, name) for name in self.KEPT},
@@ -267,7 +267,7 @@ class Training:
     def _go_on_from(self, paused):
         """Take up a snapshot; the method and the weights have been made from it before."""
         self.began = perf_counter() - paused["seconds"]
-        self.order[:] = paused["order"]
+        self.order = copy(paused["order"])
         self.outcome.history = {name: list(column) for name, column in paused["history"].items()}
         self.__dict__.update(paused["training"])
         for name, value in paused["schedule"].items():
