@@ -390,22 +390,21 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         self._seed = outcome.seed
         self.optimizer_ = plan
         self.n_iter_ = int(outcome.n_iter)
-        self.t_ = float(method.t or max(1, len(outcome.history["epoch"])))
+        self.t_ = float(method.t or max(1, len(outcome.epochs)))
         self._set_history(outcome, zero, before)
 
     def _set_history(self, outcome, zero, before):
         """The attributes about the course of the training; ``before``: that of fits before."""
         self._history = before.copy()
-        self._history.extend(outcome.history, outcome.per_output)
+        self._history.extend(outcome.epochs.table(), outcome.per_output)
         self.converged_ = outcome.converged
-        scores = np.array(outcome.history["validation"])
+        scores, objectives = outcome.history["validation"], outcome.history["objective"]
         if not np.isnan(scores).all():
             self.best_validation_score_ = float(np.nanmax(scores))
         elif "best_validation_score_" in self.__dict__:
             del self.best_validation_score_
         self.best_epoch_ = len(before) + outcome.best_epoch
-        objectives = outcome.history["objective"]
-        gained = zero - (objectives[-1] if objectives else zero)
+        gained = zero - (objectives[-1] if len(objectives) else zero)
         with np.errstate(invalid="ignore", divide="ignore"):
             self.suboptimality_ = float(np.divide(outcome.remaining, gained)) if gained else 0.0
 

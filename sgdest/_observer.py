@@ -126,7 +126,7 @@ class Observer:
         """With which a copy of the estimator is fitted as it is now."""
         W, b = training.weights()
         history = self.earlier.history.copy()
-        history.extend(training.outcome.history, training.outcome.per_output)
+        history.extend(training.outcome.epochs.table(), training.outcome.per_output)
         solver = self.plan.optimizer.kind == "solver"
         return {
             "_W": W.copy(), "_b": b.copy(), "_sparse_coef": None, "_stale": False,

@@ -171,7 +171,7 @@ def test_one_record_per_epoch_is_reported():
     method = SGDMethod(problem, W, b, SCHEDULES["constant"](1e-3), 1)
     outcome = train(problem, method, Limits(4, None, report=records.append), W, b, 0.5)
     assert [list(record) for record in records] == [COLUMNS] * 4
-    assert [record["objective"] for record in records] == outcome.history["objective"]
+    assert [record["objective"] for record in records] == list(outcome.history["objective"])
 
 
 # -- what it keeps ---------------------------------------------------------------------
