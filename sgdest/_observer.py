@@ -121,6 +121,8 @@ class Observer:
         most = None if plan.optimizer.kind == "solver" else estimator.max_iter
         self.root = estimator._init_callback_context(max_subtasks=most)
         self.begun = False
+        self.limits = [callback.time_is_up for callback in estimator._skl_callbacks
+                       if hasattr(callback, "time_is_up")]
 
     def attributes(self, training):
         """With which a copy of the estimator is fitted as it is now."""
@@ -159,6 +161,10 @@ class Observer:
         """An epoch has ended; True if a callback wants the fit to stop."""
         epoch, self.epoch = self.epoch, None
         return self._call(epoch, "call_on_fit_task_end", training)
+
+    def time_is_up(self):
+        """Whether a callback wants the fit to stop within the epoch under way."""
+        return any(limit(self.root) for limit in self.limits)
 
     def close(self, training):
         """No epoch follows; one that was not completed ends as an empty task."""

@@ -158,7 +158,11 @@ class RecordParameters(_Recorder):
 
 
 class TimeLimit(_Callback):
-    """Ends a fit after the epoch during which this much time has passed.
+    """Ends a fit after this much time.
+
+    Step and streaming methods look at the clock about every 50 ms and end after the last whole
+    step: within an epoch, whose steps count but which is not in ``history_``. A solver ends after
+    the iteration that is under way, some passes over the rows.
 
     Parameters
     ----------
@@ -175,9 +179,13 @@ class TimeLimit(_Callback):
     def _begin(self, estimator):
         return perf_counter()
 
-    def on_fit_task_end(self, estimator, context):
-        began = self._under_way.get(context.parent)
+    def time_is_up(self, context):
+        """Whether the fit of this root task has had its time; asked within epochs too."""
+        began = self._under_way.get(context)
         return began is not None and perf_counter() - began >= self.seconds
+
+    def on_fit_task_end(self, estimator, context):
+        return self.time_is_up(context.parent)
 
 
 class Checkpoint(_Callback):

@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler, scale
 from sklearn.utils.fixes import parse_version
 
 from sgdest import GDClassifier, GDRegressor
-from sgdest.callbacks import RecordObjective, RecordParameters, TimeLimit
+from sgdest.callbacks import Checkpoint, RecordObjective, RecordParameters, TimeLimit
 
 HAS_PROTOCOL = parse_version(sklearn.__version__) >= parse_version("1.9")
 needs_protocol = pytest.mark.skipif(not HAS_PROTOCOL, reason="needs scikit-learn 1.9")
@@ -293,6 +293,45 @@ def test_a_time_limit_ends_the_fit_after_the_epoch_in_which_it_passes():
     model = classifier("sgd", max_iter=10_000_000).set_callbacks(TimeLimit(0.2)).fit(Z, Y)
     seconds = model.history_["seconds"]
     assert len(seconds) > 1 and seconds[-2] < 0.2
+
+
+@needs_protocol
+@pytest.mark.parametrize(
+    "settings",
+    [dict(batch_size=1), dict(batch_size=500), dict(batch_size=1, average=True),
+     dict(optimizer="normalized_adaptive"), dict(optimizer="adam", batch_size=500)],
+    ids=str,
+)
+def test_a_time_limit_ends_a_long_epoch_after_the_last_whole_step(settings, monkeypatch):
+    A, y = np.tile(Z, (10, 1)), np.tile(Y, 10)
+    model = classifier("sgd", shuffle=False, max_iter=1).set_params(**settings)
+    if model.optimizer != "normalized_adaptive":
+        model.set_params(learning_rate=0.01)
+    clock = iter(range(100))
+    monkeypatch.setattr("sgdest.callbacks.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("sgdest._core.train.SLICE_SECONDS", np.inf)  # 1024 rows, 2048, ..
+    cut = clone(model).set_callbacks(TimeLimit(2), spy := Spy()).fit(A, y)
+    rows = 3072 if model.batch_size in (1, "auto") else 3000
+    short = clone(model).fit(A[:rows], y[:rows])
+    assert_array_equal(cut.coef_, short.coef_)
+    assert (cut.t_, cut.n_iter_, len(cut.loss_curve_)) == (short.t_, 1, 0)
+    assert [call[0] for call in spy.calls].count("end") == 2  # the fit, and an epoch cut short
+
+
+@needs_protocol
+def test_a_fit_that_ran_out_of_time_goes_on_from_the_last_whole_epoch(tmp_path, monkeypatch):
+    A, y = np.tile(Z, (10, 1)), np.tile(Y, 10)
+    model = classifier("sgd", max_iter=4)
+    clock = iter(range(100))
+    monkeypatch.setattr("sgdest.callbacks.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("sgdest._core.train.SLICE_SECONDS", np.inf)
+    path = tmp_path / "model.ckpt"
+    cut = clone(model).set_callbacks(Checkpoint(path), TimeLimit(4)).fit(A, y)
+    assert len(cut.loss_curve_) == 1
+    resumed = clone(model).set_callbacks(Checkpoint(path, resume=True)).fit(A, y)
+    whole = clone(model).fit(A, y)
+    assert_array_equal(resumed.coef_, whole.coef_)
+    assert_array_equal(resumed.loss_curve_, whole.loss_curve_)
 
 
 @pytest.mark.parametrize("seconds", [0, -1.0, "1", None])

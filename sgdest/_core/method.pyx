@@ -51,6 +51,9 @@ cdef class Method:
     def finish_pass(self):
         """Called after the last row of a pass, where a method may complete a batch."""
 
+    def drop_batch(self):
+        """Forget the rows of a batch that will not be completed."""
+
     def settle(self):
         """Bring ``W`` and ``b`` up to date with all steps so far."""
 

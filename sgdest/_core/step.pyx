@@ -252,7 +252,6 @@ cdef class StepMethod(Method):
         self.schedule.prepare(self.t, -(-n // max(size, 1)))
 
     def drop_batch(self):
-        """Forget the rows of a batch that will not be completed."""
         if self.in_batch > 0:
             self.clear_batch()
             self.stamp[:] = -1

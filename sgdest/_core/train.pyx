@@ -50,7 +50,8 @@ class Limits:
         The method chose its rate itself, so a divergence is answered by halving it.
     observer : object or None
         Called at the borders of epochs: ``begin(training)``, ``end(training) -> whether to stop``
-        and, after the last, ``close(training)``; see ``Training`` for what it may ask.
+        and, after the last, ``close(training)``; see ``Training`` for what it may ask. Between the
+        slices of a pass: ``time_is_up() -> whether to stop``.
     paused : dict or None
         What ``Training.snapshot`` gave, to go on from there.
     least_iter : float
@@ -184,12 +185,14 @@ def _run_steps(Problem problem, Method method, limits, watch, outcome):
     while outcome.n_iter < limits.max_iter or watch.undecided:
         if not watch.undecided:
             watch.begin_epoch()
-            finite = run_pass(problem, method, order, limits.shuffle, outcome)
+            finite = run_pass(problem, method, order, limits.shuffle, outcome, limits.observer)
             outcome.n_iter += 1
             objective = watch.objective_of_pass()
             if not finite or watch.has_exploded(objective):
-                if watch.retreat(objective):
+                if watch.retreat(objective) and not outcome.stopped:
                     continue
+                return
+            if outcome.stopped:            # within the pass, which is no epoch then
                 return
             if watch.went_too_far():
                 continue
@@ -209,8 +212,13 @@ def _run_steps(Problem problem, Method method, limits, watch, outcome):
             watch.reference, watch.idle = min(watch.reference, watch.objective), 0
 
 
-def run_pass(Problem problem, Method method, Py_ssize_t[::1] order, bint shuffled, outcome):
-    """One pass over the rows, in slices; False as soon as the loss is no longer finite."""
+def run_pass(Problem problem, Method method, Py_ssize_t[::1] order, bint shuffled, outcome,
+             observer=None):
+    """One pass over the rows, in slices; False as soon as the loss is no longer finite.
+
+    Where the observer says between two slices that the time is up, the pass ends after the last
+    whole step, and ``outcome.stopped`` is set.
+    """
     cdef uint64_t seed = outcome.seed
     cdef Py_ssize_t start = 0, stop, size = 1024, n = problem.n_rows
     if shuffled:
@@ -228,6 +236,10 @@ def run_pass(Problem problem, Method method, Py_ssize_t[::1] order, bint shuffle
         if not np.isfinite(method.loss_sum):
             return False
         start = stop
+        if observer is not None and start < n and observer.time_is_up():
+            method.drop_batch()
+            outcome.stopped = True
+            return True
     method.finish_pass()
     raise_error_of(method)
     return True
