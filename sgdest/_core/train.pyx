@@ -463,4 +463,7 @@ class Training:
             return
         self.look_back()
         outcome.W, outcome.b = self.weights()
+        if not len(outcome.epochs) and not outcome.stopped:
+            # every pass was taken back: one line, about the start
+            self._record(self.exact_objective(), np.nan, self.rate(), np.nan)
         outcome.best_epoch = len(outcome.epochs)
