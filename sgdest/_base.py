@@ -406,7 +406,9 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         self.best_epoch_ = len(before) + outcome.best_epoch
         gained = zero - (objectives[-1] if len(objectives) else zero)
         with np.errstate(invalid="ignore", divide="ignore"):
-            self.suboptimality_ = float(np.divide(outcome.remaining, gained)) if gained else 0.0
+            rounding = np.finfo(float).eps * max(abs(zero), abs(gained))
+            remaining = max(outcome.remaining, rounding)  # of which no estimate can know less
+            self.suboptimality_ = float(np.divide(remaining, gained)) if gained else 0.0
 
     def _warn(self, plan, outcome, left_out):
         """ConvergenceWarning that says what happened and what to do."""
@@ -424,10 +426,13 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         elif not (self.tol is None or outcome.converged or outcome.stopped):
             reached = (f"estimated relative suboptimality {self.suboptimality_:.1e}, "
                        if np.isfinite(self.suboptimality_) else "")
+            end = ("Maximum number of iteration reached before convergence"
+                   if outcome.n_iter >= self.max_iter else
+                   "No step lowers the objective any more, and it is not known to be the least")
             warnings.warn(
-                f"Maximum number of iteration reached before convergence: {outcome.n_iter} "
-                f"passes with {plan.optimizer!r}, {reached}tol={self.tol:g}. Consider increasing "
-                "max_iter or tol, or scaling the columns of X.",
+                f"{end}: {outcome.n_iter} passes with {plan.optimizer!r}, {reached}"
+                f"tol={self.tol:g}. Consider increasing max_iter or tol, or scaling the columns "
+                "of X.",
                 ConvergenceWarning, stacklevel=level,
             )
 

@@ -89,6 +89,29 @@ def test_the_true_suboptimality_is_at_most_twice_tol(layout, loss, penalty):
     assert not late
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("penalty", ["l2", "l1", "elasticnet"])
+@pytest.mark.parametrize("loss", LABELS + NUMBERS)
+@pytest.mark.parametrize("layout", ["plain", "raw"])
+def test_on_small_wide_data_what_is_claimed_is_true_and_auto_gets_there(layout, loss, penalty):
+    rng = np.random.default_rng(2)
+    X = rng.standard_normal((40, 100)) @ (np.eye(100) + 0.3 * rng.standard_normal((100, 100)))
+    if layout == "raw":
+        scale = 10.0 ** rng.uniform(-4, 4, 100)
+        X = X * scale + 3.0 * scale
+    y = targets(loss, X)
+    estimator = GDClassifier if loss in LABELS else GDRegressor
+    common = dict(penalty=penalty, alpha=strength(penalty, X, y), max_iter=5000)
+    start = estimator(loss, **{**common, "alpha": 1e9, "penalty": "l1"}).fit(X, y).objective(X, y)
+    fits = [estimator(loss, optimizer=solver(), tol=1e-8, **common).fit(X, y)
+            for solver in solvers_for(loss, penalty)]
+    fits.append(estimator(loss, tol=1e-8, **common).fit(X, y))
+    assert fits[-1].converged_
+    ends = np.array([model.objective(X, y) for model in fits])
+    excess = (ends - ends.min()) / (start - ends.min())
+    assert not [model for model, far in zip(fits, excess) if model.converged_ and far > 2e-8]
+
+
 @pytest.mark.parametrize("penalty", ["l1", "l2"])
 def test_offsets_without_an_intercept_are_solved(penalty):
     X = columns("offsets")

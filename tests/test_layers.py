@@ -18,7 +18,7 @@ LAYERS = [
     {"_core.method"},
     {"_core.alone", "_core.shrinkage", "_core.solver", "_core.step",
      "_core.stream_state"},
-    {"_core.coordinates", "_core.descent", "_core.intercept", "_core.metric",
+    {"_core.coordinates", "_core.duality", "_core.descent", "_core.intercept", "_core.metric",
      "_core.truncated_newton"},
     {"_core.adaptive", "_core.optimizers", "_core.plain_sgd", "_core.quasi_newton", "_core.stream"},
     {"_core.subsampled_newton", "_core.variance_reduced"},

@@ -16,12 +16,11 @@ import numpy as np
 
 from sgdest._core.active_set import on_active_set
 from sgdest._core.smoothing import Smoothed
-from sgdest._core.solver import Lane
+from sgdest._core.solver import NEAR_ROUNDING, Lane
 
 
 # Steps after which it could not be made sure that little remains, until that is given up: rounding.
 MOST_UNSURE = 200
-ABOVE_ROUNDING = 1e4
 
 
 class Coordinates:
@@ -78,6 +77,7 @@ class DescentLane(Lane):
         super().__init__(problem, start)
         self.sharpness, self.best, self.stages_in_vain = 0.0, None, 0
         self.ends, self.drift, self.unsure = [], 0.0, 0
+        self.is_exact = False      # the minimum has been found, and proven to be one
         self.gap_known = None      # at the margins as they are
         self.signed = problem.penalty.l1 > 0.0 or problem.penalty.positive
         if problem.is_small:
@@ -164,10 +164,17 @@ class DescentLane(Lane):
         if ends and self.next_stage():
             yield from self.begin()
             self.remaining = np.inf
+        elif self.finished and not self.is_exact:
+            yield from self.look_back()
+
+    def look_back(self):
+        """Correct ``remaining`` at the end, which the last decrements may get wrong. A generator."""
+        if self.sharpness == 0.0 and (self.problem.is_small or not self.is_close()):
+            yield from self.is_sure()
 
     def can_tell(self):
         """Whether what is asked for is far enough above rounding for claims to be looked into."""
-        return self.tol > 0.0 and self.target() > ABOVE_ROUNDING * self.rounding()
+        return self.tol > 0.0 and self.target() > NEAR_ROUNDING * self.rounding()
 
     def is_sure(self):
         """Whether ``remaining``, which is small enough, is to be trusted; else corrects it.
@@ -388,5 +395,5 @@ class DescentLane(Lane):
             return False
         self.W, self.b = found
         self.objective, self.remaining = objective, self.rounding()
-        self.finished = True
+        self.finished = self.is_exact = True
         return True

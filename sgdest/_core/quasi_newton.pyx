@@ -8,6 +8,7 @@ support has settled. All else is ``descent``'s.
 import numpy as np
 
 from sgdest._core.descent import DescentLane
+from sgdest._core.duality import dual_bound
 from sgdest._core.method import Optimizer
 from sgdest._core.metric import newton_step
 from sgdest._core.solver import Solver, seconds_of_pass
@@ -202,6 +203,15 @@ class LBFGSLane(DescentLane):
                 inner = yield from self.solved_decrement()
         self.remaining = self.gap() + inner
         return self.remaining <= self.target()
+
+    def look_back(self):
+        """As of every descent; on small data stages may also end far from the minimum."""
+        yield from super().look_back()
+        if self.sharpness > 0.0 and self.problem.is_small and self.n_intercepts == 1:
+            _, g, g_b = yield None, None, self.z
+            slopes = np.ravel(self.under_way.slopes(self.z))
+            bound = dual_bound(self.problem, slopes, g[:, 0] - self.coordinates.mean * g_b[0])
+            self.remaining = max(self.remaining, self.objective - bound)
 
     def solved_decrement(self):
         """The Newton decrement by conjugate gradients, preconditioned by the pairs. A generator.

@@ -32,14 +32,23 @@ class RelayLane(Lane):
         if self.successor is not None:
             self.successor.aim_at(tol)
 
+    def look_back(self):
+        if self.successor is not None:
+            yield from self.successor.look_back()
+            self.follow()
+
     def go(self):
         """An iteration of the method itself; a generator."""
         raise NotImplementedError
 
-    def hand_over(self):
-        """Go on by another lane, from the constant model: the present point may be its bane too."""
-        W, constant = np.zeros_like(self.W), self.start.constant
-        start = Start(W, np.array(constant), constant, self.start.tol, False, self.start.moments)
+    def hand_over(self, warm=False):
+        """Go on by another lane, from here if ``warm``, else from the constant model.
+
+        A point where the method got nowhere may be the other's bane too.
+        """
+        constant = self.start.constant
+        W, b = (self.W, self.b) if warm else (np.zeros_like(self.W), np.array(constant))
+        start = Start(W, b, constant, self.start.tol, warm, self.start.moments)
         self.own_passes = self.passes
         self.successor = sound_lane(self.problem, start)
         yield from self.successor.begin()

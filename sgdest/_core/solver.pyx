@@ -201,6 +201,9 @@ def seconds_of_pass(problem):
 
 # -- lanes -------------------------------------------------------------------------------------
 
+# Estimates within this many times the rounding of F are as good as none.
+NEAR_ROUNDING = 1e4
+
 
 class Lane:
     """Abstract: minimises a problem whose outputs cannot be parted.
@@ -247,6 +250,10 @@ class Lane:
         """Seek this relative suboptimality; on small problems rounding in any case."""
         self.tol = 0.0 if self.problem.is_small else tol
 
+    def look_back(self):
+        """Make sure of ``remaining`` where no more steps are made; a generator like ``step``."""
+        yield from ()
+
     def rounding(self):
         """Differences of F below this are noise."""
         return 1e-15 * max(abs(self.objective), abs(self.start_objective))
@@ -254,6 +261,10 @@ class Lane:
     def target(self):
         """Absolute suboptimality that is asked for."""
         return max(self.tol * (self.start_objective - self.objective), self.rounding())
+
+    def is_close(self):
+        """Whether so little remains that the lane may say that it has converged."""
+        return self.remaining <= max(self.target(), NEAR_ROUNDING * self.rounding())
 
     def has_stopped(self):
         """Whether the lane has reached its tolerance, or can gain nothing."""
@@ -285,6 +296,7 @@ cdef class Solver(Method):
     objective, start_objective, remaining : sums over the lanes
     output_objectives : the objective of every output; None where they have none of their own
     finished : every lane has stopped
+    is_close : no lane has more left than it asks for, or than rounding
     passes : passes over X so far, those for the moments included
     moments : mean, variance and largest absolute value of each column
     """
@@ -336,6 +348,10 @@ cdef class Solver(Method):
         active = [lane for lane in self.lanes if not lane.has_stopped()]
         self._advance([(lane, lane.step()) for lane in active])
         self._store()
+
+    def look_back(self):
+        """Make sure of ``remaining``: there will be no more iterations."""
+        self._advance([(lane, lane.look_back()) for lane in self.lanes if not lane.finished])
 
     def _advance(self, steps):
         """Run the generators, answering what they ask for together."""
@@ -395,6 +411,10 @@ cdef class Solver(Method):
     @property
     def finished(self):
         return all(lane.has_stopped() for lane in self.lanes)
+
+    @property
+    def is_close(self):
+        return all(lane.is_close() for lane in self.lanes)
 
     @property
     def gradient_norm(self):

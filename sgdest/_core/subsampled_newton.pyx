@@ -169,6 +169,7 @@ class NewtonLane(DescentLane):
         # what is added to curvatures for the sake of the steps: to those of signed steps, in units
         # of the largest one; and to those of rows off the kinks
         self.caution, self.spread, self.is_spread = 0.0, MOST_SPREAD, False
+        self.floor = FLOOR
         self.everything = np.ones(self.x.size, dtype=np.uint8)
 
     def push(self, s, y):
@@ -226,7 +227,7 @@ class NewtonLane(DescentLane):
         Less for long rows: an outlier that does not bend F must not hold the others up.
         """
         mean = np.sum(h.T * share)
-        least = FLOOR * mean if mean > 0.0 else 1.0
+        least = self.floor * mean if mean > 0.0 else 1.0
         if h.min(initial=np.inf) >= least:
             return h
         scores = row_scores(self.problem, rows, self.coordinates)
@@ -361,6 +362,8 @@ class NewtonLane(DescentLane):
     def judge(self, decrement, decrease, moved):
         """As of every descent; a decrement that added curvature makes too small is not believed."""
         ends = super().judge(decrement, decrease, moved)
+        self.floor = (max(0.1 * self.floor, 1e-12) if decrease > 0.5 * decrement
+                      else min(10.0 * self.floor, FLOOR))
         if not ends or not (self.caution > 0.0 or self.is_spread and self.sharpness > 0.0):
             return ends
         kept, gap = (self.caution, self.spread), self.gap()

@@ -167,6 +167,11 @@ def _run_solver(problem, method, limits, watch, outcome):
         outcome.n_iter = min(method.passes, limits.max_iter)
         watch.end_epoch(method.objective, np.nan, method.gradient_norm)
         goes_on = not (_has_ended(problem, method, limits, watch, outcome) or outcome.stopped)
+    if problem.is_small and not method.finished and method.passes >= limits.max_iter:
+        # lanes that run to rounding make sure of what remains only when they are there; not within
+        # the last epoch, from which a checkpoint may go on
+        method.look_back()
+        _has_ended(problem, method, limits, watch, outcome)
 
 
 def _has_ended(problem, method, limits, watch, outcome):
@@ -174,7 +179,7 @@ def _has_ended(problem, method, limits, watch, outcome):
     outcome.n_iter, outcome.remaining = min(method.passes, limits.max_iter), method.remaining
     progress = method.start_objective - method.objective
     reached = limits.tol is not None and method.remaining <= limits.tol * progress
-    outcome.converged = bool(reached or method.finished or watch.stop)
+    outcome.converged = bool(reached or (method.finished and method.is_close) or watch.stop)
     return (method.finished or watch.stop or (reached and not problem.is_small)
             or method.passes >= limits.max_iter)
 

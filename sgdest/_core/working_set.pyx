@@ -26,6 +26,7 @@ from sgdest._core.losses cimport Loss
 from sgdest._core.problem cimport Problem
 from sgdest._core.rows cimport Rows
 
+from sgdest._core.duality import dual_bound
 from sgdest._core.intercept import best_intercept
 from sgdest._core.method import Optimizer
 from sgdest._core.relay import RelayLane
@@ -350,21 +351,6 @@ def violations(const double[::1] w, const double[::1] g, const double[::1] l1, b
     return np.asarray(out)
 
 
-def dual_loss(Problem problem, const double[::1] slopes, double scale):
-    """mean of a o - conjugate(a) at ``a = scale * slopes``; NaN where none is written."""
-    cdef Py_ssize_t i
-    cdef double a, y, s, total = 0.0
-    for i in range(problem.n_rows):
-        s = problem.weight(i)
-        if s > 0.0:
-            problem.target(i, &y)
-            a = scale * slopes[i]
-            total -= s * problem.loss.conjugate(y, a)
-            if problem.o_data != NULL:
-                total += s * a * problem.o_data[i]
-    return total / problem.total_weight
-
-
 class WorkingSet(Optimizer):
     """Coordinate descent on working sets: a few columns at a time, those that matter.
 
@@ -451,7 +437,11 @@ class WorkingSetLane(RelayLane):
         gain = before - self.objective
         self.estimate(gain, self.largest / violation if violation > 0.0 else 0.0)
         self.stalled = 0 if gain > self.rounding() else self.stalled + 1
-        self.finished = self.stalled >= self.patience or self.largest == 0.0
+        if self.stalled >= self.patience or self.largest == 0.0:
+            self.finished = self.is_close()
+            if not self.finished:  # the dual has no bound where L1 hardly counts
+                yield from self.hand_over(warm=True)
+            return
         self.in_vain = 0 if self.largest < 0.5 * self.least_violation else self.in_vain + 1
         self.least_violation = min(self.largest, self.least_violation)
         far = self.problem.is_small or self.largest > 0.1 * self.l1.max(initial=0.0)
@@ -469,25 +459,9 @@ class WorkingSetLane(RelayLane):
         self.largest = self.out.max(initial=abs(g_b[0]))
         self.gradient_norm = float(np.sqrt(np.einsum("j,j->", self.out, self.out) + g_b[0] ** 2))
         if abs(g_b[0]) <= 1e-9:
-            self.best_dual = max(self.best_dual, self.dual(-g if self.positive else np.abs(g)))
+            slopes = np.ravel(self.problem.slopes(self.z))
+            self.best_dual = max(self.best_dual, dual_bound(self.problem, slopes, g))
         self.remaining = self.objective - self.best_dual
-
-    def dual(self, v):
-        """The dual at the slopes of the loss, scaled to what L1 allows, or as they are.
-
-        v: what they pull at each coefficient.
-        """
-        slopes = np.ravel(self.problem.slopes(self.z))
-        pulled = v > 0.0
-        v, l1, l2 = v[pulled], self.l1[pulled], self.l2[pulled]
-        with np.errstate(divide="ignore"):
-            scale = min(1.0, np.min(l1 / v, initial=1.0))
-        scaled = dual_loss(self.problem, slopes, scale)
-        over = np.maximum(v - l1, 0.0)
-        if scale == 1.0 or (l2[over > 0.0] == 0.0).any():
-            return scaled
-        whole = dual_loss(self.problem, slopes, 1.0)
-        return max(scaled, whole - 0.5 * np.sum(over[over > 0.0] ** 2 / l2[over > 0.0]))
 
     def estimate(self, gain, ratio):
         """What remains, where two rounds in a row have shrunk the violations.
