@@ -7,6 +7,8 @@ They follow the protocol of scikit-learn 1.9 and stand beside its own (``Progres
 
 A callback whose ``on_fit_task_end`` returns True ends the fit after that epoch. In a pipeline or a
 search they are set on the estimator inside; records of fits in other processes stay there.
+``partial_fit`` calls none, since the protocol knows only ``fit``: ``objective`` tells between calls
+what ``RecordObjective`` would.
 """
 
 import copy
@@ -207,8 +209,11 @@ class Checkpoint(_Callback):
 
     Notes
     -----
-    The file of a step method holds about twice the model and a number per row. That of a solver
-    also holds what it has learned of the curvature and some numbers per row and output, never X.
+    One file serves one fit: those of a search would all write it.
+
+    The file of a step method holds a few copies of the model and a number per row. That of a
+    solver also holds what it has learned of the curvature, some numbers per row and output, and
+    columns that it has read out of X, not X itself: see ``docs/design``, note 13.
 
     Examples
     --------

@@ -260,11 +260,30 @@ def test_the_walk_of_batch_descent_is_that_of_the_formula():
 
 
 @needs_protocol
+def test_partial_fit_calls_no_callbacks_and_the_objective_can_be_asked_for():
+    record = RecordObjective()
+    model = classifier("sgd").set_callbacks(record)
+    values = [model.partial_fit(Z, Y, [0, 1]).objective(Z, Y) for _ in range(3)]
+    assert values[2] < values[0] < np.log(2.0) and len(record.objective_path_) == 0
+
+
+@needs_protocol
 def test_a_recorder_holds_the_latest_fit():
     record = RecordObjective()
     model = classifier("sgd").set_callbacks(record).fit(Z, Y)
     clone(model).set_params(max_iter=2).fit(Z, Y)
     assert len(record.objective_path_) == 3
+
+
+@needs_protocol
+def test_recorders_hold_the_fit_in_a_pipeline_and_the_last_one_of_a_search():
+    record = RecordObjective()
+    pipeline = make_pipeline(StandardScaler(), classifier("gd").set_callbacks(record)).fit(X, Y)
+    assert record.holds(pipeline[-1]) and len(record.objective_path_) == 7
+    search = GridSearchCV(pipeline, {"gdclassifier__max_iter": [2, 4]}, cv=3).fit(X, Y)
+    best = search.best_estimator_[-1]
+    assert record.holds(best) and len(record.objective_path_) == best.max_iter + 1
+    assert_allclose(record.objective_path_[-1], best.objective(Z, Y), rtol=1e-9)
 
 
 @needs_protocol

@@ -231,7 +231,7 @@ class Lane:
         self.start_objective = problem.constant_loss(start.constant)
         self.objective, self.remaining = self.start_objective, np.inf
         self.gradient_norm, self.finished, self.passes = np.nan, False, 0
-        Lane.aim_at(self, start.tol)
+        Lane.aim_at(self, start.tol)       # those of subclasses reach for what is not there yet
 
     def begin(self):
         """A generator like ``step`` that precedes the first one."""
