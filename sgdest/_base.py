@@ -22,7 +22,7 @@ from sgdest._automatic import alike, automatic, for_passes
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.problem import Problem
 from sgdest._core.rows import as_rows, sound_margins
-from sgdest._core.solver import best_constant
+from sgdest._core.solver import Solver, best_constant
 from sgdest._core.schedules import Harmonic, Measured
 from sgdest._core.simd import aligned
 from sgdest._core.stream_state import FitFacts, inverse_hessian, state_after_fit
@@ -255,7 +255,7 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         self._count(y, sample_weight)
         weights = self._weights(y, sample_weight)
         validation.check_not_all_zero(weights)
-        earlier = Earlier.of(self, y, sample_weight)
+        earlier = Earlier.of(self, X, y, sample_weight)
         rng = earlier.generator(check_random_state(self.random_state))
         kept, watch = Validation.prepare(self, X, y, targets, weights, held_out, rng)
         if kept is not None:
@@ -322,7 +322,10 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         """The compiled method of a plan; in a fit its schedule may look at the data."""
         optimizer = plan.optimizer
         if isinstance(optimizer, SAGA):
-            return optimizer.method(problem, W, b, warm=warm, coordinates=alike(problem))
+            return optimizer.method(problem, W, b, warm=warm, coordinates=alike(problem),
+                                    state=state)
+        if optimizer.kind == "solver" and state:
+            return Solver.going_on(problem, W, b, state, self.tol or 0.0)
         if optimizer.kind == "solver":
             return optimizer.method(problem, W, b, tol=self.tol or 0.0, warm=warm)
         if optimizer.kind == "stream":
@@ -389,22 +392,21 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         self._seed = outcome.seed
         self.optimizer_ = plan
         self.n_iter_ = int(outcome.n_iter)
-        self.t_ = float(method.t or max(1, len(outcome.history["epoch"])))
+        self.t_ = float(method.t or max(1, len(outcome.epochs)))
         self._set_history(outcome, zero, before)
 
     def _set_history(self, outcome, zero, before):
         """The attributes about the course of the training; ``before``: that of fits before."""
         self._history = before.copy()
-        self._history.extend(outcome.history, outcome.per_output)
+        self._history.extend(outcome.epochs.table(), outcome.per_output)
         self.converged_ = outcome.converged
-        scores = np.array(outcome.history["validation"])
+        scores, objectives = outcome.history["validation"], outcome.history["objective"]
         if not np.isnan(scores).all():
             self.best_validation_score_ = float(np.nanmax(scores))
         elif "best_validation_score_" in self.__dict__:
             del self.best_validation_score_
         self.best_epoch_ = len(before) + outcome.best_epoch
-        objectives = outcome.history["objective"]
-        gained = zero - (objectives[-1] if objectives else zero)
+        gained = zero - (objectives[-1] if len(objectives) else zero)
         with np.errstate(invalid="ignore", divide="ignore"):
             rounding = np.finfo(float).eps * max(abs(zero), abs(gained))
             remaining = max(outcome.remaining, rounding)  # of which no estimate can know less

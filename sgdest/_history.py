@@ -40,14 +40,14 @@ class History:
         """A column as a new ndarray."""
         return np.array(self.numbers[COLUMNS.index(name) :: len(COLUMNS)])
 
-    def append(self, per_output=None, **record):
+    def append(self, objective, validation, learning_rate, gradient_norm, seconds, rows,
+               per_output=None):
         """Add one epoch; ``epoch``, ``seconds`` and ``rows`` count on from the last one."""
-        for name in ("seconds", "rows"):
-            record[name] += self.last(name)
-        record["epoch"] = len(self) + 1
-        self.numbers.extend([record[name] for name in COLUMNS])
+        epoch = len(self) + 1
+        self.numbers.extend((epoch, objective, validation, learning_rate, gradient_norm,
+                             self.last("seconds") + seconds, self.last("rows") + rows))
         if per_output is not None:
-            self.per_output[record["epoch"]] = per_output
+            self.per_output[epoch] = per_output
 
     def outputs(self):
         """Per epoch the objectives of the outputs, as arrays in an array; None if there are none.
@@ -59,18 +59,15 @@ class History:
         column = np.empty(len(self), dtype=object)
         unknown = np.full_like(next(iter(self.per_output.values())), np.nan)
         for i in range(len(self)):
-            column[i] = self.per_output.get(i + 1, unknown).copy()
+            column[i] = np.array(self.per_output.get(i + 1, unknown))
         return column
 
-    def extend(self, columns, per_output=()):
-        """Add the epochs of a dict of columns, likewise."""
+    def extend(self, table, per_output=()):
+        """Add the epochs of an array of shape (n_epochs, n_columns), likewise."""
         self.per_output.update(enumerate(per_output, start=len(self) + 1))
-        seconds, rows = self.last("seconds"), self.last("rows")
-        for values in zip(*(columns[name] for name in COLUMNS)):
-            record = dict(zip(COLUMNS, values))
-            record.update(epoch=len(self) + 1, seconds=seconds + record["seconds"],
-                          rows=rows + record["rows"])
-            self.numbers.extend([record[name] for name in COLUMNS])
+        start = {"epoch": len(self), "seconds": self.last("seconds"), "rows": self.last("rows")}
+        table = table + [start.get(name, 0.0) for name in COLUMNS]
+        self.numbers.frombytes(table.tobytes())
 
 
 class HistoryMixin:

@@ -50,42 +50,42 @@ class Earlier:
         Of the fits before this one.
     paused : dict or None
         What ``Training.snapshot`` gave, and the state of the random generator.
+    data : (X, y, sample_weight) or None
+        What is learned from; None without callbacks.
     """
 
-    def __init__(self, history, saved=None, paused=None, targets=None):
-        self.history, self.saved, self.paused, self.targets = history, saved, paused, targets
+    def __init__(self, history, paused=None, data=None):
+        self.history, self.paused, self.data = history, paused, data
         self.random = None if paused is None else paused["generator"]
 
     @classmethod
-    def of(cls, estimator, y, sample_weight):
-        """Of an estimator that begins to fit validated targets and weights."""
+    def of(cls, estimator, *data):
+        """Of an estimator that begins to fit validated X, y and sample weights."""
         goes_on = estimator.warm_start and "_history" in estimator.__dict__
         history = estimator._history if goes_on else History()
         if not estimator._has_callbacks():
             return cls(history)
         for callback in estimator._skl_callbacks:
             if hasattr(callback, "saved_training"):
-                saved = callback.saved_training(estimator, y, sample_weight)
-                if saved is not None:
-                    paused = saved[1]
-                    before = history if paused is None else paused["before"]
-                    return cls(before, *saved, targets=(y, sample_weight))
-        return cls(history, targets=(y, sample_weight))
+                paused = callback.saved_training(estimator, *data)
+                if paused is not None:
+                    return cls(paused["before"], paused, data)
+        return cls(history, data=data)
 
     def generator(self, rng):
         """The random generator, as it was when the saved training began."""
         if self.random is not None:
             rng = np.random.RandomState()
             rng.set_state(self.random)
-        elif self.targets is not None:
+        elif self.data is not None:
             self.random = rng.get_state()
         return rng
 
     def weights(self, start):
         """(W, b) to start from; ``start`` without a saved training."""
-        if self.paused is not None:
-            return self.paused["W"].copy(), self.paused["b"].copy()
-        return start if self.saved is None else tuple(a.copy() for a in self.saved._settled())
+        if self.paused is None:
+            return start
+        return self.paused["W"].copy(), self.paused["b"].copy()
 
     def state(self):
         """The state of the method; empty without a saved one."""
@@ -121,12 +121,14 @@ class Observer:
         most = None if plan.optimizer.kind == "solver" else estimator.max_iter
         self.root = estimator._init_callback_context(max_subtasks=most)
         self.begun = False
+        self.limits = [callback.time_is_up for callback in estimator._skl_callbacks
+                       if hasattr(callback, "time_is_up")]
 
     def attributes(self, training):
         """With which a copy of the estimator is fitted as it is now."""
         W, b = training.weights()
         history = self.earlier.history.copy()
-        history.extend(training.outcome.history, training.outcome.per_output)
+        history.extend(training.outcome.epochs.table(), training.outcome.per_output)
         solver = self.plan.optimizer.kind == "solver"
         return {
             "_W": W.copy(), "_b": b.copy(), "_sparse_coef": None, "_stale": False,
@@ -137,11 +139,9 @@ class Observer:
         }
 
     def snapshot(self, training):
-        """All from which ``fit`` can go on; None for a solver."""
-        paused = training.snapshot()
-        if paused is not None:
-            paused.update(generator=self.earlier.random, before=self.earlier.history.copy())
-        return paused
+        """All from which ``fit`` can go on."""
+        return {**training.snapshot(), "generator": self.earlier.random,
+                "before": self.earlier.history.copy()}
 
     def begin(self, training):
         """An epoch begins; after a divergence the one under way begins again, untold."""
@@ -161,6 +161,10 @@ class Observer:
         """An epoch has ended; True if a callback wants the fit to stop."""
         epoch, self.epoch = self.epoch, None
         return self._call(epoch, "call_on_fit_task_end", training)
+
+    def time_is_up(self):
+        """Whether a callback wants the fit to stop within the epoch under way."""
+        return any(limit(self.root) for limit in self.limits)
 
     def close(self, training):
         """No epoch follows; one that was not completed ends as an empty task."""

@@ -7,6 +7,8 @@ They follow the protocol of scikit-learn 1.9 and stand beside its own (``Progres
 
 A callback whose ``on_fit_task_end`` returns True ends the fit after that epoch. In a pipeline or a
 search they are set on the estimator inside; records of fits in other processes stay there.
+``partial_fit`` calls none, since the protocol knows only ``fit``: ``objective`` tells between calls
+what ``RecordObjective`` would.
 """
 
 import copy
@@ -20,8 +22,14 @@ from time import perf_counter
 
 import joblib
 import numpy as np
+from scipy.sparse import issparse
+
+from sgdest._version import __version__
 
 __all__ = ["Checkpoint", "RecordObjective", "RecordParameters", "TimeLimit"]
+
+# Of X about so many rows, and its sum, tell whether it is that of a checkpoint.
+ROWS_HASHED = 1000
 
 
 class _Callback:
@@ -152,7 +160,11 @@ class RecordParameters(_Recorder):
 
 
 class TimeLimit(_Callback):
-    """Ends a fit after the epoch during which this much time has passed.
+    """Ends a fit after this much time.
+
+    Step and streaming methods look at the clock about every 50 ms and end after the last whole
+    step: within an epoch, whose steps count but which is not in ``history_``. A solver ends after
+    the iteration that is under way, some passes over the rows.
 
     Parameters
     ----------
@@ -169,9 +181,13 @@ class TimeLimit(_Callback):
     def _begin(self, estimator):
         return perf_counter()
 
-    def on_fit_task_end(self, estimator, context):
-        began = self._under_way.get(context.parent)
+    def time_is_up(self, context):
+        """Whether the fit of this root task has had its time; asked within epochs too."""
+        began = self._under_way.get(context)
         return began is not None and perf_counter() - began >= self.seconds
+
+    def on_fit_task_end(self, estimator, context):
+        return self.time_is_up(context.parent)
 
 
 class Checkpoint(_Callback):
@@ -188,9 +204,16 @@ class Checkpoint(_Callback):
         Epochs from one writing to the next.
     resume : bool, default=False
         Whether ``fit`` goes on from the file if there is one. With the same parameters (except
-        ``max_iter``, ``tol``, ``n_jobs`` and ``verbose``) and data, step and streaming methods
-        continue bit for bit as if they had not been interrupted; a solver starts from the saved
-        coefficients.
+        ``max_iter``, ``tol``, ``n_jobs`` and ``verbose``), data and version of sgdest, it ends
+        bit for bit where an uninterrupted one does, whatever the optimizer.
+
+    Notes
+    -----
+    One file serves one fit: those of a search would all write it.
+
+    The file of a step method holds a few copies of the model and a number per row. That of a
+    solver also holds what it has learned of the curvature, some numbers per row and output, and
+    columns that it has read out of X, not X itself: see ``docs/design``, note 13.
 
     Examples
     --------
@@ -239,15 +262,17 @@ class Checkpoint(_Callback):
         training = getattr(context, "training", None)
         if training is None or training.record()["epoch"] % self.every:
             return
+        fit = context.parent
+        if self._under_way[fit] is None:   # the same after every epoch: made once
+            self._under_way[fit] = _fingerprint(estimator, *training.limits.observer.earlier.data)
         observer = training.limits.observer
         model = copy.copy(estimator)
         model.__dict__.update(observer.attributes(training))
         for name in ("_skl_callbacks", "_callback_fit_ctx", "_skl_callbacks_to_teardown",
                      "_parent_callback_ctx"):
             model.__dict__.pop(name, None)
-        made_for = _fingerprint(estimator, *observer.earlier.targets)
         paused = observer.snapshot(training)
-        self._write({"estimator": model, "paused": paused, "made_for": made_for})
+        self._write({"estimator": model, "paused": paused, "made_for": self._under_way[fit]})
 
     def _write(self, saved):
         """Write beside the file, then take its place."""
@@ -262,33 +287,36 @@ class Checkpoint(_Callback):
             os.unlink(name)
             raise
 
-    def saved_training(self, estimator, y, sample_weight):
-        """What ``fit`` goes on from: (fitted estimator, its state), or None for a fresh start.
+    def saved_training(self, estimator, X, y, sample_weight):
+        """The state that ``fit`` goes on from, or None for a fresh start.
 
         Parameters
         ----------
         estimator : the estimator that begins to fit
-        y, sample_weight : what it learns from, beside X
+        X, y, sample_weight : what it learns from
 
         Raises
         ------
         ValueError
-            If the file was written with other parameters or other targets.
+            If the file was written with other parameters or other data.
         """
         if not (self.resume and self.path.exists()):
             return None
         saved = self._read(self.path)
-        if saved["made_for"] != _fingerprint(estimator, y, sample_weight):
+        if saved["made_for"] != _fingerprint(estimator, X, y, sample_weight):
             raise ValueError(
-                f"{self.path} was written by a fit with other parameters or other data; remove it, "
-                "or fit as before."
+                f"{self.path} was written by a fit with other parameters or other data, or by "
+                "another version of sgdest; remove it, or fit as before."
             )
-        return saved["estimator"], saved["paused"]
+        return saved["paused"]
 
 
-def _fingerprint(estimator, y, sample_weight):
-    """What must be the same for a training to go on."""
+def _fingerprint(estimator, X, y, sample_weight):
+    """What must be the same for a training to go on; of X its sum and some rows."""
     params = estimator.get_params()
     free = {"max_iter", "tol", "n_jobs", "verbose", "random_state"}
     kept = {name: value for name, value in params.items() if name not in free}
-    return type(estimator).__name__, joblib.hash((kept, y, sample_weight))
+    values = X.data if issparse(X) else X
+    some = X[:: max(1, X.shape[0] // ROWS_HASHED)]
+    seen = X.shape, values.size, values.sum(), some, y, sample_weight
+    return __version__, type(estimator).__name__, joblib.hash((kept, seen))

@@ -10,12 +10,12 @@ from sklearn.utils.validation import check_is_fitted
 
 __all__ = ["DescentPathDisplay", "LossCurveDisplay"]
 
-# Okabe and Ito (2008): eight colours that colour-blind eyes can tell apart, light yellow left out;
-# lines differ in their dashes too, which survive a black-and-white print.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-# Five of them, so that 35 curves differ.
+# Okabe and Ito (2008): eight colours that colour-blind eyes can tell apart, with grey in the place
+# of light yellow; lines differ in their dashes too, which survive a black-and-white print.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#808080")
+# Five of them, so that 40 curves differ.
 DASHES = ("-", "--", "-.", (0, (5, 1, 1, 1, 1, 1)), ":")
-MARKERS = "os^Dv<>"
+MARKERS = "os^Dv<>P"
 
 X_LABELS = {
     "epoch": "epoch (passes over the data)",

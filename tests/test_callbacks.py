@@ -1,6 +1,5 @@
-"""Callbacks follow the protocol of scikit-learn 1.9; ours record, save, resume and stop."""
+"""Callbacks follow the protocol of scikit-learn 1.9; ours record and stop."""
 
-import os
 import pickle
 import sys
 import warnings
@@ -20,7 +19,6 @@ from sklearn.utils.fixes import parse_version
 
 from sgdest import GDClassifier, GDRegressor
 from sgdest.callbacks import Checkpoint, RecordObjective, RecordParameters, TimeLimit
-from sgdest.optimizers import STEP_OPTIMIZERS
 
 HAS_PROTOCOL = parse_version(sklearn.__version__) >= parse_version("1.9")
 needs_protocol = pytest.mark.skipif(not HAS_PROTOCOL, reason="needs scikit-learn 1.9")
@@ -262,11 +260,30 @@ def test_the_walk_of_batch_descent_is_that_of_the_formula():
 
 
 @needs_protocol
+def test_partial_fit_calls_no_callbacks_and_the_objective_can_be_asked_for():
+    record = RecordObjective()
+    model = classifier("sgd").set_callbacks(record)
+    values = [model.partial_fit(Z, Y, [0, 1]).objective(Z, Y) for _ in range(3)]
+    assert values[2] < values[0] < np.log(2.0) and len(record.objective_path_) == 0
+
+
+@needs_protocol
 def test_a_recorder_holds_the_latest_fit():
     record = RecordObjective()
     model = classifier("sgd").set_callbacks(record).fit(Z, Y)
     clone(model).set_params(max_iter=2).fit(Z, Y)
     assert len(record.objective_path_) == 3
+
+
+@needs_protocol
+def test_recorders_hold_the_fit_in_a_pipeline_and_the_last_one_of_a_search():
+    record = RecordObjective()
+    pipeline = make_pipeline(StandardScaler(), classifier("gd").set_callbacks(record)).fit(X, Y)
+    assert record.holds(pipeline[-1]) and len(record.objective_path_) == 7
+    search = GridSearchCV(pipeline, {"gdclassifier__max_iter": [2, 4]}, cv=3).fit(X, Y)
+    best = search.best_estimator_[-1]
+    assert record.holds(best) and len(record.objective_path_) == best.max_iter + 1
+    assert_allclose(record.objective_path_[-1], best.objective(Z, Y), rtol=1e-9)
 
 
 @needs_protocol
@@ -297,131 +314,46 @@ def test_a_time_limit_ends_the_fit_after_the_epoch_in_which_it_passes():
     assert len(seconds) > 1 and seconds[-2] < 0.2
 
 
+@needs_protocol
+@pytest.mark.parametrize(
+    "settings",
+    [dict(batch_size=1), dict(batch_size=500), dict(batch_size=1, average=True),
+     dict(optimizer="normalized_adaptive"), dict(optimizer="adam", batch_size=500)],
+    ids=str,
+)
+def test_a_time_limit_ends_a_long_epoch_after_the_last_whole_step(settings, monkeypatch):
+    A, y = np.tile(Z, (10, 1)), np.tile(Y, 10)
+    model = classifier("sgd", shuffle=False, max_iter=1).set_params(**settings)
+    if model.optimizer != "normalized_adaptive":
+        model.set_params(learning_rate=0.01)
+    clock = iter(range(100))
+    monkeypatch.setattr("sgdest.callbacks.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("sgdest._core.train.SLICE_SECONDS", np.inf)  # 1024 rows, 2048, ..
+    cut = clone(model).set_callbacks(TimeLimit(2), spy := Spy()).fit(A, y)
+    rows = 3072 if model.batch_size in (1, "auto") else 3000
+    short = clone(model).fit(A[:rows], y[:rows])
+    assert_array_equal(cut.coef_, short.coef_)
+    assert (cut.t_, cut.n_iter_, len(cut.loss_curve_)) == (short.t_, 1, 0)
+    assert [call[0] for call in spy.calls].count("end") == 2  # the fit, and an epoch cut short
+
+
+@needs_protocol
+def test_a_fit_that_ran_out_of_time_goes_on_from_the_last_whole_epoch(tmp_path, monkeypatch):
+    A, y = np.tile(Z, (10, 1)), np.tile(Y, 10)
+    model = classifier("sgd", max_iter=4)
+    clock = iter(range(100))
+    monkeypatch.setattr("sgdest.callbacks.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("sgdest._core.train.SLICE_SECONDS", np.inf)
+    path = tmp_path / "model.ckpt"
+    cut = clone(model).set_callbacks(Checkpoint(path), TimeLimit(4)).fit(A, y)
+    assert len(cut.loss_curve_) == 1
+    resumed = clone(model).set_callbacks(Checkpoint(path, resume=True)).fit(A, y)
+    whole = clone(model).fit(A, y)
+    assert_array_equal(resumed.coef_, whole.coef_)
+    assert_array_equal(resumed.loss_curve_, whole.loss_curve_)
+
+
 @pytest.mark.parametrize("seconds", [0, -1.0, "1", None])
 def test_a_time_limit_must_be_positive(seconds):
     with pytest.raises(ValueError, match="seconds must be a number > 0; got"):
         TimeLimit(seconds)
-
-
-# -- checkpoints -------------------------------------------------------------------------------
-
-RESUMABLE = {
-    "stochastic": dict(optimizer="sgd"),
-    "mini-batches": dict(optimizer="sgd", batch_size=50),
-    "batch": dict(optimizer="gd"),
-    "averaged": dict(optimizer="sgd", average=True, learning_rate="invscaling"),
-    "adaptive": dict(optimizer="sgd", learning_rate="adaptive", eta0=0.5, tol=1e-3,
-                     n_iter_no_change=1, max_iter=200),
-    "until converged": dict(optimizer="sgd", learning_rate=0.01, tol=1e-3, max_iter=200),
-    "early stopping": dict(optimizer="sgd", early_stopping=True, random_state=3),
-    "streaming": dict(optimizer="normalized_adaptive"),
-    **{name: dict(optimizer=name) for name in STEP_OPTIMIZERS if name not in ("sgd", "gd")},
-    "without order": dict(optimizer="sgd", shuffle=False),
-}
-
-
-@needs_protocol
-@pytest.mark.parametrize("stop_after", [4, 5])
-@pytest.mark.parametrize("name", RESUMABLE)
-def test_a_resumed_training_ends_where_an_uninterrupted_one_does(name, stop_after, tmp_path):
-    model = classifier("sgd", max_iter=12).set_params(**RESUMABLE[name])
-    whole = clone(model).fit(Z, Y)
-    path = tmp_path / "model.ckpt"
-    killed = clone(model).set_callbacks(Checkpoint(path, every=2), Spy(stop_after=stop_after))
-    killed.fit(Z, Y)
-    resumed = clone(model).set_callbacks(Checkpoint(path, every=2, resume=True)).fit(Z, Y)
-    assert_array_equal(resumed.coef_, whole.coef_)
-    assert_array_equal(resumed.intercept_, whole.intercept_)
-    assert (resumed.t_, resumed.n_iter_, resumed.best_epoch_, resumed.converged_) == (
-        whole.t_, whole.n_iter_, whole.best_epoch_, whole.converged_)
-    for column in ("epoch", "objective", "validation", "learning_rate", "rows"):
-        assert_array_equal(resumed.history_[column], whole.history_[column])
-    assert (np.diff(resumed.history_["seconds"]) > 0).all()
-    for fitted in (resumed, whole):
-        fitted.set_params(early_stopping=False).partial_fit(Z, Y)
-    assert_array_equal(resumed.coef_, whole.coef_)
-
-
-@needs_protocol
-def test_a_resumed_training_may_go_on_for_longer(tmp_path):
-    path = tmp_path / "model.ckpt"
-    classifier("sgd", max_iter=4).set_callbacks(Checkpoint(path)).fit(Z, Y)
-    longer = classifier("sgd", max_iter=9).set_callbacks(Checkpoint(path, resume=True)).fit(Z, Y)
-    assert_array_equal(longer.coef_, classifier("sgd", max_iter=9).fit(Z, Y).coef_)
-
-
-@needs_protocol
-def test_a_resumed_training_splits_off_the_same_validation_rows(tmp_path):
-    path = tmp_path / "model.ckpt"
-    model = classifier("sgd", max_iter=8, early_stopping=True, random_state=None)
-    model.set_callbacks(Checkpoint(path), Spy(stop_after=3)).fit(Z, Y)
-    before = model.validation_scores_
-    model.set_callbacks(Checkpoint(path, resume=True)).fit(Z, Y)
-    assert_array_equal(model.validation_scores_[:3], before)
-
-
-@needs_protocol
-def test_a_solver_goes_on_from_the_saved_coefficients(tmp_path):
-    path = tmp_path / "model.ckpt"
-    walk = RecordParameters()
-    model = classifier("lbfgs", max_iter=100, alpha=0.01)
-    model.set_callbacks(Checkpoint(path), Spy(stop_after=3)).fit(Z, Y)
-    model.set_callbacks(Checkpoint(path, resume=True), walk)
-    saved = Checkpoint.load(path).coef_
-    model.fit(Z, Y)
-    assert_allclose(walk.coef_path_[0], saved, rtol=1e-9)
-    exact = classifier("lbfgs", max_iter=100, alpha=0.01).fit(Z, Y)
-    assert_allclose(model.objective(Z, Y), exact.objective(Z, Y), rtol=1e-9)
-
-
-@needs_protocol
-def test_a_checkpoint_predicts_and_learns_on(tmp_path):
-    path = tmp_path / "model.ckpt"
-    model = classifier("sgd").set_callbacks(Checkpoint(path, every=6)).fit(Z, Y)
-    saved = Checkpoint.load(path)
-    assert_array_equal(saved.predict_proba(Z), model.predict_proba(Z))
-    assert_array_equal(saved.loss_curve_, model.loss_curve_)
-    assert not hasattr(saved, "_skl_callbacks")
-    saved.partial_fit(Z, Y)
-    pickle.dumps(model)  # with its callbacks
-
-
-@needs_protocol
-def test_a_crash_while_writing_leaves_the_checkpoint_before(tmp_path, monkeypatch):
-    path = tmp_path / "model.ckpt"
-    classifier("sgd", max_iter=2).set_callbacks(Checkpoint(path)).fit(Z, Y)
-    content = path.read_bytes()
-
-    def crash(handle):
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(os, "fsync", crash)
-    with pytest.raises(OSError, match="no space left"):
-        classifier("sgd").set_callbacks(Checkpoint(path)).fit(Z, Y)
-    assert path.read_bytes() == content
-    assert os.listdir(tmp_path) == ["model.ckpt"]
-
-
-@needs_protocol
-@pytest.mark.parametrize("change", [{"alpha": 0.5}, {"learning_rate": 0.1}, {"labels": True}])
-def test_a_checkpoint_of_another_fit_is_refused(change, tmp_path):
-    path = tmp_path / "model.ckpt"
-    classifier("sgd").set_callbacks(Checkpoint(path)).fit(Z, Y)
-    labels = 1 - Y if change.pop("labels", False) else Y
-    model = classifier("sgd", **change).set_callbacks(Checkpoint(path, resume=True))
-    with pytest.raises(ValueError, match="written by a fit with other parameters or other data"):
-        model.fit(Z, labels)
-
-
-def test_a_file_that_is_no_checkpoint_is_told(tmp_path):
-    path = tmp_path / "model.ckpt"
-    for content in (b"", b"something", pickle.dumps([1, 2])):
-        path.write_bytes(content)
-        with pytest.raises(ValueError, match="is no checkpoint"):
-            Checkpoint.load(path)
-
-
-@pytest.mark.parametrize("every", [0, -1, 1.5, None])
-def test_epochs_between_checkpoints_must_be_positive_integers(every):
-    with pytest.raises(ValueError, match="every must be an integer >= 1; got"):
-        Checkpoint("model.ckpt", every=every)

@@ -59,9 +59,9 @@ def test_matplotlib_is_imported_only_when_something_is_drawn(run_python):
     assert run.returncode == 0, run.stderr
 
 
-def test_35_curves_look_different():
-    looks = {(COLOURS[i % len(COLOURS)], DASHES[i % len(DASHES)]) for i in range(35)}
-    assert len(looks) == 35
+def test_40_curves_look_different():
+    looks = {(COLOURS[i % len(COLOURS)], DASHES[i % len(DASHES)]) for i in range(40)}
+    assert len(looks) == 40
 
 
 @pytest.mark.parametrize("display", [LossCurveDisplay, DescentPathDisplay])

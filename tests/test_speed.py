@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from sklearn import linear_model
 
 from sgdest import GDClassifier, compat
+from sgdest._core import train
 
 ROUNDS = 15
 SHARED = dict(alpha=1e-3, max_iter=5, tol=None, random_state=0)
@@ -96,3 +97,29 @@ def test_a_prediction_of_one_row_takes_the_short_way():
     row = X[:1]
     many = lambda model: lambda: [model.predict(row) for _ in range(100)]
     assert times_as_fast(many(theirs), many(ours), 2.0) > 2.0
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_recording_an_epoch_takes_less_than_two_percent_of_it(n_classes, monkeypatch):
+    trainings = []
+
+    class Seen(train.Training):
+        def __init__(self, *parts):
+            super().__init__(*parts)
+            trainings.append(self)
+
+    monkeypatch.setattr(train, "Training", Seen)
+    X, y = dense(1_000, 10, n_classes)
+    our_sgd(loss="hinge").fit(X, y)
+    training = trainings[0]
+    a_pass = training.problem, training.method, training.order, True, training.outcome
+
+    def hundred(work, *parts):
+        for _ in range(100):
+            work(*parts)
+
+    assert times_as_fast(
+        lambda: hundred(train.run_pass, *a_pass),
+        lambda: hundred(training._record, 0.5, np.nan, 0.1, np.nan),
+        50,
+    ) > 50

@@ -46,6 +46,7 @@ def main(folder):
     minimum = GDClassifier(alpha=0.01, tol=1e-12).fit(X, y).objective(X, y)
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 5.2), layout="constrained")
     LossCurveDisplay.from_estimators(models, minimum=minimum, y_scale="log", ax=left)
+    left.set_ylabel("objective above its minimum (nats per row)")
     short = [name.split(":")[0] for name in models]
     DescentPathDisplay.from_estimators(models, X, y, ax=right, name=short)
     figure.suptitle(f"Log loss on two columns of the breast cancer data, learning rate {RATE:g}")

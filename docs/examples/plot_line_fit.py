@@ -32,7 +32,7 @@ def main(folder):
     )
     right.scatter(x, y, s=14, color="0.6", label="data")
     ends = np.array([-3.0, 3.0])
-    shades = plt.get_cmap("viridis_r")(np.linspace(0.1, 0.95, len(SHOWN)))
+    shades = plt.get_cmap("viridis_r")(np.linspace(0.35, 1.0, len(SHOWN)))
     for epoch, shade in zip(SHOWN, shades):
         w, b = walk.coef_path_[epoch, 0], walk.intercept_path_[epoch, 0]
         right.plot(ends, w * ends + b, color=shade, linewidth=1.8)

@@ -1,6 +1,8 @@
 """The step optimizers side by side, each with the rate that it chooses itself.
 
 Every step method that the estimators know by name, on the same mini-batches of the same data.
+The curves of adam and amsgrad coincide: amsgrad keeps the largest second moments of the gradient,
+and in so few steps they have only risen.
 """
 
 import argparse
@@ -22,7 +24,8 @@ def main(folder):
     """Save the picture in ``folder``; returns the models."""
     data = load_breast_cancer(as_frame=True)
     columns = ["mean radius", "mean texture"]
-    X, y = scale(data.data[columns]), data.target
+    X, y = data.data[columns].copy(), data.target
+    X[:] = scale(X)
     models = {}
     for name in STEP_METHODS:
         model = GDClassifier(
@@ -32,6 +35,7 @@ def main(folder):
     minimum = GDClassifier(alpha=0.01, tol=1e-12).fit(X, y).objective(X, y)
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 5.4), layout="constrained")
     LossCurveDisplay.from_estimators(models, minimum=minimum, y_scale="log", ax=left)
+    left.set_ylabel("objective above its minimum (nats per row)")
     DescentPathDisplay.from_estimators(models, X, y, ax=right)
     figure.suptitle("Step optimizers with learning_rate='auto', 32 rows per step")
     figure.savefig(Path(folder) / "optimizers.png", dpi=150)

@@ -48,6 +48,7 @@ def main(folder):
     left.grid(True, color="0.9", linewidth=0.6)
     left.spines[["top", "right"]].set_visible(False)
     LossCurveDisplay.from_estimators(models, minimum=minimum, y_scale="log", ax=right)
+    right.set_ylabel("objective above its minimum (nats per row)")
     right.get_legend().remove()
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3,
                   frameon=False)

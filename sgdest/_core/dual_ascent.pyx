@@ -64,7 +64,6 @@ cdef class Multipliers:
     cdef double largest_move, imbalance, shortest, mean_move, pull, A, v_mean, mean_mean
     cdef bint curved, naps_allowed, centred
     cdef double unit              # what a weight of 1 is of all weights
-    cdef const double* o          # offsets of the margins, or NULL
     cdef double[::1] q, m, a, v, mean
     cdef Py_ssize_t[::1] order
     cdef readonly Py_ssize_t n_active, n_rows, epoch_number
@@ -84,7 +83,6 @@ cdef class Multipliers:
         n, d = problem.n_rows, problem.n_features
         self.n_rows = n
         self.unit = 1.0 / problem.total_weight
-        self.o = problem.o_data
         self.q, self.m, self.a = np.zeros(n), np.zeros(n if self.centred else 0), np.zeros(n)
         self.v, self.mean = np.zeros(d + 1), np.zeros(d + 1)
         if self.centred:
@@ -129,7 +127,7 @@ cdef class Multipliers:
         cdef double z = self.rows.dot(i, &self.v[0])
         if self.centred:
             z += self.A * (self.mean_mean - self.m[i]) - self.v_mean
-        return z if self.o == NULL else z + self.o[i]
+        return z if self.problem.o_data == NULL else z + self.problem.o_data[i]
 
     # -- an epoch --------------------------------------------------------------------------
 
@@ -285,8 +283,8 @@ cdef class Multipliers:
                 s = self.share(i)
                 if s > 0.0:
                     a = (down if self.a[i] < 0.0 else up) * self.a[i] + by
-                    if self.o != NULL:
-                        offset = self.o[i]
+                    if self.problem.o_data != NULL:
+                        offset = self.problem.o_data[i]
                     total += s * (a * (offset + b) - self.loss.conjugate(self.target(i), a))
         return total
 

@@ -5,10 +5,14 @@ be rebuilt from them. An ``Optimizer`` is its public face: hyperparameters and a
 state. Each stands beside its method, in the same file.
 """
 
+from libc.math cimport NAN, fabs
+
 from typing import NamedTuple
 
 import numpy as np
 from sklearn.base import BaseEstimator
+
+from sgdest._core.penalties cimport Penalty
 
 
 cdef class Method:
@@ -20,6 +24,8 @@ cdef class Method:
 
     def __init__(self, Problem problem, double[:, ::1] W, double[::1] b):
         self.W, self.b = W, b
+        apart = problem.n_outputs > 1 and not type(problem.loss).joint
+        self.sums = np.zeros(problem.n_outputs if apart else 0)
         self.bind(problem)
 
     def bind(self, Problem problem):
@@ -45,6 +51,9 @@ cdef class Method:
     def finish_pass(self):
         """Called after the last row of a pass, where a method may complete a batch."""
 
+    def drop_batch(self):
+        """Forget the rows of a batch that will not be completed."""
+
     def settle(self):
         """Bring ``W`` and ``b`` up to date with all steps so far."""
 
@@ -56,14 +65,54 @@ cdef class Method:
         """Named arrays (and numbers) from which the method can be rebuilt, ``t`` included."""
         return {"t": self.t}
 
+    def paused(self):
+        """From which a fit goes on bit for bit after a pass: its state, and more where needed."""
+        return {name: np.array(value) for name, value in self.state().items()}
+
+    def is_finite(self):
+        """Whether all parameters are."""
+        cdef Py_ssize_t j, k
+        cdef double zero = 0.0             # times a number that is not finite: NaN
+        for k in range(self.b.shape[0]):
+            zero += 0.0 * self.b[k]
+        for j in range(self.W.shape[0]):
+            for k in range(self.W.shape[1]):
+                zero += 0.0 * self.W[j, k]
+        return zero == 0.0
+
     def restart_sums(self):
         """Begin the sums of a pass anew."""
         self.loss_sum = self.weight_sum = 0.0
+        self.sums[:] = 0.0
 
     @property
     def mean_loss(self):
         """Mean loss over the current pass, each row before its update; NaN before any row."""
         return self.loss_sum / self.weight_sum if self.weight_sum else np.nan
+
+    @property
+    def output_losses(self):
+        """The mean loss of each output, likewise; None where they have no losses of their own."""
+        if self.sums.shape[0] == 0:
+            return None
+        return np.asarray(self.sums) / (self.weight_sum or np.nan)
+
+    @property
+    def output_objectives(self):
+        """The same plus the penalty of each output now, as a list; None likewise."""
+        cdef Py_ssize_t j, k
+        cdef Penalty penalty = self.problem.penalty
+        cdef double w, total
+        if self.sums.shape[0] == 0:
+            return None
+        objectives = []
+        for k in range(self.sums.shape[0]):
+            total = 0.0
+            for j in range(self.W.shape[0]):
+                w = fabs(self.W[j, k]) * (1.0 if penalty.c == NULL else penalty.c[j])
+                total += (penalty.l1 + 0.5 * penalty.l2 * w) * w
+            objectives.append(self.sums[k] / (self.weight_sum or NAN) + total)
+        return objectives
 
 
 class Facts(NamedTuple):

@@ -39,6 +39,9 @@ cdef class Penalty:
             view = self.factors
             self.c = &view[0]
 
+    def __reduce__(self):
+        return _restored, (type(self), self.l1, self.l2, self.positive, self.factors)
+
     cdef double shrunk(self, double w, double length, double c) noexcept nogil:
         # |w| decays by the L2 part while the L1 part takes a constant amount off, stopping at 0:
         # |w|' = -l2 c^2 |w| - l1 c
@@ -174,6 +177,13 @@ cdef class ElasticNet(Penalty):
     """alpha (l1_ratio sum_j c_j |W_j| + (1 - l1_ratio) sum_j c_j^2 W_j^2 / 2)."""
 
     name = "elasticnet"
+
+
+def _restored(kind, double l1, double l2, positive, factors):
+    """A penalty from its attributes: what unpickling calls."""
+    cdef Penalty penalty = kind(positive=positive, factors=factors)
+    penalty.l1, penalty.l2 = l1, l2
+    return penalty
 
 
 #: every penalty a user can name; None is a name too

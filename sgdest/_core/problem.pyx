@@ -140,6 +140,15 @@ cdef class Problem:
         # a weight of k the same as k copies of a row to all digits.
         self.is_small = self.rows.n_stored < 20_000
 
+    def __reduce__(self):
+        """By its parts, each of which a solver's pickle may only name (``frozen``)."""
+        if self.part_of is not None:
+            return Problem._output, self.part_of
+        settings = {"sample_weight": self.sample_weight, "offset": self.offset,
+                    "fit_intercept": self.fit_intercept, "n_outputs": self.n_outputs,
+                    "n_threads": self.n_threads}
+        return _restored, ((self.rows, self.y, self.loss, self.penalty), settings)
+
     def _check_shapes(self, sample_weight, offset):
         """The lengths that the pointers rely on."""
         shapes = [((self.n_rows,), (self.n_rows, self.target_width)), ((self.n_rows,),)]
@@ -262,6 +271,7 @@ cdef class Problem:
         one.own_class, one.y_step = k if self.coded else -1, self.y_step
         one.y_data = self.y_data + (0 if self.coded else k)
         one.positive_code, one.negative_code = self.positive_code, self.negative_code
+        one.part_of = self, k
         return one
 
     def chunks(self, n_outputs=None):
@@ -560,3 +570,8 @@ cdef class Problem:
                        offset=None if self.offset is None else self.offset[index],
                        fit_intercept=self.fit_intercept, n_outputs=self.n_outputs,
                        n_threads=self.n_threads)
+
+
+def _restored(parts, settings):
+    """A problem from its parts: what unpickling calls."""
+    return Problem(*parts, **settings)

@@ -26,6 +26,12 @@ class RelayLane(Lane):
         yield from self.successor.step()
         self.follow()
 
+    def aim_at(self, tol):
+        super().aim_at(tol)
+        self.start.tol = tol
+        if self.successor is not None:
+            self.successor.aim_at(tol)
+
     def look_back(self):
         if self.successor is not None:
             yield from self.successor.look_back()

@@ -39,6 +39,9 @@ ctypedef fused index:
 cdef class Rows:
     """Abstract: rows of X. See ``rows.pxd`` for what each method promises."""
 
+    def __reduce__(self):
+        return type(self), (self.X,)
+
     cdef void plan(self, Py_ssize_t row_bytes):
         """How rows of so many bytes are asked for ahead of time."""
         self.are_long = row_bytes >= LONG_ROW

@@ -42,6 +42,9 @@ cdef class Smoothed(Loss):
         loss.kink(-1.0, &kink.low_below, &kink.high_below, &kink.dead)
         kink.place = loss.kink(1.0, &kink.low_above, &kink.high_above, &kink.dead)
 
+    def __reduce__(self):
+        return Smoothed, (self.loss, self.kink_of.sharpness)
+
     cdef double middle(self, double y) noexcept nogil:
         cdef double low, high, dead
         self.loss.kink(y, &low, &high, &dead)

@@ -15,6 +15,7 @@ from scipy.optimize import minimize_scalar
 from sgdest._core.method cimport Method
 from sgdest._core.problem cimport Problem
 
+from sgdest._core.frozen import freeze, thaw
 from sgdest._core.penalties import PENALTIES
 
 # Rows on which the constant of a loss without a closed form is sought: it only sets a start.
@@ -230,7 +231,7 @@ class Lane:
         self.start_objective = problem.constant_loss(start.constant)
         self.objective, self.remaining = self.start_objective, np.inf
         self.gradient_norm, self.finished, self.passes = np.nan, False, 0
-        self.tol = 0.0 if problem.is_small else start.tol
+        Lane.aim_at(self, start.tol)       # those of subclasses reach for what is not there yet
 
     def begin(self):
         """A generator like ``step`` that precedes the first one."""
@@ -244,6 +245,10 @@ class Lane:
         holds the margins already.
         """
         raise NotImplementedError
+
+    def aim_at(self, tol):
+        """Seek this relative suboptimality; on small problems rounding in any case."""
+        self.tol = 0.0 if self.problem.is_small else tol
 
     def look_back(self):
         """Make sure of ``remaining`` where no more steps are made; a generator like ``step``."""
@@ -321,6 +326,22 @@ cdef class Solver(Method):
         self.passes = 1
         self._advance([(lane, lane.begin()) for lane in self.lanes])
         self._store()
+
+    @staticmethod
+    def going_on(Problem problem, double[:, ::1] W, double[::1] b, state, double tol):
+        """The solver whose ``paused`` gave ``state``, with another tolerance maybe."""
+        cdef Solver solver = Solver.__new__(Solver)
+        Method.__init__(solver, problem, W, b)
+        solver.lanes, solver.passes, solver.moments, solver.constant = thaw(
+            state["solver"], problem)
+        for lane in solver.lanes:
+            lane.aim_at(tol)
+        solver._store()
+        return solver
+
+    def paused(self):
+        content = self.lanes, self.passes, self.moments, self.constant
+        return {"solver": freeze(content, self.problem)}
 
     def iterate(self):
         """One iteration of every lane that has not stopped."""

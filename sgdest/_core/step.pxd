@@ -13,9 +13,7 @@ cdef class StepMethod(Method):
     cdef double batch_entries(self)
     # a block of rows: targets, weights, margins, slopes
     cdef double[::1] y, s, z, d
-    # where the outputs have losses of their own: the sums of a pass, and room for one output
-    cdef double[::1] sums
-    cdef double[::1] y_one, z_one
+    cdef double[::1] y_one, z_one          # where the outputs have losses of their own: of one
     # the loss of the block at hand, all outputs together; adds to `sums`
     cdef double block_loss(self, Py_ssize_t m) noexcept nogil
     # the batch under way: its gradient (in the layout of `rows.margins_of`), how many rows it

@@ -57,9 +57,7 @@ cdef class StepMethod(Method):
         self.y = np.empty(LARGEST_BLOCK * problem.target_width)
         self.z, self.d = np.empty((2, LARGEST_BLOCK * K))
         self.g_b = np.zeros(K)
-        apart = K > 1 and not type(problem.loss).joint
-        self.sums = np.zeros(K if apart else 0)
-        self.y_one, self.z_one = np.empty((2, LARGEST_BLOCK if apart else 0))
+        self.y_one, self.z_one = np.empty((2, LARGEST_BLOCK if self.sums.shape[0] else 0))
         if not self.by_rows:
             self.touched = np.empty(problem.n_features, dtype=np.intp)
             self.stamp = np.full(problem.n_features, -1, dtype=np.intp)
@@ -130,17 +128,6 @@ cdef class StepMethod(Method):
             self.sums[k] += part
             total += part
         return total
-
-    def restart_sums(self):
-        Method.restart_sums(self)
-        self.sums[:] = 0.0
-
-    @property
-    def output_losses(self):
-        """Mean loss of each output over the current pass; None if they share one loss."""
-        if self.sums.shape[0] == 0:
-            return None
-        return np.asarray(self.sums) / (self.weight_sum or np.nan)
 
     cdef bint must_stop(self) noexcept nogil:
         return self.schedule.failed or not isfinite(self.loss_sum)
@@ -265,7 +252,6 @@ cdef class StepMethod(Method):
         self.schedule.prepare(self.t, -(-n // max(size, 1)))
 
     def drop_batch(self):
-        """Forget the rows of a batch that will not be completed."""
         if self.in_batch > 0:
             self.clear_batch()
             self.stamp[:] = -1

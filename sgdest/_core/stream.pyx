@@ -91,7 +91,6 @@ cdef class NormalizedAdaptiveMethod(Method):
     cdef Py_ssize_t[::1] columns
     cdef double[::1] values
     cdef double[::1] y, z, d, h, lengths, factors, squares
-    cdef double[::1] sums        # losses of the outputs over a pass, if each has one
 
     def __init__(self, Problem problem, double[:, ::1] W, double[::1] b, rates, newton_columns=0,
                  state=None):
@@ -108,8 +107,6 @@ cdef class NormalizedAdaptiveMethod(Method):
         # behind the lanes of z: the mixture's prediction
         self.z, self.d, self.h = np.empty((3, self.n_lanes + self.n_outputs))
         self.lengths, self.factors, self.squares = np.empty((3, self.n_rates))
-        apart = self.n_outputs > 1 and not type(problem.loss).joint
-        self.sums = np.zeros(self.n_outputs if apart else 0)
         super().__init__(problem, W, b)
         self._resume(state)
 
@@ -143,17 +140,6 @@ cdef class NormalizedAdaptiveMethod(Method):
         if problem.rows.largest_count() >= self.values.shape[0]:
             self.columns = np.empty(problem.rows.largest_count() + 1, dtype=np.intp)
             self.values = np.empty(problem.rows.largest_count() + 1)
-
-    def restart_sums(self):
-        Method.restart_sums(self)
-        self.sums[:] = 0.0
-
-    @property
-    def output_losses(self):
-        """Mean loss of each output over the current pass; None if they share one loss."""
-        if self.sums.shape[0] == 0:
-            return None
-        return np.asarray(self.sums) / (self.weight_sum or np.nan)
 
     def state(self):
         """Arrays and numbers to go on from; the arrays are live."""

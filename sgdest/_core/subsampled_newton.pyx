@@ -500,6 +500,10 @@ class WideLane(Lane):
     def under_way(self, problem):
         """Set by ``Lane`` before there is an inner lane."""
 
+    def aim_at(self, tol):
+        super().aim_at(tol)
+        self.inner.aim_at(tol)
+
     def begin(self):
         yield from self.inner.begin()
         self.follow()

@@ -6,7 +6,7 @@ iteration at a time. What an epoch is follows: a pass over the rows, or an itera
 """
 
 from cpython.exc cimport PyErr_CheckSignals
-from libc.math cimport fabs
+from libc.math cimport isfinite
 from libc.stdint cimport uint64_t
 
 from sgdest._core.method cimport Method
@@ -50,7 +50,8 @@ class Limits:
         The method chose its rate itself, so a divergence is answered by halving it.
     observer : object or None
         Called at the borders of epochs: ``begin(training)``, ``end(training) -> whether to stop``
-        and, after the last, ``close(training)``; see ``Training`` for what it may ask.
+        and, after the last, ``close(training)``; see ``Training`` for what it may ask. Between the
+        slices of a pass: ``time_is_up() -> whether to stop``.
     paused : dict or None
         What ``Training.snapshot`` gave, to go on from there.
     least_iter : float
@@ -72,7 +73,7 @@ class Outcome:
     Attributes
     ----------
     W, b : the weights to keep
-    history : dict of lists, one entry per epoch
+    epochs : Epochs
     per_output : list of the objectives of each output, where they have losses of their own
     stopped : whether the observer asked to stop
     n_iter : passes over X, rounded up
@@ -84,11 +85,51 @@ class Outcome:
     """
 
     def __init__(self, seed):
-        self.history = {name: [] for name in COLUMNS}
-        self.per_output = []
+        self.epochs, self.per_output = Epochs(), []
         self.W = self.b = self.diverged = None
         self.n_iter, self.best_epoch, self.seed = 0, 0, seed
         self.converged, self.stopped, self.remaining = False, False, np.nan
+
+    @property
+    def history(self):
+        """The numbers of the epochs: dict of arrays, one per column."""
+        return dict(zip(COLUMNS, self.epochs.table().T))
+
+
+cdef class Epochs:
+    """The numbers of each epoch, as ``COLUMNS`` name them.
+
+    Adding a row takes a tenth of a microsecond: a whole epoch may take ten.
+    """
+
+    cdef double[:, ::1] rows
+    cdef Py_ssize_t n
+
+    def __init__(self, rows=None):
+        self.rows = np.empty((16, len(COLUMNS))) if rows is None else np.array(rows)
+        self.n = 0 if rows is None else len(rows)
+
+    def __len__(self):
+        return self.n
+
+    def table(self):
+        """All rows so far: ndarray of shape (n_epochs, n_columns)."""
+        return np.array(self.rows)[:self.n]
+
+    def last(self):
+        """The last row: dict of numbers."""
+        return dict(zip(COLUMNS, np.asarray(self.rows)[self.n - 1].tolist()))
+
+    cdef add(self, double objective, double validation, double rate, double gradient_norm,
+             double seconds, double rows):
+        """One more row; its first number counts."""
+        cdef double* row
+        if self.n == self.rows.shape[0]:
+            self.rows = np.concatenate([self.rows, np.empty((self.n + 16, len(COLUMNS)))])
+        row = &self.rows[self.n, 0]
+        self.n += 1
+        row[0], row[1], row[2], row[3] = self.n, objective, validation, rate
+        row[4], row[5], row[6] = gradient_norm, seconds, rows
 
 
 def train(Problem problem, Method method, limits, W, b, double start_objective):
@@ -118,24 +159,29 @@ def _run_solver(problem, method, limits, watch, outcome):
 
     One is made in any case: what precedes it, the moments of the columns, teaches nothing.
     """
-    while not method.finished and (method.passes < limits.max_iter or outcome.n_iter == 0):
+    goes_on = not (watch.undecided and _has_ended(problem, method, limits, watch, outcome))
+    while goes_on:
         PyErr_CheckSignals()
         watch.begin_epoch()
         method.iterate()
-        if problem.is_small and method.passes >= limits.max_iter:
-            method.look_back()  # lanes that run to rounding do so only when they are there
         outcome.n_iter = min(method.passes, limits.max_iter)
-        outcome.remaining = method.remaining
-        progress = method.start_objective - method.objective
-        reached = limits.tol is not None and method.remaining <= limits.tol * progress
-        outcome.converged = bool(reached or (method.finished and method.is_close))
         watch.end_epoch(method.objective, np.nan, method.gradient_norm)
-        if watch.stop:
-            outcome.converged = True
-        if watch.stop or outcome.stopped:
-            return
-        if reached and not problem.is_small:
-            return
+        goes_on = not (_has_ended(problem, method, limits, watch, outcome) or outcome.stopped)
+    if problem.is_small and not method.finished and method.passes >= limits.max_iter:
+        # lanes that run to rounding make sure of what remains only when they are there; not within
+        # the last epoch, from which a checkpoint may go on
+        method.look_back()
+        _has_ended(problem, method, limits, watch, outcome)
+
+
+def _has_ended(problem, method, limits, watch, outcome):
+    """Whether a solver has done what it was asked for, or has no passes left."""
+    outcome.n_iter, outcome.remaining = min(method.passes, limits.max_iter), method.remaining
+    progress = method.start_objective - method.objective
+    reached = limits.tol is not None and method.remaining <= limits.tol * progress
+    outcome.converged = bool(reached or (method.finished and method.is_close) or watch.stop)
+    return (method.finished or watch.stop or (reached and not problem.is_small)
+            or method.passes >= limits.max_iter)
 
 
 def _run_steps(Problem problem, Method method, limits, watch, outcome):
@@ -144,12 +190,14 @@ def _run_steps(Problem problem, Method method, limits, watch, outcome):
     while outcome.n_iter < limits.max_iter or watch.undecided:
         if not watch.undecided:
             watch.begin_epoch()
-            finite = run_pass(problem, method, order, limits.shuffle, outcome)
+            finite = run_pass(problem, method, order, limits.shuffle, outcome, limits.observer)
             outcome.n_iter += 1
             objective = watch.objective_of_pass()
             if not finite or watch.has_exploded(objective):
-                if watch.retreat(objective):
+                if watch.retreat(objective) and not outcome.stopped:
                     continue
+                return
+            if outcome.stopped:            # within the pass, which is no epoch then
                 return
             if watch.went_too_far():
                 continue
@@ -169,8 +217,13 @@ def _run_steps(Problem problem, Method method, limits, watch, outcome):
             watch.reference, watch.idle = min(watch.reference, watch.objective), 0
 
 
-def run_pass(Problem problem, Method method, Py_ssize_t[::1] order, bint shuffled, outcome):
-    """One pass over the rows, in slices; False as soon as the loss is no longer finite."""
+def run_pass(Problem problem, Method method, Py_ssize_t[::1] order, bint shuffled, outcome,
+             observer=None):
+    """One pass over the rows, in slices; False as soon as the loss is no longer finite.
+
+    Where the observer says between two slices that the time is up, the pass ends after the last
+    whole step, and ``outcome.stopped`` is set.
+    """
     cdef uint64_t seed = outcome.seed
     cdef Py_ssize_t start = 0, stop, size = 1024, n = problem.n_rows
     if shuffled:
@@ -188,6 +241,10 @@ def run_pass(Problem problem, Method method, Py_ssize_t[::1] order, bint shuffle
         if not np.isfinite(method.loss_sum):
             return False
         start = stop
+        if observer is not None and start < n and observer.time_is_up():
+            method.drop_batch()
+            outcome.stopped = True
+            return True
     method.finish_pass()
     raise_error_of(method)
     return True
@@ -199,19 +256,6 @@ def raise_error_of(method):
     error = getattr(getattr(method, "schedule", None), "error", None)
     if error is not None:
         raise error
-
-
-def penalties_of(penalty, const double[:, ::1] W):
-    """The penalty of each output's coefficients: ``value_of`` column by column."""
-    cdef Py_ssize_t j, k
-    cdef const double[::1] factors = penalty.factors
-    cdef double w, l1 = penalty.l1, l2 = penalty.l2
-    cdef double[::1] total = np.zeros(W.shape[1])
-    for j in range(W.shape[0]):
-        for k in range(W.shape[1]):
-            w = fabs(W[j, k]) * (1.0 if factors is None else factors[j])
-            total[k] += (l1 + 0.5 * l2 * w) * w
-    return np.asarray(total)
 
 
 class Training:
@@ -228,6 +272,7 @@ class Training:
 
     def __init__(self, problem, method, limits, W, b, start_objective, outcome):
         self.problem, self.method, self.limits, self.outcome = problem, method, limits, outcome
+        self.n_rows = problem.n_rows
         self.W, self.b, self.start_objective = W, b, start_objective
         self.began = perf_counter()
         self.best_score, self.waited = -np.inf, 0
@@ -248,18 +293,15 @@ class Training:
             self._go_on_from(limits.paused)
 
     def snapshot(self):
-        """Copies of all from which the training can go on bit for bit; None for a solver.
+        """Copies of all from which the training can go on bit for bit.
 
         To be taken at the end of an epoch.
         """
-        if self.is_solver:
-            return None
-        state = {name: np.array(value) for name, value in self.method.state().items()}
         W, b = self.method.parameters()
         return {
-            "state": state, "W": W.copy(), "b": b.copy(), "order": self.order.copy(),
-            "seconds": perf_counter() - self.began,
-            "history": {name: list(column) for name, column in self.outcome.history.items()},
+            "state": self.method.paused(), "W": W.copy(), "b": b.copy(),
+            "order": copy(self.order),
+            "seconds": perf_counter() - self.began, "epochs": self.outcome.epochs.table(),
             "training": {name: getattr(self, name) for name in self.KEPT},
             "schedule": {name: copy(getattr(self.method.schedule, name)) for name in
                          getattr(getattr(self.method, "schedule", None), "learned", ())},
@@ -269,12 +311,11 @@ class Training:
     def _go_on_from(self, paused):
         """Take up a snapshot; the method and the weights have been made from it before."""
         self.began = perf_counter() - paused["seconds"]
-        self.order[:] = paused["order"]
-        self.outcome.history = {name: list(column) for name, column in paused["history"].items()}
+        self.order, self.outcome.epochs = copy(paused["order"]), Epochs(paused["epochs"])
         self.__dict__.update(paused["training"])
         for name, value in paused["schedule"].items():
             setattr(self.method.schedule, name, copy(value))
-        self.outcome.__dict__.update(paused["outcome"])
+        self.outcome.__dict__.update({k: copy(value) for k, value in paused["outcome"].items()})
         self.undecided = True        # whether to stop after that epoch
 
     def exact_objective(self):
@@ -317,9 +358,9 @@ class Training:
 
     def has_exploded(self, objective):
         """Whether the objective or a weight is not finite, or absurdly large."""
-        finite = np.isfinite(objective) and np.isfinite(self.b).all() and np.isfinite(self.W).all()
         if self.scale == 0.0:
             self.scale = abs(objective)
+        finite = isfinite(objective) and self.method.is_finite()
         return not finite or objective > EXPLODED * self.scale
 
     def retreat(self, objective):
@@ -398,32 +439,23 @@ class Training:
         if score >= self.best_score:
             self.best_score = score
             self.kept = (W.copy(), b.copy())
-            self.outcome.best_epoch = len(self.outcome.history["epoch"]) + 1
+            self.outcome.best_epoch = len(self.outcome.epochs) + 1
         return self.limits.tol is not None and self.waited >= self.limits.n_iter_no_change
 
     def _record(self, objective, score, rate, gradient_norm):
-        history = self.outcome.history
+        cdef Epochs epochs = self.outcome.epochs
         passes = self.method.passes if self.is_solver else self.outcome.n_iter
-        values = (len(history["epoch"]) + 1, objective, score, rate, gradient_norm,
-                  perf_counter() - self.began, passes * self.problem.n_rows)
-        for column, value in zip(history.values(), values):
-            column.append(value)
-        objectives = self.objectives_of_outputs()
+        epochs.add(objective, score, rate, gradient_norm, perf_counter() - self.began,
+                   passes * self.n_rows)
+        objectives = self.method.output_objectives
         if objectives is not None:
             self.outcome.per_output.append(objectives)
         if self.limits.report is not None:
             self.limits.report(self.record())
 
-    def objectives_of_outputs(self):
-        """The objective of each output, where outputs have objectives of their own."""
-        if self.is_solver:
-            return self.method.output_objectives
-        losses = getattr(self.method, "output_losses", None)
-        return None if losses is None else losses + penalties_of(self.problem.penalty, self.W)
-
     def record(self):
         """The last line of the history: dict of numbers."""
-        return {name: column[len(column) - 1] for name, column in self.outcome.history.items()}
+        return self.outcome.epochs.last()
 
     def conclude(self):
         """Choose the weights to keep."""
@@ -436,4 +468,7 @@ class Training:
             return
         self.look_back()
         outcome.W, outcome.b = self.weights()
-        outcome.best_epoch = len(outcome.history["epoch"])
+        if not len(outcome.epochs) and not outcome.stopped:
+            # every pass was taken back: one line, about the start
+            self._record(self.exact_objective(), np.nan, self.rate(), np.nan)
+        outcome.best_epoch = len(outcome.epochs)

@@ -67,7 +67,7 @@ cdef class TruncatedNewton:
         n, d = problem.n_rows, self.d + 1
         self.g, self.c, self.D, self.x = (np.empty(d) for _ in range(4))
         self.r, self.p, self.Hp = (np.empty(d) for _ in range(3))
-        self.kept = np.empty(n, dtype=np.intp)
+        self.kept, self.h = np.empty(n, dtype=np.intp), np.empty(n)
         s = np.ones(n) if problem.sample_weight is None else problem.sample_weight
         self.s = s / problem.total_weight
         self.first_residual = 0.0

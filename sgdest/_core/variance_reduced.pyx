@@ -242,13 +242,13 @@ class SAGA(Optimizer):
     def __init__(self, learning_rate="auto"):
         self.learning_rate = learning_rate
 
-    def method(self, problem, W, b, *, tol=1e-4, warm=False, coordinates=None):
+    def method(self, problem, W, b, *, tol=1e-4, warm=False, coordinates=None, state=None):
         """The compiled method, at work on ``W`` and ``b``; see ``SAGAMethod``."""
         if not warm:
             np.asarray(b)[:] = best_constant(problem)
         if isinstance(self.learning_rate, str):
-            return SAGAMethod(problem, W, b, None, coordinates)
-        return SAGAMethod(problem, W, b, Constant(float(self.learning_rate)))
+            return SAGAMethod(problem, W, b, None, coordinates, state)
+        return SAGAMethod(problem, W, b, Constant(float(self.learning_rate)), None, state)
 
 
 @cython.final
@@ -256,9 +256,9 @@ cdef class Steady(Schedule):
     """A rate that the method sets; halved by a divergence, and by a pass that rose, which is taken
     back and raises no rate any more: a row far from its boundary had hidden its curvature."""
 
-    cdef readonly double first
-    cdef public double eta
-    cdef double before                     # the objective of the pass before
+    learned = ("first", "eta", "before", "went_too_far")
+    cdef public double first, eta
+    cdef public double before              # the objective of the pass before
     cdef public bint went_too_far
 
     def __init__(self, double eta):
@@ -298,6 +298,8 @@ cdef class SAGAMethod(StepMethod):
     coordinates : (spread, centre, curvature), default=None
         Arrays of shape (n_features,), and a bound of the second derivative of the loss; None:
         the columns as they are.
+    state : dict, default=None
+        What ``paused`` of an earlier method returned.
     """
 
     learns_rows = True
@@ -325,7 +327,7 @@ cdef class SAGAMethod(StepMethod):
     cdef bint is_fresh                     # the table is that of W and b
 
     def __init__(self, Problem problem, double[:, ::1] W, double[::1] b, schedule=None,
-                 coordinates=None):
+                 coordinates=None, state=None):
         d, K = problem.n_features, problem.n_outputs
         spread, centre, curvature = coordinates or (np.ones(d), np.zeros(d), 1.0)
         self.inverse_spread = 1.0 / np.asarray(spread)
@@ -345,6 +347,8 @@ cdef class SAGAMethod(StepMethod):
             self.schedule = Steady(1.0 / self.steepness)
         if problem.penalty.positive:
             np.maximum(W, 0.0, out=np.asarray(W))
+        if state:
+            self.go_on_from(state)
 
     # -- the row at hand ---------------------------------------------------------------------
 
@@ -568,6 +572,25 @@ cdef class SAGAMethod(StepMethod):
 
     def state(self):
         return {"t": self.t}
+
+    def paused(self):
+        self.settle()              # all features are up to date after ``t`` steps
+        state = {"t": self.t, "steepness": self.steepness, "measures": self.measures}
+        if self.is_fresh:
+            state.update(eta=self.eta, table=np.array(self.table), w=np.array(self.w),
+                         G=np.array(self.G), b=np.array(self.b_), G_b=np.array(self.G_b))
+        return state
+
+    def go_on_from(self, state):
+        """Be what ``paused`` has told of."""
+        self.t, self.steepness, self.measures = state["t"], state["steepness"], state["measures"]
+        self.is_fresh = "table" in state
+        if not self.is_fresh:
+            return
+        self.table, self.w, self.G, self.b_, self.G_b = (
+            np.array(state[name]) for name in ("table", "w", "G", "b", "G_b"))
+        np.asarray(self.seen)[:] = self.t
+        self.set_rate(state["eta"])
 
     def facts(self):
         """What ``partial_fit`` needs to know of the data seen: ``stream.FitFacts``, as a dict."""
