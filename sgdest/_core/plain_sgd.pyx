@@ -13,7 +13,7 @@ cimport cython
 from libc.math cimport copysign, fabs, fmax, isfinite
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 from sgdest._core.plain_rules cimport Rule
-from sgdest._core.random cimport random_31_bits
+from sgdest._core.random cimport ask_for, random_31_bits
 from sgdest._core.rows cimport Rows
 from sgdest._core.simd cimport prefetch
 
@@ -73,6 +73,7 @@ cdef class Examples:
         cdef int32_t* order = &self.order[0]
         if not self.shuffles:
             return
+        ask_for(order, n * sizeof(int32_t))
         for i in range(n - 1):
             other = i + random_31_bits(&state) % (n - i)
             order[i], order[other] = order[other], order[i]

@@ -28,7 +28,7 @@ SPARSE_TYPES = (np.float64, np.float32)
 # bounds for the number of rows (docs/design/0004-rows-ahead.md).
 cdef Py_ssize_t LONG_ROW = 1024
 cdef Py_ssize_t BYTES_AHEAD = 8192
-cdef Py_ssize_t FEWEST_AHEAD = 2
+cdef Py_ssize_t FEWEST_AHEAD = 3
 cdef Py_ssize_t MOST_AHEAD = 12
 
 ctypedef fused index:
