@@ -91,6 +91,11 @@ cdef class Rows:
                       double* second, double* largest) noexcept nogil:
         return
 
+    cdef void scaled(self, Py_ssize_t m, const Py_ssize_t* rows, const double* c,
+                     const double* centre, const double* scale, Py_ssize_t stride, double* out,
+                     double* largest) noexcept nogil:
+        return
+
     cdef void prefetch(self, Py_ssize_t i, Py_ssize_t later) noexcept nogil:
         return
 
@@ -233,6 +238,12 @@ cdef class DenseRows(Rows):
                       double* second, double* largest) noexcept nogil:
         self.loops.moments(self.n_features, s, self.data + i * self.row_bytes, pivot, first,
                            second, largest)
+
+    cdef void scaled(self, Py_ssize_t m, const Py_ssize_t* rows, const double* c,
+                     const double* centre, const double* scale, Py_ssize_t stride, double* out,
+                     double* largest) noexcept nogil:
+        self.loops.scaled(m, self.n_features, self.data, rows, c, centre, scale, stride, out,
+                          largest)
 
     cdef void prefetch(self, Py_ssize_t i, Py_ssize_t later) noexcept nogil:
         prefetch(self.data + i * self.row_bytes, self.row_bytes)

@@ -9,6 +9,7 @@ is weighed by what a pass over X costs.
 import numpy as np
 from scipy.linalg import solve_triangular
 
+from sgdest._core import least_squares
 from sgdest._core.descent import DescentLane
 from sgdest._core.method import Optimizer
 from sgdest._core.metric import (
@@ -75,6 +76,8 @@ class SubsampledNewton(Optimizer):
         """About how long it takes to a relative suboptimality of 1e-6."""
         K = problem.n_outputs
         joint = K > 1 and type(problem.loss).joint
+        if least_squares.is_possible(problem):
+            return 2.0 * seconds_of_pass(problem) + 1e-11 * problem.n_rows * problem.n_features**2
         wide = is_wide(problem)
         size = (min(problem.n_features, problem.n_rows) if wide else problem.n_features) + 1
         if size * (K if joint else 1) > (MOST_JOINT if joint else MOST_COLUMNS):
@@ -96,6 +99,14 @@ class SubsampledNewton(Optimizer):
 
     def method(self, problem, W, b, *, tol=1e-4, warm=False):
         """The solver, at work on ``W`` and ``b``; its lanes are ``NewtonLane``."""
+        moments = None
+        if least_squares.is_possible(problem) and tol > 0.0:
+            found = least_squares.LeastSquares(problem, tol)
+            moments = found.moments
+            if found.answers is not None:
+                answers = iter(found.answers)
+                return Solver(problem, W, b, lambda part, start: least_squares.AnsweredLane(
+                    part, start, next(answers)), tol, warm, moments)
         span = Span(problem) if is_wide(problem) else None
 
         def lane(part, start):
@@ -106,7 +117,7 @@ class SubsampledNewton(Optimizer):
                 return WideLane(part, start, span, self.rows_per_column)
             return NewtonLane(part, start, self.rows_per_column)
 
-        return Solver(problem, W, b, lane, tol, warm)
+        return Solver(problem, W, b, lane, tol, warm, moments)
 
 
 def unknowns(problem):
