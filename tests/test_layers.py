@@ -16,7 +16,7 @@ LAYERS = [
     {"_core.active_set", "_core.plain_rules", "_core.problem", "_core.smoothing",
      "_core.stream_rules", "_core.written_loss"},
     {"_core.method"},
-    {"_core.alone", "_core.gram", "_core.shrinkage", "_core.solver", "_core.step",
+    {"_core.alone", "_core.dual", "_core.gram", "_core.shrinkage", "_core.solver", "_core.step",
      "_core.stream_state"},
     {"_core.coordinates", "_core.descent", "_core.intercept", "_core.metric",
      "_core.truncated_newton"},
