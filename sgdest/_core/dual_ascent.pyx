@@ -476,6 +476,7 @@ class DualAscentLane(RelayLane):
     least_epochs = 10       # before the hand-over
     patience = 15.0         # passes that may be left; more, and Newton's method is faster
     between_checks = 4.0    # passes; a check costs half of one
+    worth_a_check = 0.7     # passes: where few rows are visited, a check costs as much as many epochs
     trials = 200            # epochs that do not halve the gap
 
     def __init__(self, problem, start):
@@ -583,7 +584,8 @@ class DualAscentLane(RelayLane):
         self.last_gap = gap
         left = np.log(max(self.remaining / max(self.target(), 1e-300), 1.0)) / max(rate, 1e-3)
         self.passes_left = left * work if np.isfinite(rate) else 0.0
-        self.planned = int(np.ceil(max(min(left, max(2.0, self.between_checks / work), 40.0), 1.0)))
+        planned = max(min(left, max(2.0, self.between_checks / work)), self.worth_a_check / work)
+        self.planned = int(max(np.ceil(min(planned, 40.0)), 1.0))
 
     def gets_nowhere(self):
         """Whether another method is faster from here."""

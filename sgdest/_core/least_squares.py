@@ -13,7 +13,7 @@ from sgdest._core.gram import SecondMoments
 from sgdest._core.metric import inverse_sigma, proximal_direction, swept
 from sgdest._core.solver import Lane
 
-MOST_COLUMNS = 300       # beyond, products in single precision, of fewer rows, are cheaper
+MOST_COLUMNS = 1000      # beyond, products in single precision, of fewer rows, are cheaper
 ROUNDING = 4e-15         # of the products, relative to their diagonal
 FEW_DIGITS = 1e-6        # of the start: an objective below it is not known from differences
 FLOPS_OF_SWEEPS = 2e5    # before coordinates that are not zero are solved for at once

@@ -23,6 +23,8 @@ from sgdest._core.rows cimport Rows
 # Above this many columns the products are taken in single precision, twice as fast; what they lose
 # is far below what the sampling loses.
 SINGLE_FROM = 300
+# Up to as many, dense rows are multiplied in double precision by ``gram_of_rows``, as fast as that.
+MOST_BY_TILES = 1000
 ENTRIES_OF_BLOCK = 1 << 15
 # A product of two entries that are scattered costs as much as these in a dense product.
 SPARSE_PRODUCT = 30.0
@@ -153,7 +155,7 @@ def gram(problem, rows, factor, coordinates):
     G = np.zeros((size, size))
     one = 1.0 / coordinates.root_h if problem.fit_intercept else 1.0
     centre = np.ascontiguousarray(coordinates.centre)
-    if size <= SINGLE_FROM and not problem.rows.is_sparse:
+    if size <= MOST_BY_TILES and not problem.rows.is_sparse:
         G = gram_of_rows(problem, rows, factor, centre, inverse_sigma(coordinates),
                          np.full((1, 1), one))
     else:
@@ -184,6 +186,14 @@ def joint_gram(problem, rows, factor, p, coordinates):
     G = np.zeros((size, K, size, K))
     one = 1.0 / coordinates.root_h if problem.fit_intercept else 0.0
     centre = np.ascontiguousarray(coordinates.mean)
+    if size <= MOST_BY_TILES and not problem.rows.is_sparse:
+        scale, beside = inverse_sigma(coordinates), np.full((1, 1), one)
+        for k in range(K):
+            for other in range(k + 1):
+                weight = factor * p[:, k] * (1.0 - p[:, k] if k == other else p[:, other])
+                product = gram_of_rows(problem, rows, weight, centre, scale, beside)
+                G[:, k, :, other] = G[:, other, :, k] = product if k == other else -product
+        return G
     for part in blocks(len(rows), size):
         A = scaled_rows(problem, rows[part], factor[part], coordinates, centre, one)
         for k in range(K):
