@@ -24,6 +24,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from sgdest._core.active_set import on_active_set
+from sgdest._core.dual import dual_loss
 from sgdest._core.intercept import best_intercept
 from sgdest._core.method import Optimizer
 from sgdest._core.penalties import L2
@@ -62,7 +63,7 @@ cdef class Multipliers:
     cdef Loss loss
     cdef readonly double l2, b, visited
     cdef double largest_move, imbalance, shortest, mean_move, pull, A, v_mean, mean_mean
-    cdef bint curved, naps_allowed, centred
+    cdef bint curved, logistic, naps_allowed, centred
     cdef double unit              # what a weight of 1 is of all weights
     cdef double[::1] q, m, a, v, mean
     cdef Py_ssize_t[::1] order
@@ -89,6 +90,7 @@ cdef class Multipliers:
             np.asarray(self.mean)[:d] = mean
             self.mean_mean = square(mean)
         self.curved = type(problem.loss).curved
+        self.logistic = problem.loss.name == "log_loss"
         self.naps_allowed = type(problem.loss).smoothness == "smooth"
         self.wakes, self.naps = (
             np.zeros(n if self.naps_allowed else 0, dtype=np.int32) for _ in range(2))
@@ -226,14 +228,17 @@ cdef class Multipliers:
         For curved losses a few steps of Newton, each a mean of the slope so far and the slope at
         its margin, so that it stays within the domain of the conjugate.
         """
-        cdef double y = self.target(i), a = self.a[i], v = z
+        cdef double y = self.target(i), a = self.a[i], v = z, slope, h
         cdef double u = z + q * a, change, before = INFINITY
         if q <= 0.0:
             return self.loss.derivative(y, z)
         if not self.curved:
             return self.loss.dual_step(y, u, q)
         for _ in range(6):
-            change = (self.loss.derivative(y, v) - a) / (1.0 + q * self.loss.curvature(y, v))
+            slope = self.loss.derivative(y, v)
+            # a second exponential would cost as much as the visit of a short row
+            h = (slope + y) * (1.0 - slope - y) if self.logistic else self.loss.curvature(y, v)
+            change = (slope - a) / (1.0 + q * h)
             if not fabs(change) <= 0.5 * before:
                 break
             a += change
@@ -247,8 +252,10 @@ cdef class Multipliers:
 
     def weights(self):
         """w: ndarray of shape (n_features,)."""
-        d = self.problem.n_features
-        return np.asarray(self.v)[:d] - self.A * np.asarray(self.mean)[:d]
+        w = np.array(self.v)[:self.problem.n_features]
+        if self.centred:
+            w -= self.A * np.asarray(self.mean)[:len(w)]
+        return w
 
     def slopes(self):
         """The multipliers: ndarray of shape (n_rows, 1)."""
@@ -276,17 +283,10 @@ cdef class Multipliers:
 
         Negative ones count ``down`` times, positive ones ``up`` times; all are moved by ``by``.
         """
-        cdef Py_ssize_t i
-        cdef double a, s, offset = 0.0, total = 0.0
-        with nogil:
-            for i in range(self.n_rows):
-                s = self.share(i)
-                if s > 0.0:
-                    a = (down if self.a[i] < 0.0 else up) * self.a[i] + by
-                    if self.problem.o_data != NULL:
-                        offset = self.problem.o_data[i]
-                    total += s * (a * (offset + b) - self.loss.conjugate(self.target(i), a))
-        return total
+        a = np.asarray(self.a)
+        if down != 1.0 or up != 1.0:
+            a = np.where(a < 0.0, down, up) * a
+        return dual_loss(self.problem, a + by if by else a, b)
 
     cdef double sum_of_multipliers(self) noexcept nogil:
         cdef Py_ssize_t i
@@ -381,8 +381,7 @@ class DualAscent(Optimizer):
                 or not np.isfinite(loss.curvature_bound if smooth else 1.0)
                 or not (smooth or has_conjugate(problem))):
             return np.inf
-        picked = range(0, problem.n_rows, max(1, problem.n_rows // 64))
-        square = np.mean([square_of_row(problem, i) for i in picked])
+        square = mean_square(problem, max(1, problem.n_rows // 64))
         weight = square / (penalty.l2 * problem.n_rows)
         log_weight = np.log10(1.0 + weight)
         epochs = (12.0 + 15.0 * log_weight if smooth
@@ -411,9 +410,14 @@ class DualAscent(Optimizer):
         return Solver(problem, W, b, DualAscentLane, tol, warm)
 
 
-def square_of_row(Problem problem, Py_ssize_t i):
-    """|x_i|^2"""
-    return problem.rows.square_norm(i)
+def mean_square(Problem problem, Py_ssize_t step):
+    """Mean |x_i|^2 of every ``step``-th row."""
+    cdef Py_ssize_t i, n = 0
+    cdef double total = 0.0
+    for i from 0 <= i < problem.n_rows by step:
+        total += problem.rows.square_norm(i)
+        n += 1
+    return total / n
 
 
 def has_conjugate(Problem problem):
@@ -470,6 +474,7 @@ class DualAscentLane(RelayLane):
     least_epochs = 10       # before the hand-over
     patience = 15.0         # passes that may be left; more, and Newton's method is faster
     between_checks = 4.0    # passes; a check costs half of one
+    worth_a_check = 0.7     # passes: where few rows are visited, a check costs as much as many epochs
     trials = 200            # epochs that do not halve the gap
 
     def __init__(self, problem, start):
@@ -496,6 +501,8 @@ class DualAscentLane(RelayLane):
 
     def stiffness(self):
         """Of the intercept. Smooth losses: little of their curvature; the rest varies by epoch."""
+        if not self.problem.fit_intercept:
+            return 1.0
         if self.smooth:
             return 0.01 * max(float(self.problem.mean_curvature(self.z)[0]), 1e-3)
         if type(self.problem.loss).targets != "real" or self.problem.coded:
@@ -504,7 +511,7 @@ class DualAscentLane(RelayLane):
         return 1.0 / spread if spread > 0.0 else 1.0
 
     def mean_loss(self, z):
-        return self.problem.line(z, z, 0.0)[0]
+        return self.problem.evaluate(None, None, z, gradient=False)[0]
 
     def centred_intercept(self):
         W, b = self.at
@@ -535,15 +542,14 @@ class DualAscentLane(RelayLane):
         self.epochs += self.planned
         z = np.empty_like(self.z)
         multipliers.margins(z[:, 0])
-        b = 0.0
+        b, shift, w = 0.0, 0.0, multipliers.weights()
         if problem.fit_intercept:
             b = best_intercept(problem, z, multipliers.b, 1e-9)
-        w = multipliers.weights()
+            shift = np.einsum("j,j->", self.frame.mean, w)
         multipliers.take_back(z[:, 0])
         z += b
         size = 0.5 * multipliers.l2 * square(w)
-        self.approach(w, np.array([b - np.einsum("j,j->", self.frame.mean, w)]), z,
-                      self.mean_loss(z) + size)
+        self.approach(w, np.array([b - shift]), z, self.mean_loss(z) + size)
         self.judge(self.objective - (multipliers.dual_loss(b) - size), w)
 
     def approach(self, w, b, z, objective):
@@ -576,7 +582,8 @@ class DualAscentLane(RelayLane):
         self.last_gap = gap
         left = np.log(max(self.remaining / max(self.target(), 1e-300), 1.0)) / max(rate, 1e-3)
         self.passes_left = left * work if np.isfinite(rate) else 0.0
-        self.planned = int(np.ceil(max(min(left, max(2.0, self.between_checks / work), 40.0), 1.0)))
+        planned = max(min(left, max(2.0, self.between_checks / work)), self.worth_a_check / work)
+        self.planned = int(max(np.ceil(min(planned, 40.0)), 1.0))
 
     def gets_nowhere(self):
         """Whether another method is faster from here."""

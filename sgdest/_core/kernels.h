@@ -12,6 +12,7 @@
 #include "levels.h"
 
 enum { F64, F32, U8, I8, N_DENSE_TYPES };
+enum { GRAM_COLUMNS = 16 }; /* two vectors of the highest level */
 
 /* x: a row of n numbers. X: the first row; rows[0 .. m-1]: numbers of the rows of a block. */
 typedef struct {
@@ -37,6 +38,12 @@ typedef struct {
                             const ptrdiff_t *rows, const double *w, double *z);
     void (*gradient_of_many)(ptrdiff_t m, ptrdiff_t n, ptrdiff_t K, const void *X,
                              const ptrdiff_t *rows, const double *d, double *g);
+    /* rows of out, `stride` apart: c_i (x_i - centre) scale; largest |x_j|, or NULL */
+    void (*scaled)(ptrdiff_t m, ptrdiff_t n, const void *X, const ptrdiff_t *rows,
+                   const double *c, const double *centre, const double *scale, ptrdiff_t stride,
+                   double *out, double *largest);
+    /* the upper triangle of G += A'A; A: (m, n), n a multiple of GRAM_COLUMNS */
+    void (*gram)(ptrdiff_t m, ptrdiff_t n, const double *A, double *G);
 } DenseLoops;
 
 /* L1 made up for when a weight is read: `last` is the length up to which each has shrunk. */

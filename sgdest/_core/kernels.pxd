@@ -3,6 +3,7 @@
 cdef extern from "kernels.h" nogil:
     enum:
         F64, F32, U8, I8
+        GRAM_COLUMNS
 
     ctypedef struct DenseLoops:
         double (*dot)(Py_ssize_t n, const void* x, const double* w) noexcept nogil
@@ -29,6 +30,10 @@ cdef extern from "kernels.h" nogil:
         void (*gradient_of_many)(Py_ssize_t m, Py_ssize_t n, Py_ssize_t K, const void* X,
                                  const Py_ssize_t* rows, const double* d,
                                  double* g) noexcept nogil
+        void (*scaled)(Py_ssize_t m, Py_ssize_t n, const void* X, const Py_ssize_t* rows,
+                       const double* c, const double* centre, const double* scale,
+                       Py_ssize_t stride, double* out, double* largest) noexcept nogil
+        void (*gram)(Py_ssize_t m, Py_ssize_t n, const double* A, double* G) noexcept nogil
 
     ctypedef struct Lag:
         double* last

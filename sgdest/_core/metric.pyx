@@ -16,12 +16,15 @@ from libc.math cimport fabs, fmax, sqrt
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
+from sgdest._core.gram import gram_of_rows
 from sgdest._core.problem cimport Problem
 from sgdest._core.rows cimport Rows
 
 # Above this many columns the products are taken in single precision, twice as fast; what they lose
 # is far below what the sampling loses.
 SINGLE_FROM = 300
+# Up to as many, dense rows are multiplied in double precision by ``gram_of_rows``, as fast as that.
+MOST_BY_TILES = 1000
 ENTRIES_OF_BLOCK = 1 << 15
 # A product of two entries that are scattered costs as much as these in a dense product.
 SPARSE_PRODUCT = 30.0
@@ -152,8 +155,13 @@ def gram(problem, rows, factor, coordinates):
     G = np.zeros((size, size))
     one = 1.0 / coordinates.root_h if problem.fit_intercept else 1.0
     centre = np.ascontiguousarray(coordinates.centre)
-    for part in blocks(len(rows), size):
-        G += block_gram(scaled_rows(problem, rows[part], factor[part], coordinates, centre, one))
+    if size <= MOST_BY_TILES and not problem.rows.is_sparse:
+        G = gram_of_rows(problem, rows, factor, centre, inverse_sigma(coordinates),
+                         np.full((1, 1), one))
+    else:
+        for part in blocks(len(rows), size):
+            G += block_gram(
+                scaled_rows(problem, rows[part], factor[part], coordinates, centre, one))
     if problem.fit_intercept:
         return G, None
     total = max(G[size - 1, size - 1], 1e-300)
@@ -178,6 +186,14 @@ def joint_gram(problem, rows, factor, p, coordinates):
     G = np.zeros((size, K, size, K))
     one = 1.0 / coordinates.root_h if problem.fit_intercept else 0.0
     centre = np.ascontiguousarray(coordinates.mean)
+    if size <= MOST_BY_TILES and not problem.rows.is_sparse:
+        scale, beside = inverse_sigma(coordinates), np.full((1, 1), one)
+        for k in range(K):
+            for other in range(k + 1):
+                weight = factor * p[:, k] * (1.0 - p[:, k] if k == other else p[:, other])
+                product = gram_of_rows(problem, rows, weight, centre, scale, beside)
+                G[:, k, :, other] = G[:, other, :, k] = product if k == other else -product
+        return G
     for part in blocks(len(rows), size):
         A = scaled_rows(problem, rows[part], factor[part], coordinates, centre, one)
         for k in range(K):
@@ -330,6 +346,23 @@ def proximal_direction(B, g, x, lam, bint positive, Py_ssize_t n_free, bint stif
         if settled and gained <= 1.01 * before:
             break
     return p, _decrease(g, x, lam, p, q)
+
+
+def swept(const double[:, ::1] B, const double[::1] g, const double[::1] x,
+          const double[::1] lam, bint positive, double enough, Py_ssize_t n_sweeps):
+    """The same p by plain sweeps until none decreases the model by ``enough``, or ``n_sweeps``."""
+    cdef Py_ssize_t j, sweep, n = g.shape[0]
+    cdef double[::1] p = np.zeros(n), q = np.zeros(n)
+    cdef double total, change
+    with nogil:
+        for sweep in range(n_sweeps):
+            total = 0.0
+            for j in range(n):
+                change = _coordinate(B, g, x, lam, p, q, j, positive)
+                total += B[j, j] * change * change
+            if total <= enough:
+                break
+    return np.asarray(p)
 
 
 def _decrease(g, x, lam, p, q):

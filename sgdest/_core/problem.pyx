@@ -525,12 +525,21 @@ cdef class Problem:
             pivot = picked.mean(axis=0, dtype=np.float64) if self.n_rows else pivot
 
         def work(start, stop):
+            if self.rows.is_sparse:
+                return self.rows.column_sums(start, stop, self.sample_weight)
             return self._moments_chunk(pivot, start, stop)
 
-        parts = self.over_chunks(work)
-        first, second = (sum(part[m] for part in parts) / self.total_weight for m in (0, 1))
-        largest = np.max([part[2] for part in parts], axis=0)
-        return pivot + first, np.maximum(second - first**2, 0.0), largest
+        sums, *others = self.over_chunks(work)
+        for part in others:
+            sums[:2] += part[:2]
+            np.maximum(sums[2], part[2], out=sums[2])
+        first, second, largest = sums       # in place: of many columns each copy counts
+        sums[:2] /= self.total_weight
+        second -= first * first
+        np.maximum(second, 0.0, out=second)
+        if not self.rows.is_sparse:
+            first += pivot
+        return first, second, largest
 
     def _moments_chunk(self, const double[::1] pivot, Py_ssize_t start, Py_ssize_t stop):
         cdef Py_ssize_t i

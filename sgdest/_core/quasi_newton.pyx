@@ -8,7 +8,7 @@ support has settled. All else is ``descent``'s.
 import numpy as np
 
 from sgdest._core.descent import DescentLane
-from sgdest._core.duality import dual_bound
+from sgdest._core.dual import dual_bound
 from sgdest._core.method import Optimizer
 from sgdest._core.metric import newton_step
 from sgdest._core.solver import Solver, seconds_of_pass

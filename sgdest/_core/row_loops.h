@@ -166,6 +166,27 @@ INLINE double LEVEL(total)(VEC v)
         }                                                                                        \
     }
 
+/* G += A'A, what is above the diagonal and some more: A is (m, n), n a multiple of GRAM_COLUMNS.
+ * Four columns by two vectors stay in registers. */
+LOOP void LEVEL(gram)(ptrdiff_t m, ptrdiff_t n, const double *A, double *G)
+{
+    for (ptrdiff_t j = 0; j < n; j += 2 * LANES) {
+        for (ptrdiff_t i = 0; i < j + 2 * LANES; i += 4) {
+            VEC left[4], right[4];
+            for (int v = 0; v < 4; v++) left[v] = right[v] = LEVEL(zero)();
+            for (const double *a = A; a < A + m * n; a += n) {
+                const VEC x = LEVEL(load_f64)(a + j), y = LEVEL(load_f64)(a + j + LANES);
+                for (int v = 0; v < 4; v++) left[v] += a[i + v] * x, right[v] += a[i + v] * y;
+            }
+            for (int v = 0; v < 4; v++) {
+                double *g = G + (i + v) * n + j;
+                LEVEL(store)(g, LEVEL(load_f64)(g) + left[v]);
+                LEVEL(store)(g + LANES, LEVEL(load_f64)(g + LANES) + right[v]);
+            }
+        }
+    }
+}
+
 #define DENSE_LOOPS(NAME, T)                                                                     \
     REST_LOOPS(NAME, T)                                                                          \
     LOOP double LEVEL(dot_##NAME)(ptrdiff_t n, const void *row, const double *w)                 \
@@ -255,6 +276,24 @@ INLINE double LEVEL(total)(VEC v)
             first[j] += s * v;                                                                   \
             second[j] += s * v * v;                                                              \
             largest[j] = size > largest[j] ? size : largest[j];                                  \
+        }                                                                                        \
+    }                                                                                            \
+    /* rows of `out`, `stride` apart: c_i (x_i - centre) scale; largest |x_j| where it is asked for */\
+    LOOP void LEVEL(scaled_##NAME)(ptrdiff_t m, ptrdiff_t n, const void *X,                      \
+                                   const ptrdiff_t *rows, const double *c, const double *centre, \
+                                   const double *scale, ptrdiff_t stride, double *out,           \
+                                   double *largest)                                              \
+    {                                                                                            \
+        for (ptrdiff_t i = 0; i < m; i++, out += stride) {                                       \
+            const T *x = (const T *)X + rows[i] * n;                                             \
+            const double c_i = c[i];                                                             \
+            SIMD for (ptrdiff_t j = 0; j < n; j++)                                               \
+                out[j] = c_i * (((double)x[j] - centre[j]) * scale[j]);                          \
+            if (largest == NULL || c_i == 0) continue;                                           \
+            SIMD for (ptrdiff_t j = 0; j < n; j++) {                                             \
+                const double size = (double)x[j] < 0 ? -(double)x[j] : (double)x[j];             \
+                largest[j] = size > largest[j] ? size : largest[j];                              \
+            }                                                                                    \
         }                                                                                        \
     }                                                                                            \
     /* four rows at a time, which read w, and read and write g, once for all four */             \
@@ -395,7 +434,7 @@ INLINE double LEVEL(total)(VEC v)
         LEVEL(add_ahead_##NAME), LEVEL(dots_##NAME), LEVEL(adds_##NAME),                         \
         LEVEL(square_norm_##NAME), LEVEL(read_##NAME), LEVEL(moments_##NAME),                    \
         LEVEL(margins_##NAME), LEVEL(gradient_##NAME), LEVEL(margins_of_many_##NAME),            \
-        LEVEL(gradient_of_many_##NAME)};
+        LEVEL(gradient_of_many_##NAME), LEVEL(scaled_##NAME), LEVEL(gram)};
 
 /* Turns of 8 and 4 entries. ASK is said before each turn. The columns of a row are distinct, so that
  * four weights may be read before the first of them is stored. */

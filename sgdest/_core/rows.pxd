@@ -45,6 +45,10 @@ cdef class Rows:
     # adds only its stored entries
     cdef void moments(self, Py_ssize_t i, double s, const double* pivot, double* first,
                       double* second, double* largest) noexcept nogil
+    # m rows of `out`, `stride` apart: c_i (x_i - centre) scale; largest |x_j| too if it is not NULL
+    cdef void scaled(self, Py_ssize_t m, const Py_ssize_t* rows, const double* c,
+                     const double* centre, const double* scale, Py_ssize_t stride, double* out,
+                     double* largest) noexcept nogil
     # ask the memory for row i, which will be read soon; `later` will be read after it
     cdef void prefetch(self, Py_ssize_t i, Py_ssize_t later) noexcept nogil
     # the same of where row i begins

@@ -54,7 +54,8 @@ def best_constant(Problem problem):
 
 def constant_margins(problem, b):
     """Raw predictions of the constant model ``b``: ndarray of shape (n_rows, n_outputs)."""
-    z = np.tile(np.asarray(b, dtype=np.float64), (problem.n_rows, 1))
+    z = np.empty((problem.n_rows, problem.n_outputs))
+    z[:] = b
     return z if problem.offset is None else z + problem.offset
 
 
@@ -290,6 +291,8 @@ cdef class Solver(Method):
         Relative suboptimality at which a lane stops.
     warm : bool
         Set out from ``W`` and ``b`` as they are, not from the best constant model.
+    moments : tuple, default=None
+        Those of the columns, where they are known already.
 
     Attributes
     ----------
@@ -306,7 +309,7 @@ cdef class Solver(Method):
     cdef readonly Py_ssize_t passes
 
     def __init__(self, Problem problem, double[:, ::1] W, double[::1] b, lane, double tol=1e-4,
-                 bint warm=False):
+                 bint warm=False, moments=None):
         super().__init__(problem, W, b)
         W_, b_ = np.asarray(W), np.asarray(b)
         self.constant = best_constant(problem)
@@ -314,7 +317,7 @@ cdef class Solver(Method):
             W_[:], b_[:] = 0.0, self.constant
         if problem.penalty.positive:
             np.maximum(W_, 0.0, out=W_)
-        self.moments = problem.moments()
+        self.moments = problem.moments() if moments is None else moments
         parts = problem.outputs()
         n = problem.n_outputs // len(parts)
         self.lanes = []
@@ -444,20 +447,29 @@ cdef class Solver(Method):
 def facts_of(problem, moments, constant, mean_loss):
     """``stream.FitFacts`` of a problem, as a dict: its best constant model, its mean loss now."""
     mean, variance, largest = moments
-    s, y = problem.sample_weight, problem.y.reshape(problem.n_rows, -1)
+    s = problem.sample_weight
     n_rows = problem.n_rows if s is None else np.count_nonzero(s)
-    start = constant_margins(problem, constant)
-    slopes = problem.slopes(start)
+    small = problem.by_label() if s is None else None   # rows of a label are alike
+    if small is None:
+        small, square = problem, s if s is None else s**2
+    else:
+        square = small.sample_weight
+    y, s = small.y.reshape(small.n_rows, -1), small.sample_weight
     if s is not None:
-        slopes *= s[:, None]
         y, s = y[s > 0], s[s > 0]
     y_mean = np.average(y, axis=0, weights=s)
+    y_variance = np.average((y - y_mean) ** 2, axis=0, weights=s)
+    if square is None and problem.loss.name == "squared_error" and problem.offset is None:
+        square_derivative = np.mean(y_variance + (y_mean - constant) ** 2)
+    else:
+        slopes = small.slopes(constant_margins(small, constant)) ** 2
+        square = np.ones(small.n_rows) if square is None else square
+        square_derivative = np.einsum("i,ik->", square, slopes) / (n_rows * problem.n_outputs)
     return {
         "n_rows": n_rows, "weight": problem.total_weight,
         "mean": mean, "variance": variance, "largest": largest,
-        "square_derivative": np.einsum("ik,ik->", slopes, slopes) / (n_rows * problem.n_outputs),
-        "curvature": np.mean(problem.mean_curvature(start)),
+        "square_derivative": square_derivative,
+        "curvature": np.mean(small.mean_curvature(constant_margins(small, constant))),
         "mean_loss": mean_loss,
-        "y": np.array([y.min(axis=0), y.max(axis=0), y_mean,
-                       np.average((y - y_mean) ** 2, axis=0, weights=s)]),
+        "y": np.array([y.min(axis=0), y.max(axis=0), y_mean, y_variance]),
     }

@@ -26,7 +26,7 @@ from sgdest._core.losses cimport Loss
 from sgdest._core.problem cimport Problem
 from sgdest._core.rows cimport Rows
 
-from sgdest._core.duality import dual_bound
+from sgdest._core.dual import dual_bound
 from sgdest._core.intercept import best_intercept
 from sgdest._core.method import Optimizer
 from sgdest._core.relay import RelayLane
@@ -259,7 +259,7 @@ cdef class Model:
     def run(self, Py_ssize_t n_epochs, double enough, double share):
         """Epochs until the largest violation is ``enough``, or that share of the first one.
 
-        Coordinates without a weight are visited in the first epoch and whenever the others have
+        One epoch, if it is no more than ``enough`` over ``share`` from the beginning. Coordinates without a weight are visited in the first epoch and whenever the others have
         been solved. Returns the first violation.
         """
         cdef double first = INFINITY
@@ -271,6 +271,8 @@ cdef class Model:
                 self.epoch(every)
             if turn == 0:
                 first = self.violation
+                if first * share <= enough:
+                    break
                 enough = max(enough, share * first)
             if self.violation <= enough:
                 if every:
@@ -419,6 +421,8 @@ class WorkingSetLane(RelayLane):
         self.quadratic = problem.loss.name == "squared_error"
         self.best_dual, self.largest, self.least_violation = -np.inf, np.inf, np.inf
         self.stalled, self.in_vain, self.ratio = 0, 0, np.inf
+        self.gain, self.gain_ratio = np.inf, np.inf    # of the last round
+        self.least = max(self.least, problem.n_features // 128)
 
     def begin(self):
         if self.warm:
@@ -466,14 +470,17 @@ class WorkingSetLane(RelayLane):
     def estimate(self, gain, ratio):
         """What remains, where two rounds in a row have shrunk the violations.
 
-        The gap falls like the violations, F like their square. A round that makes them ``ratio``
+        The gap falls like the violations, F like their square: a round that makes them ``ratio``
         times as large leaves about ratio^2 of what it gained; twice the larger ratio of two is on
-        the safe side.
+        the safe side. So is twice the geometric sum of gains, by the larger ratio of two.
         """
         worst = max(ratio, self.ratio)
+        gain_ratio = gain / self.gain if self.gain > 0.0 else np.inf
         if worst <= 0.4 and self.largest <= self.l1.max(initial=0.0):
-            self.remaining = min(self.remaining, 2.0 * worst * max(gain, self.rounding()))
-        self.ratio = ratio
+            share = min(max(gain_ratio, self.gain_ratio), 0.5)
+            self.remaining = min(self.remaining, 2.0 * min(worst, share / (1.0 - share)) * max(
+                gain, self.rounding()))
+        self.ratio, self.gain, self.gain_ratio = ratio, gain, gain_ratio
 
     def choose(self, times=1):
         """The working set, or one some times as large, in the order of the columns."""
@@ -492,12 +499,12 @@ class WorkingSetLane(RelayLane):
         """Minimise F over the working set, to a tenth of the largest violation."""
         enough = 0.1 * self.largest
         for turn in range(self.newton_steps):
-            model = self.model(chosen)
+            model, first = self.model(chosen), np.inf
             if self.quadratic:
                 model.run(1000, enough, 0.0)
-            elif model.run(4 if turn < 2 else 20, 0.3 * enough, 0.3) <= enough and turn > 0:
-                break
-            if not self.move(chosen, model) or self.quadratic:
+            else:
+                first = model.run(4 if turn < 2 else 20, 0.3 * enough, 0.3)
+            if not self.move(chosen, model) or self.quadratic or first <= enough:
                 break
 
     def model(self, chosen):

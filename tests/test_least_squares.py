@@ -1,0 +1,120 @@
+"""Least squares on few dense columns: one pass, the minimum, and a bound that holds."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy.optimize import nnls
+
+from sgdest import GDRegressor
+from sgdest._core.gram import gram_of_rows
+from sgdest._core.losses import LOSSES
+from sgdest._core.penalties import PENALTIES
+from sgdest._core.problem import Problem
+
+N_ROWS, N_FEATURES = 4_000, 9
+
+
+def make(kind="plain", dtype=np.float64):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((N_ROWS, N_FEATURES)) @ rng.standard_normal((N_FEATURES, N_FEATURES))
+    y = X @ rng.standard_normal(N_FEATURES) + 3.0 * rng.standard_normal(N_ROWS) + 5.0
+    if kind == "offsets":
+        X = X + 1e6 * X.std(axis=0)
+    if kind == "scales":
+        X = X * 10.0 ** rng.uniform(-8, 8, N_FEATURES)
+    if kind == "constant":
+        X[:, 3] = 7.0
+    if kind == "twins":
+        X[:, 5] = X[:, 2]
+    if kind == "sorted":
+        X = np.sort(X * np.geomspace(1, 1e4, N_ROWS)[:, None], axis=0)
+    return X.astype(dtype), y
+
+
+def weights():
+    s = np.random.default_rng(1).exponential(size=N_ROWS)
+    s[::7] = 0.0
+    return s
+
+
+def ridge(X, y, alpha, s, fit_intercept=True):
+    """The minimum by the pseudo-inverse of centred rows, in double precision."""
+    X = X.astype(np.float64)
+    s = s / s.sum()
+    mean = s @ X if fit_intercept else np.zeros(X.shape[1])
+    at = s @ y if fit_intercept else 0.0
+    A = np.vstack([np.sqrt(s)[:, None] * (X - mean), np.sqrt(alpha) * np.eye(X.shape[1])])
+    w = np.linalg.lstsq(A, np.append(np.sqrt(s) * (y - at), np.zeros(X.shape[1])))[0]
+    return w, at - mean @ w
+
+
+@pytest.mark.parametrize("kind", ["plain", "offsets", "constant", "sorted"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_ridge_regression_is_solved_by_one_pass(kind, dtype, weighted):
+    if kind == "offsets" and dtype == np.float32:
+        kind = "plain"  # single precision has no such columns
+    X, y = make(kind, dtype)
+    s = weights() if weighted else np.ones(N_ROWS)
+    model = GDRegressor(alpha=0.1).fit(X, y, s if weighted else None)
+    w, b = ridge(X, y, 0.1, s)
+    assert_allclose(model.coef_, w, rtol=1e-7, atol=1e-9)
+    assert_allclose(model.intercept_, b, rtol=1e-7)
+    assert model.converged_
+    assert model.n_iter_ == 1 or kind == "sorted"
+
+
+@pytest.mark.parametrize("kind", ["plain", "scales", "twins"])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("penalty", ["l1", "elasticnet", "l2", None])
+@pytest.mark.parametrize("positive", [False, True])
+def test_no_objective_lies_further_below_than_promised(kind, fit_intercept, penalty, positive):
+    X, y = make(kind)
+    fit = lambda **tol: GDRegressor(
+        penalty=penalty, alpha=0.2, l1_ratio=0.5, positive=positive, max_iter=10_000,
+        fit_intercept=fit_intercept, **tol).fit(X, y)
+    model, other = fit(tol=1e-8), fit(tol=1e-8, optimizer="lbfgs")
+    found, below = model.objective(X, y), other.objective(X, y)
+    start = GDRegressor(fit_intercept=fit_intercept).fit(0.0 * X, y).objective(0.0 * X, y)
+    assert found <= below + 1e-8 * (start - below)
+    assert 0.0 <= model.suboptimality_ <= 1e-8
+
+
+def test_positive_coefficients_are_those_of_nonnegative_least_squares():
+    X, y = make()
+    model = GDRegressor(penalty=None, positive=True, fit_intercept=False, tol=1e-10).fit(X, y)
+    assert_allclose(model.coef_, nnls(X, y)[0], rtol=1e-6, atol=1e-9)
+
+
+def test_every_target_gets_its_own_minimum():
+    X, y = make()
+    Y = np.column_stack([y, -2.0 * y, np.abs(y)])
+    model = GDRegressor(alpha=0.01).fit(X, Y)
+    for k in range(3):
+        alone = GDRegressor(alpha=0.01).fit(X, Y[:, k])
+        assert_allclose(model.coef_[k], alone.coef_, rtol=1e-10)
+        assert_allclose(model.intercept_[k], alone.intercept_, rtol=1e-10)
+
+
+def test_the_objective_of_a_perfect_fit_is_that_of_the_rows():
+    X, _ = make()
+    y = X @ np.arange(1.0, N_FEATURES + 1)
+    model = GDRegressor(penalty=None).fit(X, y)
+    assert model.loss_curve_[-1] >= 0.0
+    assert_allclose(model.loss_curve_[-1], model.objective(X, y), rtol=1e-6, atol=1e-24)
+
+
+@pytest.mark.parametrize("n_features", [1, 7, 8, 15, 16, 33])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.uint8, np.int8])
+def test_products_of_columns_are_those_of_a_matrix_product(n_features, dtype):
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 100, (500, n_features)).astype(dtype)
+    problem = Problem(X, np.zeros(500), LOSSES["squared_error"](), PENALTIES["l2"](1.0))
+    rows = np.sort(rng.choice(500, 333, replace=False))
+    factor, beside = rng.random(333), rng.standard_normal((333, 2))
+    centre, scale = rng.standard_normal(n_features), rng.random(n_features)
+    A = np.hstack([(X[rows] - centre) * scale, beside])
+    largest = np.zeros(n_features)
+    G = gram_of_rows(problem, rows, factor, centre, scale, beside, largest)
+    assert_allclose(G, (A * factor[:, None]).T @ A, rtol=1e-10, atol=1e-10)
+    assert_allclose(largest, X[rows].max(axis=0))
