@@ -6,7 +6,8 @@ from numpy.testing import assert_allclose
 from scipy.optimize import nnls
 
 from sgdest import GDRegressor
-from sgdest._core.gram import gram_of_rows
+from sgdest._core import gram
+from sgdest._core.gram import fingerprint, gram_of_rows
 from sgdest._core.losses import LOSSES
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.problem import Problem
@@ -118,3 +119,40 @@ def test_products_of_columns_are_those_of_a_matrix_product(n_features, dtype):
     G = gram_of_rows(problem, rows, factor, centre, scale, beside, largest)
     assert_allclose(G, (A * factor[:, None]).T @ A, rtol=1e-10, atol=1e-10)
     assert_allclose(largest, X[rows].max(axis=0))
+
+
+def test_numbers_that_change_in_place_are_noticed():
+    X, y = make()
+    first = GDRegressor(alpha=0.1).fit(X, y).coef_.copy()
+    X[[7, 90], 3] *= -1.0
+    y[100:200] += 1.0
+    again = GDRegressor(alpha=0.1).fit(X, y).coef_
+    assert_allclose(again, ridge(X, y, 0.1, np.ones(N_ROWS))[0], rtol=1e-7)
+    assert np.abs(again - first).max() > 1e-6
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.uint8])
+def test_fingerprints_tell_arrays_apart(dtype):
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 100, (101, 3)).astype(dtype)
+    found = {fingerprint(X), fingerprint(X.reshape(3, 101)), fingerprint(X[::-1].copy())}
+    for i, j in rng.integers(0, [101, 3], (50, 2)):
+        other = X.copy()
+        other[i, j] += 1
+        found.add(fingerprint(other))
+    for i, j in [(0, 4), (1, 5), (8, 96)]:  # two bits that could cancel
+        other = X.copy()
+        other.view(np.uint8).reshape(-1)[[i * X.itemsize, j * X.itemsize]] ^= 128
+        found.add(fingerprint(other))
+    assert fingerprint(X.copy()) in found
+    assert len(found) >= 50
+
+
+def test_a_path_asks_for_the_products_once(monkeypatch):
+    X, y = make()
+    asked = []
+    moments = gram.SecondMoments
+    monkeypatch.setattr(gram, "SecondMoments", lambda p: asked.append(p) or moments(p))
+    for alpha in np.geomspace(1.0, 1e-3, 10):
+        GDRegressor(penalty="l1", alpha=alpha).fit(X.copy(), y)
+    assert len(asked) <= 1

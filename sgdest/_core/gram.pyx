@@ -5,6 +5,10 @@ there by tiles of registers (``row_loops.h``): at few columns three to ten times
 product of BLAS, and no thread of it is woken.
 """
 
+from libc.stdint cimport uint64_t
+
+import threading
+
 import numpy as np
 
 from sgdest._core cimport simd
@@ -64,6 +68,53 @@ def gram_of_rows(Problem problem, const Py_ssize_t[::1] rows, const double[::1] 
     return upper + np.triu(full, 1).T
 
 
+def fingerprint(array):
+    """Four numbers of 64 bits that tell the bytes of a contiguous array from those of any other.
+
+    Multiplications and shifts, as fast as memory is read; each step is one-to-one.
+    """
+    cdef Py_ssize_t i, n = array.nbytes // 32
+    cdef const uint64_t* x = <const uint64_t*> <size_t> array.ctypes.data
+    cdef uint64_t a = 1, b = 2, c = 3, d = 4, prime = 0x9E3779B97F4A7C15
+    with nogil:
+        for i in range(n):
+            a = (a ^ x[4 * i]) * prime
+            b = (b ^ x[4 * i + 1]) * prime
+            c = (c ^ x[4 * i + 2]) * prime
+            d = (d ^ x[4 * i + 3]) * prime
+            a ^= a >> 32
+            b ^= b >> 32
+            c ^= c >> 32
+            d ^= d >> 32
+    rest = array.reshape(-1).view(np.uint8)[32 * n:].tobytes()
+    return a, b, c, d, rest, array.shape, array.dtype.str
+
+
+class Kept:
+    """Moments of the last few problems, by their data: a path or a grid asks for them again.
+
+    ``fit`` sees no more of the data than their numbers, so numbers that have changed in place, and
+    copies of rows by a cross-validation, are told apart or recognised by these alone.
+    """
+
+    def __init__(self, most):
+        self.most, self.found, self.lock = most, {}, threading.Lock()
+
+    def of(self, problem):
+        """``SecondMoments`` of a problem."""
+        key = (problem.n_outputs, problem.coded, problem.negative_code, *(
+            None if part is None else fingerprint(part)
+            for part in (problem.rows.X, problem.y, problem.sample_weight)))
+        with self.lock:
+            moments = self.found.pop(key, None)
+        moments = SecondMoments(problem) if moments is None else moments
+        with self.lock:
+            self.found[key] = moments           # the latest comes last
+            while sum(one.products.size for one in self.found.values()) > self.most:
+                self.found.pop(next(iter(self.found)))
+        return moments
+
+
 class SecondMoments:
     """What least squares needs of dense rows, by one pass over them.
 
@@ -108,3 +159,6 @@ class SecondMoments:
         #: whether the pivot left enough digits
         self.is_exact = bool((first**2 <= MOST_DRIFT * np.maximum(square, 0.0))[:d][
             square[:d] > 0.0].all())
+
+
+kept = Kept(1 << 22)     # numbers: 32 MB

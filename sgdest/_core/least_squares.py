@@ -9,7 +9,7 @@ import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from sgdest._core.descent import Coordinates
-from sgdest._core.gram import SecondMoments
+from sgdest._core.gram import kept
 from sgdest._core.metric import inverse_sigma, proximal_direction, swept
 from sgdest._core.solver import Lane
 
@@ -37,10 +37,11 @@ class LeastSquares:
     """
 
     def __init__(self, problem, tol):
-        second, d = SecondMoments(problem), problem.n_features
+        second, d = kept.of(problem), problem.n_features
         self.problem, self.mean = problem, second.mean
         C = second.products
-        self.moments = second.mean[:d], np.maximum(C.diagonal()[:d], 0.0), second.largest
+        self.moments = second.mean[:d].copy(), np.maximum(C.diagonal()[:d], 0.0), \
+            second.largest.copy()
         self.coordinates = Coordinates(problem, self.moments[0], self.moments[1], 1.0)
         self.scale = inverse_sigma(self.coordinates)
         c = 1.0 if problem.penalty.factors is None else problem.penalty.factors
@@ -59,13 +60,12 @@ class LeastSquares:
         """``Answer`` of the output in column ``k``, or None; c: products with it, yy: its square."""
         penalty = self.problem.penalty
         signed = penalty.l1 > 0.0 or penalty.positive
-        solve = self.by_coordinates if signed else self.by_factor
-        x, remaining = solve(c, yy, 0.1 * tol)
+        x, remaining = self.by_coordinates(c, yy, tol) if signed else self.by_factor(c)
         if x is None:
             return None
         objective = 0.5 * yy - c @ x + 0.5 * x @ self.B @ x + self.l1 @ np.abs(x)
         remaining += ROUNDING * np.abs(x).sum() ** 2
-        if not remaining <= tol * (0.5 * yy - objective):
+        if not remaining <= max(tol * (0.5 * yy - objective), 1e-15 * yy):
             return None
         w = x * self.scale
         b = np.array([0.0])
@@ -74,8 +74,8 @@ class LeastSquares:
         known = objective if objective > FEW_DIGITS * yy else None
         return Answer(w[:, None], b, 0.5 * yy, known, remaining)
 
-    def by_factor(self, c, yy, enough):
-        """(x, what remains) where B x = c; ``enough`` is not asked for: it is exact."""
+    def by_factor(self, c):
+        """(x, what remains) where B x = c."""
         try:
             factor = cho_factor(self.B, lower=True, check_finite=False)
         except LinAlgError:
@@ -84,44 +84,38 @@ class LeastSquares:
         short = c - self.B @ x
         return x, abs(short @ cho_solve(factor, short, check_finite=False))
 
-    def by_coordinates(self, c, yy, enough):
-        """The same with L1 or ``positive``: what remains is a gap, at most ``enough`` times yy."""
+    def by_coordinates(self, c, yy, tol):
+        """The same with L1 or ``positive``: what remains is a duality gap, half of ``tol`` or less."""
         positive, d = self.problem.penalty.positive, len(c)
         n_sweeps = max(10, int(FLOPS_OF_SWEEPS / d**2))
-        x = swept(self.B, -c, np.zeros(d), self.l1, positive, enough**2 * yy, n_sweeps)
-        gap = self.gap(x, c, yy)
-        if gap <= enough * yy:
-            return x, gap
-        g = self.B @ x - c
+        x = swept(self.B, -c, np.zeros(d), self.l1, positive, (0.1 * tol) ** 2 * yy, n_sweeps)
         for _ in range(MOST_ROUNDS):
-            p, decrease = proximal_direction(self.B, g, x, self.l1, positive, 0)
-            if not np.all(np.isfinite(p)):
-                return None, np.inf
+            gap, gained = self.gap(x, c, yy)
+            if gap <= max(0.5 * tol * gained, 1e-15 * yy):
+                break
+            p, decrease = proximal_direction(self.B, self.B @ x - c, x, self.l1, positive, 0)
+            if not np.all(np.isfinite(p)) or decrease <= 1e-16 * yy:
+                break
             x = x + p
-            g = self.B @ x - c
-            if decrease > enough * yy:
-                continue
-            gap = self.gap(x, c, yy)
-            if gap <= enough * yy or decrease <= 1e-16 * yy:
-                return x, gap
-        return None, np.inf
+        return x, gap
 
     def gap(self, x, c, yy):
-        """The objective less the dual at the residuals, scaled to what L1 allows or as they are."""
-        pull = c - self.B @ x + self.l2 * x          # of the residuals at each coefficient
-        cx = c @ x
-        square = max(yy - 2.0 * cx + x @ (self.B @ x - self.l2 * x), 0.0)
-        primal = 0.5 * square + self.l1 @ np.abs(x) + 0.5 * self.l2 @ x**2
+        """(gap, gain): the objective less the dual at the residuals, and the start less the objective.
+
+        The residuals are scaled to what L1 allows, or taken as they are.
+        """
+        Bx, cx, shrunk = self.B @ x, c @ x, self.l2 * x
+        square = max(yy - 2.0 * cx + x @ (Bx - shrunk), 0.0)
+        primal = 0.5 * square + self.l1 @ np.abs(x) + 0.5 * shrunk @ x
+        pull = c - Bx + shrunk                     # of the residuals at each coefficient
         size = pull if self.problem.penalty.positive else np.abs(pull)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            scale = np.min(np.where(size > 0.0, self.l1 / size, np.inf), initial=1.0)
-            over = np.maximum(size - self.l1, 0.0)
-            lost = np.where(over > 0.0, over**2 / self.l2, 0.0).sum()
-
-        def dual(t):
-            return t * (yy - cx) - 0.5 * t**2 * square
-
-        return max(primal - max(dual(scale), dual(1.0) - 0.5 * lost), 0.0)
+        pulled = size > self.l1
+        size, l1, l2 = size[pulled], self.l1[pulled], self.l2[pulled]
+        lost = np.sum((size - l1) ** 2 / l2) if l2.all() else np.inf
+        scale = (l1 / size).min(initial=1.0)
+        dual = max(scale * (yy - cx) - 0.5 * scale**2 * square,
+                   yy - cx - 0.5 * square - 0.5 * lost)
+        return max(primal - dual, 0.0), 0.5 * yy - primal
 
 
 class Answer:

@@ -74,69 +74,45 @@ cdef class Columns:
             self.read(more[count[more] < 0])
 
     cdef read(self, const Py_ssize_t[::1] wanted):
-        cdef Py_ssize_t i, k, p, j, m, n, n_hits = 0, room, total = 0
-        cdef Py_ssize_t n_wanted = wanted.shape[0], n_rows = self.rows.n_rows
-        cdef int32_t[::1] place = np.full(self.rows.n_features, -1, dtype=np.int32)
-        cdef Py_ssize_t[::1] sizes = np.zeros(n_wanted, dtype=np.intp), ends
-        cdef Py_ssize_t[::1] columns = np.empty(self.rows.largest_count() + 1, dtype=np.intp)
-        cdef double[::1] x = np.empty(self.rows.largest_count() + 1)
-        cdef int32_t[::1] row, slot
+        cdef Py_ssize_t k, p, j, n_wanted = wanted.shape[0], n_rows = self.rows.n_rows
+        cdef Py_ssize_t[::1] starts, ends
+        cdef int32_t[::1] row
         cdef double[::1] value
-        cdef bint known
-        room = min(self.rows.n_stored, 1 + 4 * self.rows.n_stored // self.rows.n_features * n_wanted)
-        row, slot = np.empty(room + 1, dtype=np.int32), np.empty(room + 1, dtype=np.int32)
-        value = np.empty(room + 1)
-        for k in range(n_wanted):
-            place[wanted[k]] = <int32_t> k
-        if not self.rows.is_sparse:
-            self.rows.columns(0, &columns[0])
-        for i in range(n_rows):
-            m = self.rows.count(i)
-            if n_hits + min(m, n_wanted) > room:
-                room = 2 * room + m
-                row, slot, value = (np.concatenate([part[:n_hits], np.empty_like(part,
-                                    shape=room + 1 - n_hits)])
-                                    for part in map(np.asarray, (row, slot, value)))
-            n = n_hits
-            if self.rows.is_sparse:
-                n_hits = self.read_sparse(i, m, &place[0], &columns[0], &x[0], n_hits, &row[0],
-                                          &slot[0], &value[0])
-            else:
-                self.rows.values(i, &x[0])
-                for k in range(n_wanted):
-                    if x[wanted[k]] != 0.0:
-                        row[n_hits], slot[n_hits] = <int32_t> i, <int32_t> k
-                        value[n_hits] = x[wanted[k]]
-                        n_hits += 1
-        for p in range(n_hits):
-            sizes[slot[p]] += 1
-        self.lay_out(wanted, sizes)
-        ends = np.array(self.start)
-        for p in range(n_hits):
-            j = wanted[slot[p]]
-            if self.count[j] == n_rows:
-                self.values[self.start[j] + row[p]] += value[p]
-            else:
-                self.numbers[ends[j]], self.values[ends[j]] = row[p], value[p]
-                ends[j] += 1
+        starts, ends, row, value = self.entries(wanted)
+        self.lay_out(wanted, np.subtract(ends[:n_wanted], starts[:n_wanted]))
+        with nogil:
+            for k in range(n_wanted):
+                j = self.start[wanted[k]]
+                if self.count[wanted[k]] == n_rows:
+                    for p in range(starts[k], ends[k]):
+                        self.values[j + row[p]] += value[p]
+                    continue
+                for p in range(starts[k], ends[k]):
+                    self.numbers[j], self.values[j] = row[p], value[p]
+                    j += 1
 
-    cdef Py_ssize_t read_sparse(self, Py_ssize_t i, Py_ssize_t m, const int32_t* place,
-                                Py_ssize_t* columns, double* x, Py_ssize_t n_hits, int32_t* row,
-                                int32_t* slot, double* value) noexcept nogil:
-        """Appends the wanted entries of row i."""
-        cdef Py_ssize_t p
-        cdef bint known = False
-        self.rows.columns(i, columns)
-        for p in range(m):
-            if place[columns[p]] >= 0:
-                if not known:
-                    self.rows.values(i, x)
-                    known = True
-                if x[p] != 0.0:
-                    row[n_hits], slot[n_hits] = <int32_t> i, place[columns[p]]
-                    value[n_hits] = x[p]
-                    n_hits += 1
-        return n_hits
+    cdef entries(self, const Py_ssize_t[::1] wanted):
+        """As ``CSRRows.entries_of``: those of place k are the entries of column ``wanted[k]``."""
+        cdef Py_ssize_t i, k, n_wanted = wanted.shape[0], n_rows = self.rows.n_rows
+        cdef double[::1] x = np.empty(self.rows.n_features + 1)
+        cdef int32_t[:, ::1] row
+        cdef double[:, ::1] value
+        cdef Py_ssize_t[::1] ends
+        if self.rows.is_sparse:
+            place = np.full(self.rows.n_features, -1, dtype=np.int32)
+            place[np.asarray(wanted)] = np.arange(n_wanted, dtype=np.int32)
+            return self.rows.entries_of(place, n_wanted)
+        starts = np.arange(n_wanted + 1) * n_rows
+        ends = starts.copy()
+        row, value = np.empty((n_wanted, n_rows), dtype=np.int32), np.empty((n_wanted, n_rows))
+        for i in range(n_rows):
+            self.rows.values(i, &x[0])
+            for k in range(n_wanted):
+                if x[wanted[k]] != 0.0:
+                    row[k, ends[k] - k * n_rows] = <int32_t> i
+                    value[k, ends[k] - k * n_rows] = x[wanted[k]]
+                    ends[k] += 1
+        return starts, ends, np.ravel(row), np.ravel(value)
 
     cdef lay_out(self, const Py_ssize_t[::1] wanted, const Py_ssize_t[::1] sizes):
         """Room for columns of these sizes."""
@@ -472,14 +448,14 @@ class WorkingSetLane(RelayLane):
 
         The gap falls like the violations, F like their square: a round that makes them ``ratio``
         times as large leaves about ratio^2 of what it gained; twice the larger ratio of two is on
-        the safe side. So is twice the geometric sum of gains, by the larger ratio of two.
+        the safe side. So is the geometric sum of gains by the larger ratio of two, three times.
         """
         worst = max(ratio, self.ratio)
         gain_ratio = gain / self.gain if self.gain > 0.0 else np.inf
         if worst <= 0.4 and self.largest <= self.l1.max(initial=0.0):
             share = min(max(gain_ratio, self.gain_ratio), 0.5)
-            self.remaining = min(self.remaining, 2.0 * min(worst, share / (1.0 - share)) * max(
-                gain, self.rounding()))
+            self.remaining = min(self.remaining, max(gain, self.rounding()) * min(
+                2.0 * worst, 3.0 * share / (1.0 - share)))
         self.ratio, self.gain, self.gain_ratio = ratio, gain, gain_ratio
 
     def choose(self, times=1):
