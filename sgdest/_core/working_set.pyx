@@ -235,8 +235,9 @@ cdef class Model:
     def run(self, Py_ssize_t n_epochs, double enough, double share):
         """Epochs until the largest violation is ``enough``, or that share of the first one.
 
-        One epoch, if it is no more than ``enough`` over ``share`` from the beginning. Coordinates without a weight are visited in the first epoch and whenever the others have
-        been solved. Returns the first violation.
+        One epoch, where the first violation times ``share`` is no more than ``enough``. Coordinates
+        without a weight are visited in the first epoch and whenever the others have been solved.
+        Returns the first violation.
         """
         cdef double first = INFINITY
         cdef Py_ssize_t turn
@@ -247,7 +248,7 @@ cdef class Model:
                 self.epoch(every)
             if turn == 0:
                 first = self.violation
-                if first * share <= enough:
+                if 0.0 < first * share <= enough:
                     break
                 enough = max(enough, share * first)
             if self.violation <= enough:
@@ -397,7 +398,6 @@ class WorkingSetLane(RelayLane):
         self.quadratic = problem.loss.name == "squared_error"
         self.best_dual, self.largest, self.least_violation = -np.inf, np.inf, np.inf
         self.stalled, self.in_vain, self.ratio = 0, 0, np.inf
-        self.gain, self.gain_ratio = np.inf, np.inf    # of the last round
         self.least = max(self.least, problem.n_features // 128)
 
     def begin(self):
@@ -446,17 +446,14 @@ class WorkingSetLane(RelayLane):
     def estimate(self, gain, ratio):
         """What remains, where two rounds in a row have shrunk the violations.
 
-        The gap falls like the violations, F like their square: a round that makes them ``ratio``
+        The gap falls like the violations, F like their square. A round that makes them ``ratio``
         times as large leaves about ratio^2 of what it gained; twice the larger ratio of two is on
-        the safe side. So is the geometric sum of gains by the larger ratio of two, three times.
+        the safe side. (A geometric sum of the gains is not: it fell short by up to 5 times.)
         """
         worst = max(ratio, self.ratio)
-        gain_ratio = gain / self.gain if self.gain > 0.0 else np.inf
         if worst <= 0.4 and self.largest <= self.l1.max(initial=0.0):
-            share = min(max(gain_ratio, self.gain_ratio), 0.5)
-            self.remaining = min(self.remaining, max(gain, self.rounding()) * min(
-                2.0 * worst, 3.0 * share / (1.0 - share)))
-        self.ratio, self.gain, self.gain_ratio = ratio, gain, gain_ratio
+            self.remaining = min(self.remaining, 2.0 * worst * max(gain, self.rounding()))
+        self.ratio = ratio
 
     def choose(self, times=1):
         """The working set, or one some times as large, in the order of the columns."""
