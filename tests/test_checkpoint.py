@@ -182,6 +182,28 @@ def test_a_solver_that_is_killed_or_runs_out_of_passes_goes_on(optimizer, every,
 
 
 @needs_protocol
+def test_another_process_goes_on_where_one_was_killed(run_python, tmp_path):
+    path = tmp_path / "model.ckpt"
+    run = run_python(
+        "import os\n"
+        "from test_checkpoint import Checkpoint, Stop, case, fitted\n"
+        "model, *data = case('sparse', loss='hinge', n_classes=3)\n"
+        "class Kill(Stop):\n"
+        "    def on_fit_task_end(self, estimator, context):\n"
+        "        if super().on_fit_task_end(estimator, context):\n"
+        "            os._exit(9)\n"
+        f"save = Checkpoint({str(path)!r})\n"
+        "fitted(model.set_callbacks(save, Kill(5)), *data)\n"
+    )
+    assert run.returncode == 9, run.stderr
+    model, *data = case("sparse", loss="hinge", n_classes=3)
+    whole = fitted(clone(model), *data)
+    resumed = fitted(model.set_callbacks(Checkpoint(path, resume=True)), *data)
+    assert len(whole.loss_curve_) > 5
+    assert_same_fit(resumed, whole)
+
+
+@needs_protocol
 @pytest.mark.parametrize("rows", ["tall", "sparse", "wide"])
 @pytest.mark.parametrize("optimizer", [kind.name for kind in SOLVERS if kind.name != "saga"])
 def test_a_resumed_solver_takes_a_new_tolerance(optimizer, rows, tmp_path):
