@@ -263,6 +263,20 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(name, stop_afte
 
 
 @needs_protocol
+@pytest.mark.parametrize("optimizer", ["sgd", "lbfgs", "saga"])
+def test_a_resumed_training_knows_from_where_it_set_out(optimizer, tmp_path):
+    path, start = tmp_path / "model.ckpt", dict(coef_init=np.ones((1, 30)), intercept_init=2.0)
+    model = classifier(optimizer, max_iter=5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        whole = clone(model).fit(Z, Y, **start)
+        clone(model).set_callbacks(Checkpoint(path), Stop(2)).fit(Z, Y, **start)
+        for given in (start, {}):
+            resume = Checkpoint(path, every=100, resume=True)
+            assert_same_fit(clone(model).set_callbacks(resume).fit(Z, Y, **given), whole)
+
+
+@needs_protocol
 def test_a_resumed_training_may_go_on_for_longer(tmp_path):
     path = tmp_path / "model.ckpt"
     classifier("sgd", max_iter=4).set_callbacks(Checkpoint(path)).fit(Z, Y)
@@ -313,7 +327,8 @@ def test_a_crash_while_writing_leaves_the_checkpoint_before(tmp_path, monkeypatc
 
 @needs_protocol
 @pytest.mark.parametrize(
-    "change", ["alpha", "rate", "labels", "weights", "number", "columns", "sparse", "version"]
+    "change", ["alpha", "rate", "labels", "weights", "number", "columns", "sparse", "version",
+               "watched"]
 )
 @pytest.mark.parametrize("optimizer", ["sgd", "lbfgs"])
 def test_a_checkpoint_of_another_fit_is_refused(optimizer, change, tmp_path, monkeypatch):
@@ -328,8 +343,9 @@ def test_a_checkpoint_of_another_fit_is_refused(optimizer, change, tmp_path, mon
         monkeypatch.setattr("sgdest.callbacks.__version__", "another")
     model = classifier(optimizer).set_params(**settings)
     model.set_callbacks(Checkpoint(path, resume=True))
+    watched = dict(X_val=Z, y_val=Y) if change == "watched" else {}
     with pytest.raises(ValueError, match="written by a fit with other parameters or other data"):
-        model.fit(A, labels, weights)
+        model.fit(A, labels, weights, **watched)
 
 
 def test_a_file_that_is_no_checkpoint_is_told(tmp_path):
