@@ -25,7 +25,7 @@ from sgdest._core.rows import as_rows, sound_margins
 from sgdest._core.solver import Solver, best_constant
 from sgdest._core.schedules import Harmonic, Measured
 from sgdest._core.simd import aligned
-from sgdest._core.stream_state import FitFacts, state_after_fit
+from sgdest._core.stream_state import FitFacts, inverse_hessian, state_after_fit
 from sgdest._core.train import COLUMNS, EXPLODED, Limits, Outcome, run_pass, train
 from sgdest._early_stopping import Validation
 from sgdest._history import History, HistoryMixin
@@ -387,8 +387,10 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         if averaging:
             self._state.update(iterate_coef=method.parameters()[0].copy(),
                                iterate_intercept=method.parameters()[1].copy())
-        self._facts = method.facts() if hasattr(method, "facts") else None
         self._W, self._b = np.array(outcome.W), np.array(outcome.b)
+        self._facts = method.facts() if hasattr(method, "facts") else None
+        if self._facts is not None:
+            self._facts["inverse_hessian"] = inverse_hessian(problem, self._W, self._b, self._facts)
         self._seed = outcome.seed
         self.optimizer_ = plan
         self.n_iter_ = int(outcome.n_iter)

@@ -150,12 +150,16 @@ class Transcription:
                 self.H[o] += s_o * bend * np.outer(r, r)
         j = int(self.t) // 8 % self.d
         if self.l2 and self.t % 8 == 0:
-            rate = self.due()[j]
+            self.pay_newton(j, unit)
             self.paid[j] = self.weight
-            for o in range(self.K if self.s[j] > 0 else 0):
-                moved = np.linalg.solve(self.H[o], np.eye(self.d + 1)[j])
-                step = rate * self.w[-1, j, o] * unit[j] / (1 + rate * moved[j])
-                self.w[-1, :, o] -= step * moved / unit
+
+    def pay_newton(self, j, unit):
+        """The penalty of column j since its last turn."""
+        rate = self.due()[j]
+        for o in range(self.K if self.s[j] > 0 else 0):
+            moved = np.linalg.solve(self.H[o], np.eye(self.d + 1)[j])
+            step = rate * self.w[-1, j, o] * unit[j] / (1 + rate * moved[j])
+            self.w[-1, :, o] -= step * moved / unit
 
     def due(self):
         """The rates of the penalty on the columns since their last turns."""
@@ -186,7 +190,7 @@ class Transcription:
 
     def model(self):
         if self.newton:
-            diagonal = np.array([np.diag(np.linalg.inv(H))[:-1] for H in self.H])
-            self.w[-1, :-1] /= 1 + self.due()[:, None] * diagonal.T
+            for j in range(self.d if self.l2 else 0):
+                self.pay_newton(j, np.where(self.s > 0, self.s, 1.0))
         w = np.tensordot(self.pi, self.w, 1)
         return w[:-1], w[-1]

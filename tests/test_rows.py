@@ -484,15 +484,38 @@ def test_rows_long_enough_to_be_asked_for_bit_by_bit_make_the_same_steps(dtype):
         assert_allclose(ours.coef_, theirs.coef_, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("batch_size", [1, 16])
-def test_long_sparse_rows_make_the_steps_of_dense_ones(batch_size):
+def rows_of_many_lengths():
+    """X and y; a row that asks for the next ones meets shorter and longer ones."""
     rng = np.random.default_rng(0)
-    n_stored = rng.integers(0, 400, 200)  # a row asks for shorter and for longer ones
+    n_stored = rng.integers(0, 400, 200)
     X = np.zeros((200, 600))
     for row, n in zip(X, n_stored):
         row[rng.choice(600, n, replace=False)] = rng.standard_normal(n) / 20
-    y = X @ rng.standard_normal(600) > 0
+    return X, X @ rng.standard_normal(600) > 0
+
+
+@pytest.mark.parametrize("positive", [False, True])
+@pytest.mark.parametrize("penalty", ["l2", "l1", "elasticnet"])
+@pytest.mark.parametrize("batch_size", [1, 16])
+def test_long_sparse_rows_make_the_steps_of_dense_ones(batch_size, penalty, positive):
+    X, y = rows_of_many_lengths()
     model = GDClassifier(optimizer="sgd", learning_rate="optimal", alpha=1e-2, max_iter=3, tol=None,
-                         batch_size=batch_size, random_state=0)
+                         batch_size=batch_size, penalty=penalty, positive=positive, random_state=0)
     expected = model.fit(X, y).coef_
     assert_allclose(model.fit(sp.csr_array(X), y).coef_, expected, rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("penalty", ["l1", "elasticnet"])
+def test_long_sparse_rows_pay_the_cumulative_penalty_of_scikit_learn(penalty, dtype):
+    X, y = rows_of_many_lengths()
+    X = sp.csr_matrix(X.astype(dtype))
+    settings = dict(loss="log_loss", penalty=penalty, alpha=1e-3, max_iter=3, tol=None,
+                    random_state=0)
+    ours, theirs = (kind(**settings).fit(X, y).coef_
+                    for kind in (compat.SGDClassifier, linear_model.SGDClassifier))
+    assert (theirs == 0.0).any() and (theirs != 0.0).any()
+    assert_array_equal(ours == 0.0, theirs == 0.0)
+    # scikit-learn computes in the type of X
+    tolerance = 1e-10 if dtype == np.float64 else 1e-3
+    assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance * np.abs(theirs).max())

@@ -7,6 +7,8 @@
 #ifndef SGDEST_KERNELS_H
 #define SGDEST_KERNELS_H
 
+#include <math.h>
+
 #include "levels.h"
 
 enum { F64, F32, U8, I8, N_DENSE_TYPES };
@@ -37,6 +39,37 @@ typedef struct {
                              const ptrdiff_t *rows, const double *d, double *g);
 } DenseLoops;
 
+/* L1 made up for when a weight is read: `last` is the length up to which each has shrunk. */
+typedef struct {
+    double *last;
+    double length, l1;
+    int positive;
+} Lag;
+
+INLINE double shrunk_one(double w, double last, const Lag *lag)
+{
+    const double size = (lag->positive ? w : fabs(w)) - lag->l1 * (lag->length - last);
+    return copysign(size > 0 ? size : 0, w) + 0.0; /* never -0 */
+}
+
+/* L1 by the cumulative penalty: every weight owes `owed`, of which it has `paid` its own share; weights
+ * are kept as w / scale. */
+typedef struct {
+    double *paid;
+    double owed, scale, unscale;
+} Debt;
+
+/* One weight after `change` was added to it, and what it has paid. No branches: signs are hard to
+ * predict, and loops over it become vectors. */
+INLINE void truncate_one(double change, double *w, double *paid, const Debt *debt)
+{
+    const double before = *w + change, due = debt->owed + copysign(1.0, before) * *paid;
+    const double left = fabs(before) - 0.5 * (due + fabs(due)) * debt->unscale;
+    const double after = copysign(0.5 * (left + fabs(left)), before) + 0.0; /* never -0 */
+    *w = after;
+    *paid += debt->scale * (after - before);
+}
+
 /* A sparse row: n values and their columns, which are distinct (rows.pyx sums duplicates). */
 typedef struct {
     double (*dot)(ptrdiff_t n, const void *x, const void *columns, const double *w);
@@ -45,6 +78,12 @@ typedef struct {
                         ptrdiff_t m, const void *later, const void *later_columns);
     void (*add_ahead)(ptrdiff_t n, double a, const void *x, const void *columns, double *w,
                       ptrdiff_t m, const void *later, const void *later_columns);
+    double (*shrunk_dot)(ptrdiff_t n, const void *x, const void *columns, double *w,
+                         const Lag *lag, ptrdiff_t m, const void *later,
+                         const void *later_columns);
+    void (*truncated_add)(ptrdiff_t n, double a, const void *x, const void *columns, double *w,
+                          const Debt *debt, ptrdiff_t m, const void *later,
+                          const void *later_columns);
     void (*dots)(ptrdiff_t n, ptrdiff_t K, const void *x, const void *columns, const double *W,
                  double *z);
     void (*adds)(ptrdiff_t n, ptrdiff_t K, const double *d, const void *x, const void *columns,

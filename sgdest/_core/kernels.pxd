@@ -30,6 +30,17 @@ cdef extern from "kernels.h" nogil:
                                  const Py_ssize_t* rows, const double* d,
                                  double* g) noexcept nogil
 
+    ctypedef struct Lag:
+        double* last
+        double length, l1
+        bint positive
+
+    ctypedef struct Debt:
+        double* paid
+        double owed, scale, unscale
+
+    void truncate_one(double change, double* w, double* paid, const Debt* debt) noexcept
+
     ctypedef struct SparseLoops:
         double (*dot)(Py_ssize_t n, const void* x, const void* columns,
                       const double* w) noexcept nogil
@@ -41,6 +52,12 @@ cdef extern from "kernels.h" nogil:
         void (*add_ahead)(Py_ssize_t n, double a, const void* x, const void* columns, double* w,
                           Py_ssize_t m, const void* later,
                           const void* later_columns) noexcept nogil
+        double (*shrunk_dot)(Py_ssize_t n, const void* x, const void* columns, double* w,
+                             const Lag* lag, Py_ssize_t m, const void* later,
+                             const void* later_columns) noexcept nogil
+        void (*truncated_add)(Py_ssize_t n, double a, const void* x, const void* columns,
+                              double* w, const Debt* debt, Py_ssize_t m, const void* later,
+                              const void* later_columns) noexcept nogil
         void (*dots)(Py_ssize_t n, Py_ssize_t K, const void* x, const void* columns,
                      const double* W, double* z) noexcept nogil
         void (*adds)(Py_ssize_t n, Py_ssize_t K, const double* d, const void* x,

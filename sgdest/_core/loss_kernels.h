@@ -33,6 +33,33 @@ INLINE double exp_of(double x)
     return p * t + t;
 }
 
+/* 2^(i / 64) for i = 0 .. 63 */
+#define EIGHT(a)                                                                                 \
+    (a), (a) * 1.0108892860517005, (a) * 1.0218971486541166, (a) * 1.0330248790212284,           \
+    (a) * 1.0442737824274138, (a) * 1.0556451783605572, (a) * 1.0671404006768237,                \
+    (a) * 1.0787607977571199
+static const double POWERS[64] = {
+    EIGHT(1.0), EIGHT(1.0905077326652577), EIGHT(1.189207115002721), EIGHT(1.2968395546510096),
+    EIGHT(1.4142135623730951), EIGHT(1.5422108254079407), EIGHT(1.681792830507429),
+    EIGHT(1.8340080864093424)};
+#undef EIGHT
+
+/* exp(x) for x in [-708, 0], for one number that is waited for: a table and a short series take 10
+ * cycles less than exp_of. Relative error 1e-16 (2 + |x|). */
+INLINE double quick_exp_of(double x)
+{
+    const double shift = 6755399441055744.0;
+    const double t = x * 92.33248261689366 + shift, r = x - (t - shift) * 0.010830424696249145;
+    const double square = r * r, low = r * (1.0 / 6.0) + 0.5, high = r * (1.0 / 120.0) + 1.0 / 24.0;
+    double power;
+    int64_t n, bits;
+    memcpy(&n, &t, sizeof n);
+    memcpy(&bits, POWERS + (n & 63), sizeof bits);
+    bits += (int64_t)((uint64_t)(n >> 6) << 52);
+    memcpy(&power, &bits, sizeof power);
+    return (r + square * (low + square * high)) * power + power;
+}
+
 /* log(1 + e) for e in [0, 1], relative error of some ulp: log(1 + f) = 2 atanh(f / (2 + f)), where
  * 1 + f is 1 + e, or half of it (both exact) if that lies nearer to 1. */
 INLINE double log1p_of(double e)

@@ -15,11 +15,13 @@ LOOP void LEVEL(log_loss)(ptrdiff_t n, const double *y, const double *z, double 
     }
 }
 
-/* For a negative z as exp(z) / (1 + exp(z)), which keeps its relative accuracy. */
+/* For a negative z as exp(z) / (1 + exp(z)), which keeps its relative accuracy. On a single row the
+ * sign of z is hard to predict, hence its choice by numbers. */
 LOOP double LEVEL(log_loss_slope)(double y, double z)
 {
-    const double e = exp_of(-fabs(z)); /* a comparison would become a branch */
-    return (z < 0 ? e : 1.0) / (1.0 + e) - y;
+    const double size = fabs(z), e = quick_exp_of(size > 708.0 ? -708.0 : -size);
+    const double is_positive = 0.5 + copysign(0.5, z);
+    return (e > is_positive ? e : is_positive) / (1.0 + e) - y;
 }
 
 LOOP void LEVEL(log_loss_slopes)(ptrdiff_t n, const double *y, const double *z, double *out)

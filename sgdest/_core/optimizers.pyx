@@ -182,6 +182,8 @@ cdef class SGDMethod(StepMethod):
         """Each step without a gradient in between: the slope times the row."""
         cdef Py_ssize_t p, later
         cdef bint by_and_by = self.problem.rows.are_long and self.problem.n_outputs == 1
+        cdef bint reached = (self.shrinkage.reaches and self.problem.rows.is_sparse
+                             and self.problem.n_outputs == 1)
         for p in range(m):
             if self.must_stop():
                 return
@@ -191,7 +193,8 @@ cdef class SGDMethod(StepMethod):
                 self.problem.rows.prefetch_start(rows[min(p + 2 * self.ahead, left - 1)])
             else:
                 self.ask_ahead(rows, p, left)
-            self.reach_row(rows[p])
+            if not reached:
+                self.reach_row(rows[p])
             if self.problem.n_outputs == 1:
                 self.learn_row(rows[p], p, later)
             else:
@@ -204,7 +207,7 @@ cdef class SGDMethod(StepMethod):
         cdef double weight = self.s[p] / self.problem.mean_weight
         cdef bint needs_row = self.schedule.needs_row
         cdef double eta = 0.0 if needs_row else self.schedule.at(self.t + 1.0)
-        cdef double z = scale * self.problem.rows.dot_ahead(i, self.shrinkage.w, later) + self.b[0]
+        cdef double z = scale * self.shrinkage.dot(self.problem.rows, i, later) + self.b[0]
         cdef double d
         if self.problem.o_data != NULL:
             z += self.problem.o_data[i]

@@ -10,10 +10,11 @@ add the gradient, move the intercept, average, then truncate towards zero. What 
 """
 
 cimport cython
-from libc.math cimport copysign, fabs, fmax, isfinite
+from libc.math cimport fabs, fmax, isfinite
 from libc.stdint cimport int32_t, uint8_t, uint32_t
+from sgdest._core.kernels cimport Debt, truncate_one
 from sgdest._core.plain_rules cimport Rule
-from sgdest._core.random cimport random_31_bits
+from sgdest._core.random cimport ask_for, random_31_bits
 from sgdest._core.rows cimport Rows
 from sgdest._core.simd cimport prefetch
 
@@ -73,6 +74,7 @@ cdef class Examples:
         cdef int32_t* order = &self.order[0]
         if not self.shuffles:
             return
+        ask_for(order, n * sizeof(int32_t))
         for i in range(n - 1):
             other = i + random_31_bits(&state) % (n - i)
             order[i], order[other] = order[other], order[i]
@@ -320,8 +322,11 @@ cdef class Penalty:
     cdef inline double shrinkage(self, double eta) noexcept nogil:
         return fmax(0.0, 1.0 - (1.0 - self.l1_ratio) * eta * self.alpha)
 
-    # towards zero: the weights that row i touches
-    cdef void truncate(self, Py_ssize_t i, double eta, Weights w) noexcept nogil:
+    # towards zero: the weights that row i touches, after `step` times the row was added; that too
+    # is done here where it `adds`, asking meanwhile for the row `later`
+    cdef bint adds
+    cdef void truncate(self, Py_ssize_t i, double eta, double step, Py_ssize_t later,
+                       Weights w) noexcept nogil:
         return
 
     def norms(self, Rows rows, Weights w):
@@ -355,49 +360,33 @@ cdef class ElasticNet(Penalty):
     cdef Rows rows
     cdef double u
     cdef double[::1] q
-    cdef Py_ssize_t[::1] touched
 
     def __init__(self, Rows rows, double alpha, double l1_ratio):
-        self.rows = rows
+        self.rows, self.adds = rows, rows.is_sparse
         self.alpha = alpha
         self.l1_ratio = l1_ratio
         self.q = np.zeros(rows.n_features)
-        self.touched = np.arange(max(rows.n_features, rows.largest_count() + 1), dtype=np.intp)
 
     def norms(self, Rows rows, Weights w):
         return SparseNorms(rows) if rows.is_sparse else DenseNorms(w)
 
-    cdef void truncate(self, Py_ssize_t i, double eta, Weights w) noexcept nogil:
-        # locals, because the compiler must assume that v and q overlap with the objects
-        cdef Py_ssize_t p, n = self.rows.count(i)
-        cdef Py_ssize_t* touched = &self.touched[0]
-        cdef double* v = w.v_
-        cdef double* q = &self.q[0]
-        cdef double scale = w.scale, unscale = 1.0 / w.scale, u
+    cdef void truncate(self, Py_ssize_t i, double eta, double step, Py_ssize_t later,
+                       Weights w) noexcept nogil:
+        cdef Debt debt
         self.u += self.l1_ratio * eta * self.alpha
-        u = self.u
-        if not self.rows.is_sparse:
-            for p in range(n):
-                truncate_one(v + p, q + p, u, scale, unscale)
-            return
-        self.rows.columns(i, touched)
-        for p in range(n):
-            truncate_one(v + touched[p], q + touched[p], u, scale, unscale)
+        debt.paid, debt.owed = &self.q[0], self.u
+        debt.scale, debt.unscale = w.scale, 1.0 / w.scale
+        if self.adds:
+            self.rows.truncated_add(i, step, w.v_, &debt, later)
+        else:
+            truncate_all(w.n, w.v_, &self.q[0], debt)
 
 
-cdef inline void truncate_one(double* v, double* q, double u, double scale,
-                              double unscale) noexcept nogil:
-    # Without branches: signs are hard to predict, and the dense loop becomes SIMD.
-    cdef double before = v[0], received = q[0], owed, after
-    owed = positive_part(u + copysign(1.0, before) * received) * unscale
-    # + 0.0 makes a zero of -0.0
-    after = copysign(positive_part(fabs(before) - owed), before) + 0.0
-    v[0] = after
-    q[0] = received + scale * (after - before)
-
-
-cdef inline double positive_part(double x) noexcept nogil:
-    return 0.5 * (x + fabs(x))
+cdef void truncate_all(Py_ssize_t n, double* v, double* q, Debt debt) noexcept nogil:
+    # (a struct of its own, which the compiler knows that no weight overlaps with)
+    cdef Py_ssize_t j
+    for j in range(n):
+        truncate_one(0.0, v + j, q + j, &debt)
 
 
 def penalty_of(name, Rows rows, double alpha, double l1_ratio):
@@ -527,7 +516,7 @@ cdef class Descent:
     cdef inline void step(self, Py_ssize_t i, double y, double s, Weights w) noexcept nogil:
         cdef double margin = self.rows.dot_ahead(i, w.v_, self.examples.later) * w.scale
         cdef double z = margin + w.intercept
-        cdef double change, shrinkage
+        cdef double change, shrinkage, along
         if self.measures:
             self.loss_sum += self.rule.loss.value(y, z)
             self.penalty_sum += self.penalty.value(self.norms)
@@ -538,14 +527,16 @@ cdef class Descent:
         shrinkage = self.penalty.shrinkage(self.rule.eta)
         w.shrink(shrinkage)
         self.norms.shrunk(shrinkage)
+        along = change * (1.0 / w.scale)
         if change != 0.0:
-            self.rows.add_ahead(i, change * (1.0 / w.scale), w.v_, self.examples.later)
+            if not self.penalty.adds:
+                self.rows.add_ahead(i, along, w.v_, self.examples.later)
             self.norms.added(i, change, margin * shrinkage, w)
             if self.fit_intercept:
                 w.intercept += change * self.intercept_decay
         if 0.0 < self.average <= self.t:
             w.add_average(self.rows, i, change, self.t - self.average + 1.0)
-        self.penalty.truncate(i, self.rule.eta, w)
+        self.penalty.truncate(i, self.rule.eta, along, self.examples.later, w)
         self.norms.end(i, w)
         self.t += 1.0
         self.n_steps += 1

@@ -185,6 +185,7 @@ cdef class Problem:
                      double* s) noexcept nogil:
         cdef Py_ssize_t p
         cdef const double* y_data = self.y_data
+        cdef const double* s_data = self.s_data
         if self.target_width == 1 and self.y_step == 1 and self.own_class < 0:
             for p in range(m):
                 y[p] = y_data[rows[p]]
@@ -192,7 +193,7 @@ cdef class Problem:
             for p in range(m):
                 self.target(rows[p], y + p * self.target_width)
         for p in range(m):
-            s[p] = self.weight(rows[p])
+            s[p] = 1.0 if s_data == NULL else s_data[rows[p]]
 
     cdef void ask_for_targets(self, Py_ssize_t m, const Py_ssize_t* rows) noexcept nogil:
         cdef Py_ssize_t p

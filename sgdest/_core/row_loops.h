@@ -464,6 +464,62 @@ INLINE double LEVEL(total)(VEC v)
         SPARSE_ADD(ASK_FOR_HALF(p))                                                              \
         for (; p < m; p += 8 - p % 8) ASK_FOR_HALF(p)                                            \
     }                                                                                            \
+    /* L1 takes from w what it has missed, and each entry is multiplied; four at a time, gathered    \
+     * to arrays of their own that become vectors */                                             \
+    LOOP double LEVEL(shrunk_dot_##NAME)(ptrdiff_t n, const void *row, const void *columns,      \
+                                         double *w, const Lag *given, ptrdiff_t m,               \
+                                         const void *later, const void *later_columns)           \
+    {                                                                                            \
+        const T *x = row;                                                                        \
+        const I *column = columns;                                                               \
+        const char *half = later, *half_columns = later_columns;                                 \
+        const Lag lag = *given;                                                                  \
+        double part[4] = {0, 0, 0, 0}, v[4], last[4];                                            \
+        ptrdiff_t p = 0;                                                                         \
+        for (; p + 4 <= n; p += 4) {                                                             \
+            ASK_FOR_HALF(p)                                                                      \
+            for (int k = 0; k < 4; k++) v[k] = w[column[p + k]], last[k] = lag.last[column[p + k]];\
+            SIMD for (int k = 0; k < 4; k++) {                                                   \
+                v[k] = shrunk_one(v[k], last[k], &lag);                                          \
+                part[k] += (double)x[p + k] * v[k];                                              \
+            }                                                                                    \
+            for (int k = 0; k < 4; k++)                                                          \
+                w[column[p + k]] = v[k], lag.last[column[p + k]] = lag.length;                   \
+        }                                                                                        \
+        for (; p < n; p++) {                                                                     \
+            const double one = shrunk_one(w[column[p]], lag.last[column[p]], &lag);              \
+            w[column[p]] = one, lag.last[column[p]] = lag.length;                                \
+            part[0] += (double)x[p] * one;                                                       \
+        }                                                                                        \
+        for (p += 7 - (p + 7) % 8; p < m; p += 8) ASK_FOR_HALF(p)                                \
+        return (part[0] + part[1]) + (part[2] + part[3]);                                        \
+    }                                                                                            \
+    /* w += a x, and each entry pays what it owes; likewise */                                   \
+    LOOP void LEVEL(truncated_add_##NAME)(ptrdiff_t n, double a, const void *row,                \
+                                          const void *columns, double *w, const Debt *given,     \
+                                          ptrdiff_t m, const void *later,                        \
+                                          const void *later_columns)                             \
+    {                                                                                            \
+        const T *x = row;                                                                        \
+        const I *column = columns;                                                               \
+        const char *half = (const char *)later + m * sizeof(T) / 2;                              \
+        const char *half_columns = (const char *)later_columns + m * sizeof(I) / 2;              \
+        const Debt debt = *given;                                                                \
+        double v[4], paid[4];                                                                    \
+        ptrdiff_t p = 0;                                                                         \
+        for (; p + 4 <= n; p += 4) {                                                             \
+            ASK_FOR_HALF(p)                                                                      \
+            for (int k = 0; k < 4; k++)                                                          \
+                v[k] = w[column[p + k]], paid[k] = debt.paid[column[p + k]];                     \
+            SIMD for (int k = 0; k < 4; k++)                                                     \
+                truncate_one(a * (double)x[p + k], v + k, paid + k, &debt);                      \
+            for (int k = 0; k < 4; k++)                                                          \
+                w[column[p + k]] = v[k], debt.paid[column[p + k]] = paid[k];                     \
+        }                                                                                        \
+        for (; p < n; p++)                                                                       \
+            truncate_one(a * (double)x[p], w + column[p], debt.paid + column[p], &debt);         \
+        for (p += 7 - (p + 7) % 8; p < m; p += 8) ASK_FOR_HALF(p)                                \
+    }                                                                                            \
     LOOP void LEVEL(dots_##NAME)(ptrdiff_t n, ptrdiff_t K, const void *row, const void *columns, \
                                  const double *W, double *z)                                     \
     {                                                                                            \
@@ -502,7 +558,8 @@ INLINE double LEVEL(total)(VEC v)
     }                                                                                            \
     static const SparseLoops LEVEL(sparse_##NAME) = {                                            \
         LEVEL(dot_##NAME), LEVEL(add_##NAME), LEVEL(dot_ahead_##NAME),                           \
-        LEVEL(add_ahead_##NAME), LEVEL(dots_##NAME), LEVEL(adds_##NAME), LEVEL(moments_##NAME)};
+        LEVEL(add_ahead_##NAME), LEVEL(shrunk_dot_##NAME), LEVEL(truncated_add_##NAME),          \
+        LEVEL(dots_##NAME), LEVEL(adds_##NAME), LEVEL(moments_##NAME)};
 
 DENSE_LOOPS(f64, double)
 DENSE_LOOPS(f32, float)

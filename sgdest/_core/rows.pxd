@@ -1,5 +1,7 @@
 """The data X, row by row: the only place that knows its layout and its type."""
 
+from sgdest._core.kernels cimport Debt, Lag
+
 
 cdef class Rows:
     cdef readonly Py_ssize_t n_rows
@@ -16,6 +18,11 @@ cdef class Rows:
     cdef readonly bint are_long
     cdef double dot_ahead(self, Py_ssize_t i, const double* w, Py_ssize_t later) noexcept nogil
     cdef void add_ahead(self, Py_ssize_t i, double a, double* w, Py_ssize_t later) noexcept nogil
+    # sparse rows: the same where L1 takes from the entries of w before they are read, or after
+    cdef double shrunk_dot(self, Py_ssize_t i, double* w, const Lag* lag,
+                           Py_ssize_t later) noexcept nogil
+    cdef void truncated_add(self, Py_ssize_t i, double a, double* w, const Debt* debt,
+                            Py_ssize_t later) noexcept nogil
     # z = x_i W, and W += x_i d'; W has n_features * n_outputs entries, C order
     cdef void dots(self, Py_ssize_t i, Py_ssize_t n_outputs, const double* W,
                    double* z) noexcept nogil

@@ -13,7 +13,9 @@ cimport cython
 from libc.math cimport isfinite
 from libc.stdint cimport int32_t, int64_t
 from sgdest._core cimport simd
-from sgdest._core.kernels cimport F32, F64, DenseLoops, SparseLoops, dense_loops, sparse_loops
+from sgdest._core.kernels cimport (
+    F32, F64, Debt, DenseLoops, Lag, SparseLoops, dense_loops, sparse_loops,
+)
 from sgdest._core.simd cimport prefetch
 
 import numpy as np
@@ -28,7 +30,7 @@ SPARSE_TYPES = (np.float64, np.float32)
 # bounds for the number of rows (docs/design/0004-rows-ahead.md).
 cdef Py_ssize_t LONG_ROW = 1024
 cdef Py_ssize_t BYTES_AHEAD = 8192
-cdef Py_ssize_t FEWEST_AHEAD = 2
+cdef Py_ssize_t FEWEST_AHEAD = 3
 cdef Py_ssize_t MOST_AHEAD = 12
 
 ctypedef fused index:
@@ -58,6 +60,14 @@ cdef class Rows:
 
     cdef void add_ahead(self, Py_ssize_t i, double a, double* w, Py_ssize_t later) noexcept nogil:
         self.add(i, a, w)
+
+    cdef double shrunk_dot(self, Py_ssize_t i, double* w, const Lag* lag,
+                           Py_ssize_t later) noexcept nogil:
+        return 0.0
+
+    cdef void truncated_add(self, Py_ssize_t i, double a, double* w, const Debt* debt,
+                            Py_ssize_t later) noexcept nogil:
+        return
 
     cdef void dots(self, Py_ssize_t i, Py_ssize_t n_outputs, const double* W,
                    double* z) noexcept nogil:
@@ -309,6 +319,24 @@ cdef class CSRRows(Rows):
         n, m = self.start(i + 1) - a, self.start(later + 1) - b
         self.loops.add_ahead(
             n, c, self.data + a * self.item_bytes, self.indices + a * self.index_bytes, w,
+            m, self.data + b * self.item_bytes, self.indices + b * self.index_bytes)
+
+    cdef double shrunk_dot(self, Py_ssize_t i, double* w, const Lag* lag,
+                           Py_ssize_t later) noexcept nogil:
+        cdef Py_ssize_t a = self.start(i), n = self.start(i + 1) - a, b = 0, m = 0
+        if later >= 0:
+            b, m = self.start(later), self.count(later)
+        return self.loops.shrunk_dot(
+            n, self.data + a * self.item_bytes, self.indices + a * self.index_bytes, w, lag,
+            m, self.data + b * self.item_bytes, self.indices + b * self.index_bytes)
+
+    cdef void truncated_add(self, Py_ssize_t i, double c, double* w, const Debt* debt,
+                            Py_ssize_t later) noexcept nogil:
+        cdef Py_ssize_t a = self.start(i), n = self.start(i + 1) - a, b = 0, m = 0
+        if later >= 0:
+            b, m = self.start(later), self.count(later)
+        self.loops.truncated_add(
+            n, c, self.data + a * self.item_bytes, self.indices + a * self.index_bytes, w, debt,
             m, self.data + b * self.item_bytes, self.indices + b * self.index_bytes)
 
     cdef void dots(self, Py_ssize_t i, Py_ssize_t n_outputs, const double* W,

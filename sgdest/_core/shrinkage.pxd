@@ -1,6 +1,7 @@
 """When the penalty of a step is applied: at once, later, or by a common factor."""
 
 from sgdest._core.penalties cimport Penalty
+from sgdest._core.rows cimport Rows
 
 
 cdef class Shrinkage:
@@ -12,6 +13,10 @@ cdef class Shrinkage:
     cdef double scale            # between steps the parameters are scale * W
     cdef bint by_columns         # `reach` must name the features that are about to be read
 
+    # x_i . w of one output, asking meanwhile for row `later`; where it `reaches`, a sparse row needs
+    # no `reach`
+    cdef bint reaches
+    cdef double dot(self, Rows rows, Py_ssize_t i, Py_ssize_t later) noexcept nogil
     # bring these (distinct) features up to date with all steps so far
     cdef void reach(self, Py_ssize_t n, const Py_ssize_t* columns) noexcept nogil
     # a step of this length was made

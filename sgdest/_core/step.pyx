@@ -87,6 +87,7 @@ cdef class StepMethod(Method):
     cdef void walk(self, const Py_ssize_t* order, Py_ssize_t start,
                    Py_ssize_t stop) noexcept nogil:
         cdef Py_ssize_t m, q
+        cdef double weight = 0.0
         # a batch of all rows is learned by `finish_pass`
         cdef bint whole = not 0 < self.batch_size < self.problem.n_rows
         cdef Py_ssize_t size = PY_SSIZE_T_MAX if whole else self.batch_size
@@ -104,11 +105,12 @@ cdef class StepMethod(Method):
                     self.learn_batch()
                     self.clear_batch()
             if self.must_stop():
-                return
+                break
             self.loss_sum += self.block_loss(m)
             for q in range(m):
-                self.weight_sum += self.s[q]
+                weight += self.s[q]
             start += m
+        self.weight_sum += weight
 
     cdef double block_loss(self, Py_ssize_t m) noexcept nogil:
         cdef Py_ssize_t q, k, K = self.problem.n_outputs

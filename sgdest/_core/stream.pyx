@@ -154,19 +154,17 @@ cdef class NormalizedAdaptiveMethod(Method):
         """Write the mixture of the experts, penalties paid, into ``W`` and ``b``."""
         cdef Py_ssize_t j, k, o, K = self.n_outputs
         cdef double[::1] record = np.empty(self.experts.shape[1])
-        cdef double total, s, due
+        cdef double[:, ::1] newton = self.newton_weights()
+        cdef double total, s
         with nogil:
             for j in range(self.experts.shape[0]):
                 record[:] = self.experts[j]
                 s = record[self.n_lanes + LARGEST]
                 if self.penalised and j < self.problem.n_features:
                     self.pay(j, &record[0])
-                    if self.has_newton:
-                        due = self.due(j)
-                        for o in range(K):
-                            record[(self.n_rates - 1) * K + o] /= (
-                                1.0 + due * self.newton.inverse[o, j, j])
                 for o in range(K):
+                    if self.has_newton:
+                        record[(self.n_rates - 1) * K + o] = newton[o, j]
                     total = 0.0
                     for k in range(self.n_rates):
                         total += self.mixture[k] * record[k * K + o]
@@ -176,6 +174,18 @@ cdef class NormalizedAdaptiveMethod(Method):
                         self.W[j, o] = total
                     else:
                         self.b[o] = total
+
+    def newton_weights(self):
+        """Those of the Newton expert, the penalty paid by all columns: (n_outputs, n_columns)."""
+        cdef Py_ssize_t j, o, K = self.n_outputs, D = self.newton.inverse.shape[1]
+        cdef Py_ssize_t first = self.n_lanes - K
+        cdef double[:, ::1] w = np.array(np.asarray(self.experts)[:D, first:self.n_lanes].T,
+                                         order="C")
+        if self.has_newton and self.penalised:
+            for j in range(self.problem.n_features):
+                for o in range(K):
+                    self.newton.decay(o, j, self.due(j), &w[o, 0], 1)
+        return np.asarray(w)
 
     # -- one row ---------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 It is a dict of arrays and numbers; what each feature has lies in one record (see ``stream``).
 """
 
+from sgdest._core.problem cimport Problem
 from sgdest._core.stream_rules cimport StepRule
 
 from typing import NamedTuple
@@ -12,6 +13,10 @@ import numpy as np
 from sgdest._core.online_newton import OnlineNewton
 from sgdest._core.stream_rules import Measurements, step_rule, targets_class
 
+# Of the mixture after a fit, where Newton steps from its minimum are to be had.
+OTHERS = 0.1
+# What is worth knowing of a fit for the stream that may follow: see ``inverse_hessian``.
+NEWTON_COLUMNS, ROWS_PER_COLUMN, LEAST_BEND = 64, 8, 0.2
 NO_NEWTON = np.zeros((0, 0, 0)), np.zeros(0)
 
 
@@ -124,6 +129,8 @@ class FitFacts(NamedTuple):
         Mean over rows of the loss at the solution, summed over outputs.
     y : ndarray of shape (4, n_outputs)
         Least, largest, mean and variance of the targets; read for real and log-link targets.
+    inverse_hessian : ndarray of shape (n_outputs, n_features + 1, n_features + 1), default=None
+        Of the mean loss and the penalty in u = largest * w and the intercept, about.
     """
 
     n_rows: float
@@ -135,6 +142,7 @@ class FitFacts(NamedTuple):
     curvature: float
     mean_loss: float
     y: object
+    inverse_hessian: object = None
 
 
 def state_after_fit(problem, W, b, rates, facts):
@@ -143,7 +151,8 @@ def state_after_fit(problem, W, b, rates, facts):
     From it m more rows move the model about as m of n + m rows do, not as the first m: for one
     more row a batch fit moves by a Newton step. The mixture begins near the rate whose steps
     have that size. Where even the smallest is too large, an expert of rate 0 shares the mixture,
-    which keeps ``W`` and ``b`` until losses show that the rows have changed.
+    which keeps ``W`` and ``b`` until losses show that the rows have changed. Where the Hessian
+    is known an expert takes those Newton steps, and begins with nearly all of the mixture.
 
     Parameters
     ----------
@@ -159,12 +168,13 @@ def state_after_fit(problem, W, b, rates, facts):
         For ``NormalizedAdaptiveMethod(..., state=...)``.
     """
     n, rates = float(facts.n_rows), np.append(0.0, checked_rates(rates))
-    n_lanes = len(rates) * problem.n_outputs
+    newton = facts.inverse_hessian is not None
     cdef StepRule rule = step_rule(problem.loss)
-    state = fresh_state(problem, W, b, rates)
+    state = fresh_state(problem, W, b, rates, newton)
+    n_lanes = len(state["rates"]) * problem.n_outputs
     mean, deviation, largest = (np.append(column, one) for column, one in (
         (facts.mean, 1.0), (np.sqrt(facts.variance), 0.0), (facts.largest, 1.0)))
-    unit = np.where(largest > 0, largest, 1.0)
+    unit = units(largest)
     square = np.square(mean / unit) + np.square(deviation / unit)
     squares = n * rule.gain**2 * facts.square_derivative * square
     experts = state["experts"]
@@ -183,8 +193,72 @@ def state_after_fit(problem, W, b, rates, facts):
         state["spread"] = facts.weight * np.sum(y[3])
         y_unit = np.sqrt(np.mean(y[3]))
     best = newton_rate(square[used], np.square(mean / unit)[used], y_unit, facts)
-    state["mixture"][:] = prior(rates, best)
+    mixture = prior(rates, best, n)
+    if newton:
+        mixture = np.append(OTHERS * mixture, 1.0 - OTHERS)
+        state["newton_inverse"] = facts.inverse_hessian / facts.weight
+        state["newton_paid"][:] = facts.weight
+    state["mixture"][:] = mixture
     return state
+
+
+def units(largest):
+    """The columns' largest values, 1 where all are zero."""
+    return np.where(largest > 0.0, largest, 1.0)
+
+
+def inverse_hessian(problem, W, b, facts):
+    """``FitFacts.inverse_hessian`` from some of the rows, or None if nobody would ask for it."""
+    if not may_take_newton_steps(problem, NEWTON_COLUMNS):
+        return None
+    n, d = problem.n_rows, problem.n_features
+    part = problem.subset(np.arange(0, n, max(1, n // (ROWS_PER_COLUMN * (d + 1)))))
+    scale = units(facts["largest"])
+    mean = facts["mean"] / scale if problem.fit_intercept else np.zeros(d)
+    X = np.full((part.n_rows, d + 1), float(problem.fit_intercept))
+    X[:, :d] = dense_rows(part) / scale - mean
+    c = 1.0 if problem.penalty.factors is None else problem.penalty.factors
+    own, diagonal = np.append(problem.penalty.l2 * (c / scale)**2, 0.0), np.arange(d + 1)
+    from_centred = np.eye(d + 1)
+    from_centred[d, :d] = -mean
+    h, inverse = bends(part, W, b, facts), np.empty((problem.n_outputs, d + 1, d + 1))
+    for k in range(problem.n_outputs):
+        H = (X.T * h[:, k]) @ X
+        whole = H[diagonal, diagonal] + own
+        H[diagonal, diagonal] = whole * (1.0 + 1e-9) + (whole <= 0.0)
+        inverse[k] = from_centred @ np.linalg.inv(H) @ from_centred.T
+    return inverse
+
+
+def dense_rows(problem):
+    """X as an array."""
+    if not problem.rows.is_sparse:
+        return problem.rows.X
+    X = np.zeros((problem.n_rows, problem.n_features))
+    for i in range(problem.n_rows):
+        columns, values = problem.rows.row(i)
+        X[i, columns] = values
+    return X
+
+
+def bends(Problem problem, W, b, facts):
+    """Curvatures of the rows as Newton steps take them, times their shares of the weight.
+
+    They are kept above a part of those of the constant model: an overconfident model has next to
+    none, and would be thrown far by the first row that contradicts it.
+    """
+    cdef StepRule rule = step_rule(problem.loss)
+    cdef Py_ssize_t i, k
+    cdef double unit = 1.0, least = LEAST_BEND * facts["curvature"]
+    if targets_class(problem.loss) is Measurements:
+        unit = np.sqrt(np.mean(facts["y"][3]))
+    z = problem.margins(W, b)
+    cdef double[:, ::1] d = problem.slopes(z), h = problem.curvatures(z)
+    for i in range(problem.n_rows):
+        for k in range(problem.n_outputs):
+            h[i, k] = rule.bend(d[i, k], h[i, k], unit) * rule.scale(unit)
+            h[i, k] = max(h[i, k], least) * problem.weight(i) / problem.total_weight
+    return np.asarray(h)
 
 
 def newton_rate(square, square_mean, y_unit, facts):
@@ -206,13 +280,14 @@ def newton_rate(square, square_mean, y_unit, facts):
     return p / max(facts.weight * curvature * moved, 1e-300)
 
 
-def prior(rates, best):
+def prior(rates, best, n):
     """The mixture with which experts start, the first of rate 0, if ``best`` is a good rate.
 
-    The weight of an expert falls with the square of the ratio of its rate to the best.
+    The weight of an expert falls with the square of the ratio of its rate to the best. The more
+    rows have led to the model, n, the less likely are the next hundred to know better.
     """
     moving = rates[1:]
     nearest = np.clip(best, np.min(moving), np.max(moving))
     mixture = np.minimum(moving / nearest, nearest / moving) ** 2
-    still = max(0.0, 1.0 - best / nearest)
+    still = max(1.0 - best / nearest, n / (n + 100.0))
     return np.append(still, (1.0 - still) * mixture / mixture.sum())
