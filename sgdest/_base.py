@@ -255,7 +255,9 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         self._count(y, sample_weight)
         weights = self._weights(y, sample_weight)
         validation.check_not_all_zero(weights)
-        earlier = Earlier.of(self, X, y, sample_weight)
+        earlier = Earlier.of(self, X, y, sample_weight, held_out)
+        if earlier.paused is not None:
+            coef_init = intercept_init = None  # from where the saved training set out
         rng = earlier.generator(check_random_state(self.random_state))
         kept, watch = Validation.prepare(self, X, y, targets, weights, held_out, rng)
         if kept is not None:

@@ -50,8 +50,8 @@ class Earlier:
         Of the fits before this one.
     paused : dict or None
         What ``Training.snapshot`` gave, and the state of the random generator.
-    data : (X, y, sample_weight) or None
-        What is learned from; None without callbacks.
+    data : (X, y, sample_weight, held_out) or None
+        What is learned from and watched; None without callbacks.
     """
 
     def __init__(self, history, paused=None, data=None):
@@ -60,7 +60,7 @@ class Earlier:
 
     @classmethod
     def of(cls, estimator, *data):
-        """Of an estimator that begins to fit validated X, y and sample weights."""
+        """Of an estimator that begins to fit ``data``, of which all but the last are validated."""
         goes_on = estimator.warm_start and "_history" in estimator.__dict__
         history = estimator._history if goes_on else History()
         if not estimator._has_callbacks():

@@ -287,13 +287,14 @@ class Checkpoint(_Callback):
             os.unlink(name)
             raise
 
-    def saved_training(self, estimator, X, y, sample_weight):
+    def saved_training(self, estimator, *data):
         """The state that ``fit`` goes on from, or None for a fresh start.
 
         Parameters
         ----------
         estimator : the estimator that begins to fit
-        X, y, sample_weight : what it learns from
+        *data : X, y, sample_weight, held_out
+            What it learns from and watches.
 
         Raises
         ------
@@ -303,7 +304,7 @@ class Checkpoint(_Callback):
         if not (self.resume and self.path.exists()):
             return None
         saved = self._read(self.path)
-        if saved["made_for"] != _fingerprint(estimator, X, y, sample_weight):
+        if saved["made_for"] != _fingerprint(estimator, *data):
             raise ValueError(
                 f"{self.path} was written by a fit with other parameters or other data, or by "
                 "another version of sgdest; remove it, or fit as before."
@@ -311,12 +312,12 @@ class Checkpoint(_Callback):
         return saved["paused"]
 
 
-def _fingerprint(estimator, X, y, sample_weight):
+def _fingerprint(estimator, X, *others):
     """What must be the same for a training to go on; of X its sum and some rows."""
     params = estimator.get_params()
     free = {"max_iter", "tol", "n_jobs", "verbose", "random_state"}
     kept = {name: value for name, value in params.items() if name not in free}
     values = X.data if issparse(X) else X
     some = X[:: max(1, X.shape[0] // ROWS_HASHED)]
-    seen = X.shape, values.size, values.sum(), some, y, sample_weight
+    seen = X.shape, values.size, values.sum(), some, others
     return __version__, type(estimator).__name__, joblib.hash((kept, seen))

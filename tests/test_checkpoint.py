@@ -88,6 +88,10 @@ def assert_same_fit(one, other):
         column, expected = one.history_[name], other.history_[name]
         if column.dtype == object:  # per class or target
             column, expected = np.vstack(column), np.vstack(expected)
+        if name == "objective" and one.optimizer_.optimizer.name == "saga":
+            # once in a thousand the last bit of its sum differs between two plain fits, too
+            assert_allclose(column, expected, rtol=1e-14)
+            continue
         assert_array_equal(column, expected)
     assert (np.diff(one.history_["seconds"]) > 0).all()
 
@@ -182,6 +186,28 @@ def test_a_solver_that_is_killed_or_runs_out_of_passes_goes_on(optimizer, every,
 
 
 @needs_protocol
+def test_another_process_goes_on_where_one_was_killed(run_python, tmp_path):
+    path = tmp_path / "model.ckpt"
+    run = run_python(
+        "import os\n"
+        "from test_checkpoint import Checkpoint, Stop, case, fitted\n"
+        "model, *data = case('sparse', loss='hinge', n_classes=3)\n"
+        "class Kill(Stop):\n"
+        "    def on_fit_task_end(self, estimator, context):\n"
+        "        if super().on_fit_task_end(estimator, context):\n"
+        "            os._exit(9)\n"
+        f"save = Checkpoint({str(path)!r})\n"
+        "fitted(model.set_callbacks(save, Kill(5)), *data)\n"
+    )
+    assert run.returncode == 9, run.stderr
+    model, *data = case("sparse", loss="hinge", n_classes=3)
+    whole = fitted(clone(model), *data)
+    resumed = fitted(model.set_callbacks(Checkpoint(path, resume=True)), *data)
+    assert len(whole.loss_curve_) > 5
+    assert_same_fit(resumed, whole)
+
+
+@needs_protocol
 @pytest.mark.parametrize("rows", ["tall", "sparse", "wide"])
 @pytest.mark.parametrize("optimizer", [kind.name for kind in SOLVERS if kind.name != "saga"])
 def test_a_resumed_solver_takes_a_new_tolerance(optimizer, rows, tmp_path):
@@ -241,6 +267,20 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(name, stop_afte
 
 
 @needs_protocol
+@pytest.mark.parametrize("optimizer", ["sgd", "lbfgs", "saga"])
+def test_a_resumed_training_knows_from_where_it_set_out(optimizer, tmp_path):
+    path, start = tmp_path / "model.ckpt", dict(coef_init=np.ones((1, 30)), intercept_init=2.0)
+    model = classifier(optimizer, max_iter=5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        whole = clone(model).fit(Z, Y, **start)
+        clone(model).set_callbacks(Checkpoint(path), Stop(2)).fit(Z, Y, **start)
+        for given in (start, {}):
+            resume = Checkpoint(path, every=100, resume=True)
+            assert_same_fit(clone(model).set_callbacks(resume).fit(Z, Y, **given), whole)
+
+
+@needs_protocol
 def test_a_resumed_training_may_go_on_for_longer(tmp_path):
     path = tmp_path / "model.ckpt"
     classifier("sgd", max_iter=4).set_callbacks(Checkpoint(path)).fit(Z, Y)
@@ -291,7 +331,8 @@ def test_a_crash_while_writing_leaves_the_checkpoint_before(tmp_path, monkeypatc
 
 @needs_protocol
 @pytest.mark.parametrize(
-    "change", ["alpha", "rate", "labels", "weights", "number", "columns", "sparse", "version"]
+    "change", ["alpha", "rate", "labels", "weights", "number", "columns", "sparse", "version",
+               "watched"]
 )
 @pytest.mark.parametrize("optimizer", ["sgd", "lbfgs"])
 def test_a_checkpoint_of_another_fit_is_refused(optimizer, change, tmp_path, monkeypatch):
@@ -306,8 +347,9 @@ def test_a_checkpoint_of_another_fit_is_refused(optimizer, change, tmp_path, mon
         monkeypatch.setattr("sgdest.callbacks.__version__", "another")
     model = classifier(optimizer).set_params(**settings)
     model.set_callbacks(Checkpoint(path, resume=True))
+    watched = dict(X_val=Z, y_val=Y) if change == "watched" else {}
     with pytest.raises(ValueError, match="written by a fit with other parameters or other data"):
-        model.fit(A, labels, weights)
+        model.fit(A, labels, weights, **watched)
 
 
 def test_a_file_that_is_no_checkpoint_is_told(tmp_path):

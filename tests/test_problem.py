@@ -1,6 +1,7 @@
 """A problem is one function: its value, gradient and moments are the formula's."""
 
 import itertools
+import pickle
 
 import numpy as np
 import pytest
@@ -376,3 +377,15 @@ def test_a_problem_without_features_has_its_intercept(make):
     assert_allclose(value, 13.0 / 3.0)
     assert g.shape == (0, 1)
     assert_allclose(g_b, [-2.0])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_a_pickled_problem_is_the_same_function(penalty, layout):
+    case = Case(LOSSES["log_loss"](), 3, layout, penalty=penalty)
+    for problem in (case.problem, *case.problem.outputs()):
+        K = problem.n_outputs
+        again = pickle.loads(pickle.dumps(problem))
+        for one, other in zip(again.objective_and_gradient(case.W[:, :K].copy(), case.b[:K]),
+                              problem.objective_and_gradient(case.W[:, :K].copy(), case.b[:K])):
+            assert_array_equal(one, other)

@@ -12,6 +12,7 @@ cdef class Method:
     cdef public double loss_sum     # of s * loss
     cdef public double weight_sum   # of s
     cdef double[::1] sums           # of s * loss of each output, if they have losses of their own
+    cdef double[::1] penalties      # room for those of the outputs
 
     # rows order[start] .. order[stop - 1]
     cdef void walk(self, const Py_ssize_t* order, Py_ssize_t start,

@@ -25,7 +25,7 @@ cdef class Method:
     def __init__(self, Problem problem, double[:, ::1] W, double[::1] b):
         self.W, self.b = W, b
         apart = problem.n_outputs > 1 and not type(problem.loss).joint
-        self.sums = np.zeros(problem.n_outputs if apart else 0)
+        self.sums, self.penalties = np.zeros((2, problem.n_outputs if apart else 0))
         self.bind(problem)
 
     def bind(self, Problem problem):
@@ -100,19 +100,20 @@ cdef class Method:
     @property
     def output_objectives(self):
         """The same plus the penalty of each output now, as a list; None likewise."""
-        cdef Py_ssize_t j, k
+        cdef Py_ssize_t j, k, K = self.sums.shape[0]
         cdef Penalty penalty = self.problem.penalty
-        cdef double w, total
-        if self.sums.shape[0] == 0:
+        cdef double w, c = 1.0
+        if K == 0:
             return None
-        objectives = []
-        for k in range(self.sums.shape[0]):
-            total = 0.0
-            for j in range(self.W.shape[0]):
-                w = fabs(self.W[j, k]) * (1.0 if penalty.c == NULL else penalty.c[j])
-                total += (penalty.l1 + 0.5 * penalty.l2 * w) * w
-            objectives.append(self.sums[k] / (self.weight_sum or NAN) + total)
-        return objectives
+        self.penalties[:] = 0.0
+        for j in range(self.W.shape[0]):
+            if penalty.c != NULL:
+                c = penalty.c[j]
+            for k in range(K):
+                w = c * fabs(self.W[j, k])
+                self.penalties[k] += (penalty.l1 + 0.5 * penalty.l2 * w) * w
+        mass = self.weight_sum or NAN
+        return [self.sums[k] / mass + self.penalties[k] for k in range(K)]
 
 
 class Facts(NamedTuple):
