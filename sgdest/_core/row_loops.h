@@ -83,6 +83,18 @@ INLINE double LEVEL(total)(VEC v)
             x += HALF, w += HALF, n -= HALF;                                                     \
         }                                                                                        \
         NARROWER(rest_add_##NAME)(n, a, x, w);                                                   \
+    }                                                                                            \
+    INLINE void LEVEL(rest_gradient_##NAME)(ptrdiff_t n, const double *d, const T *x0,           \
+                                            const T *x1, const T *x2, const T *x3, double *g)    \
+    {                                                                                            \
+        if (n >= HALF) {                                                                         \
+            NARROWER(store)(g, NARROWER(load_f64)(g) + d[0] * NARROWER(load_##NAME)(x0)          \
+                                   + d[1] * NARROWER(load_##NAME)(x1)                            \
+                                   + d[2] * NARROWER(load_##NAME)(x2)                            \
+                                   + d[3] * NARROWER(load_##NAME)(x3));                          \
+            x0 += HALF, x1 += HALF, x2 += HALF, x3 += HALF, g += HALF, n -= HALF;                \
+        }                                                                                        \
+        NARROWER(rest_gradient_##NAME)(n, d, x0, x1, x2, x3, g);                                 \
     }
 #else
 #define REST_LOOPS(NAME, T)                                                                      \
@@ -93,6 +105,13 @@ INLINE double LEVEL(total)(VEC v)
     INLINE void LEVEL(rest_add_##NAME)(ptrdiff_t n, double a, const T *x, double *w)             \
     {                                                                                            \
         if (n) *w += a * (double)*x;                                                             \
+    }                                                                                            \
+    INLINE void LEVEL(rest_gradient_##NAME)(ptrdiff_t n, const double *d, const T *x0,           \
+                                            const T *x1, const T *x2, const T *x3, double *g)    \
+    {                                                                                            \
+        if (n)                                                                                   \
+            *g += d[0] * (double)*x0 + d[1] * (double)*x1 + d[2] * (double)*x2                   \
+                  + d[3] * (double)*x3;                                                          \
     }
 #endif
 
@@ -274,16 +293,10 @@ INLINE double LEVEL(total)(VEC v)
                 s2 += v * LEVEL(load_##NAME)(x2 + j);                                            \
                 s3 += v * LEVEL(load_##NAME)(x3 + j);                                            \
             }                                                                                    \
-            z[i] = LEVEL(total)(s0);                                                             \
-            z[i + 1] = LEVEL(total)(s1);                                                         \
-            z[i + 2] = LEVEL(total)(s2);                                                         \
-            z[i + 3] = LEVEL(total)(s3);                                                         \
-            for (; j < n; j++) {                                                                 \
-                z[i] += (double)x0[j] * w[j];                                                    \
-                z[i + 1] += (double)x1[j] * w[j];                                                \
-                z[i + 2] += (double)x2[j] * w[j];                                                \
-                z[i + 3] += (double)x3[j] * w[j];                                                \
-            }                                                                                    \
+            z[i] = LEVEL(total)(s0) + LEVEL(rest_dot_##NAME)(n - j, x0 + j, w + j);              \
+            z[i + 1] = LEVEL(total)(s1) + LEVEL(rest_dot_##NAME)(n - j, x1 + j, w + j);          \
+            z[i + 2] = LEVEL(total)(s2) + LEVEL(rest_dot_##NAME)(n - j, x2 + j, w + j);          \
+            z[i + 3] = LEVEL(total)(s3) + LEVEL(rest_dot_##NAME)(n - j, x3 + j, w + j);          \
         }                                                                                        \
         for (; i < m; i++) z[i] = LEVEL(dot_##NAME)(n, (const T *)X + rows[i] * n, w);           \
     }                                                                                            \
@@ -301,9 +314,7 @@ INLINE double LEVEL(total)(VEC v)
                                         + d1 * LEVEL(load_##NAME)(x1 + j)                        \
                                         + d2 * LEVEL(load_##NAME)(x2 + j)                        \
                                         + d3 * LEVEL(load_##NAME)(x3 + j));                      \
-            for (; j < n; j++)                                                                   \
-                g[j] += d0 * (double)x0[j] + d1 * (double)x1[j] + d2 * (double)x2[j]             \
-                        + d3 * (double)x3[j];                                                    \
+            LEVEL(rest_gradient_##NAME)(n - j, d + i, x0 + j, x1 + j, x2 + j, x3 + j, g + j);    \
         }                                                                                        \
         for (; i < m; i++) LEVEL(add_##NAME)(n, d[i], (const T *)X + rows[i] * n, g);            \
     }                                                                                            \

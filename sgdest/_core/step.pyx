@@ -22,9 +22,11 @@ import numpy as np
 from sgdest._core.simd import aligned
 
 # Rows whose targets are gathered at once; of a batch, entries of the rows whose margins are
-# computed before their gradient is added (200 kB: within the second-level cache), 32 rows at least.
+# computed before their gradient is added (100 or 200 kB: within the second-level cache). Dense rows
+# come in small tiles, so that waiting for them and adding them up take turns quickly.
 cdef Py_ssize_t LARGEST_BLOCK = 256
-cdef Py_ssize_t TILE_ENTRIES = 25_000
+cdef Py_ssize_t TILE_ENTRIES = 12_500
+cdef Py_ssize_t SPARSE_TILE_ENTRIES = 25_000
 
 # On sparse rows, a step of every feature costs less than one of the features of a batch that are
 # gathered, brought up to date and scattered, up to this many features per entry of the batch
@@ -78,8 +80,11 @@ cdef class StepMethod(Method):
             self.g = aligned(np.zeros(shape))
             self.turned = aligned(np.empty(shape if self.turns else [0, 0]))
         self.ahead = problem.rows.ahead
-        row = 8 * problem.rows.n_stored // max(problem.n_rows, 1)
-        self.tile = max(32, min(LARGEST_BLOCK, TILE_ENTRIES // max(row // 8, 1)))
+        row = max(problem.rows.n_stored // max(problem.n_rows, 1), 1)
+        if problem.rows.is_sparse:
+            self.tile = max(32, min(LARGEST_BLOCK, SPARSE_TILE_ENTRIES // row))
+        else:
+            self.tile = max(16, min(32, TILE_ENTRIES // row))
 
     cdef double batch_entries(self):
         """How many stored values the rows of a batch have, on average."""
