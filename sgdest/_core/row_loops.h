@@ -185,6 +185,34 @@ INLINE double LEVEL(total)(VEC v)
         }                                                                                        \
     }
 
+/* Both in one walk over W, for two rows: w += value d, z = sum over j of following w; the sums in the
+ * order of DOTS. */
+#define ADDS_DOTS_TILE(V)                                                                        \
+    {                                                                                            \
+        VEC step[V], new[V], even[V], odd[V];                                                    \
+        ptrdiff_t place[V], j = 0;                                                               \
+        for (int v = 0; v < V; v++) {                                                            \
+            place[v] = v * LANES < K - LANES ? v * LANES : K - LANES;                            \
+            step[v] = LEVEL(load_f64)(d + place[v]);                                             \
+            even[v] = odd[v] = LEVEL(zero)();                                                    \
+        }                                                                                        \
+        for (; j + 2 <= n; j++) {                                                                \
+            ADDS_DOTS_ENTRY(V, even)                                                             \
+            j++;                                                                                 \
+            ADDS_DOTS_ENTRY(V, odd)                                                              \
+        }                                                                                        \
+        if (j < n) ADDS_DOTS_ENTRY(V, even)                                                      \
+        for (int v = 0; v < V; v++) LEVEL(store)(z + place[v], even[v] + odd[v]);                \
+    }
+#define ADDS_DOTS_ENTRY(V, sum)                                                                  \
+    {                                                                                            \
+        const double value = (double)x[j], following = (double)next[j];                          \
+        double *w = W + j * K;                                                                   \
+        for (int v = 0; v < V; v++) new[v] = LEVEL(load_f64)(w + place[v]) + value * step[v];    \
+        for (int v = 0; v < V; v++) LEVEL(store)(w + place[v], new[v]);                          \
+        for (int v = 0; v < V; v++) sum[v] += following * new[v];                                \
+    }
+
 #define DENSE_LOOPS(NAME, T)                                                                     \
     REST_LOOPS(NAME, T)                                                                          \
     LOOP double LEVEL(dot_##NAME)(ptrdiff_t n, const void *row, const double *w)                 \
@@ -245,6 +273,24 @@ INLINE double LEVEL(total)(VEC v)
             return;                                                                              \
         }                                                                                        \
         ADDS(n, j, (double)x[j], W + j * K)                                                      \
+    }                                                                                            \
+    LOOP void LEVEL(adds_dots_##NAME)(ptrdiff_t n, ptrdiff_t K, const double *d, const void *row,\
+                                      double *W, const void *next_row, double *z)                \
+    {                                                                                            \
+        const T *x = row, *next = next_row;                                                      \
+        if (K > 1 && K < FEWEST_OUTPUTS) {                                                       \
+            NARROWER(adds_dots_##NAME)(n, K, d, row, W, next_row, z);                            \
+            return;                                                                              \
+        }                                                                                        \
+        switch (K > 1 ? VECTORS_LEFT(K) : 0) {                                                   \
+            case 1: ADDS_DOTS_TILE(1) break;                                                     \
+            case 2: ADDS_DOTS_TILE(2) break;                                                     \
+            case 3: ADDS_DOTS_TILE(3) break;                                                     \
+            case 4: ADDS_DOTS_TILE(4) break;                                                     \
+            default:                                                                             \
+                LEVEL(adds_##NAME)(n, K, d, row, W);                                             \
+                LEVEL(dots_##NAME)(n, K, next_row, W, z);                                        \
+        }                                                                                        \
     }                                                                                            \
     INLINE double LEVEL(rest_square_##NAME)(ptrdiff_t n, const T *x)                             \
     {                                                                                            \
@@ -404,6 +450,7 @@ INLINE double LEVEL(total)(VEC v)
     static const DenseLoops LEVEL(dense_##NAME) = {                                              \
         LEVEL(dot_##NAME), LEVEL(add_##NAME), LEVEL(dot_ahead_##NAME),                           \
         LEVEL(add_ahead_##NAME), LEVEL(dots_##NAME), LEVEL(adds_##NAME),                         \
+        LEVEL(adds_dots_##NAME),                                                                 \
         LEVEL(square_norm_##NAME), LEVEL(read_##NAME), LEVEL(moments_##NAME),                    \
         LEVEL(margins_##NAME), LEVEL(gradient_##NAME), LEVEL(margins_of_many_##NAME),            \
         LEVEL(gradient_of_many_##NAME)};
@@ -593,6 +640,8 @@ SPARSE_LOOPS(f32_i64, float, int64_t)
 #undef PLACE
 #undef DOTS_TILE
 #undef ADDS_TILE
+#undef ADDS_DOTS_TILE
+#undef ADDS_DOTS_ENTRY
 #undef SUM
 #undef HALF
 #undef REST_LOOPS
