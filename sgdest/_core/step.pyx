@@ -81,7 +81,8 @@ cdef class StepMethod(Method):
             self.turned = aligned(np.empty(shape if self.turns else [0, 0]))
         self.ahead = problem.rows.ahead
         row = max(problem.rows.n_stored // max(problem.n_rows, 1), 1)
-        self.adds_at_once = problem.rows.are_long and not problem.rows.is_sparse and K == 1
+        self.adds_at_once = (problem.rows.are_long and not problem.rows.is_sparse and K == 1
+                             and not type(problem.loss).costs_a_call)
         if self.adds_at_once:
             self.tile = LARGEST_BLOCK
         elif problem.rows.is_sparse:
