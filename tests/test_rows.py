@@ -519,3 +519,17 @@ def test_long_sparse_rows_pay_the_cumulative_penalty_of_scikit_learn(penalty, dt
     # scikit-learn computes in the type of X
     tolerance = 1e-10 if dtype == np.float64 else 1e-3
     assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("n_classes", [3, 4, 5, 10, 16, 17, 33])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int8])
+def test_classes_that_share_a_walk_over_the_rows_make_the_steps_of_each_alone(dtype, n_classes):
+    rng = np.random.default_rng(0)
+    X = rng.integers(-3, 4, (150, 13)).astype(dtype)
+    y = np.arange(150) % n_classes
+    # the strong penalty settles its factor on the way
+    model = GDClassifier("squared_hinge", optimizer="sgd", learning_rate=0.01, alpha=10.0,
+                         max_iter=3, tol=None, shuffle=False)
+    coef = model.fit(X, y).coef_
+    for k in range(n_classes):
+        assert_allclose(coef[k], model.fit(X, y == k).coef_[0], rtol=1e-11, atol=1e-14)

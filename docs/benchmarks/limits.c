@@ -49,10 +49,41 @@ static inline double slope(double y, double z) { return 1 / (1 + exp(-z)) - y; }
             for (ptrdiff_t j = 0; j < d; j++) sum += x[j];                                       \
         }                                                                                        \
         return sum;                                                                              \
+    }                                                                                            \
+    /* the gradient of all rows in their order */                                                \
+    void gradient_##NAME(ptrdiff_t n, ptrdiff_t d, const T *X, const int64_t *y,                 \
+                         ptrdiff_t ahead, const double *w, double *g)                            \
+    {                                                                                            \
+        for (ptrdiff_t i = 0; i < n; i++) {                                                      \
+            const T *x = X + i * d;                                                              \
+            double z = 0, a;                                                                     \
+            if (ahead) ask((const char *)(x + ahead * d), d * sizeof(T));                        \
+            for (ptrdiff_t j = 0; j < d; j++) z += x[j] * w[j];                                  \
+            a = slope(y[i], z);                                                                  \
+            for (ptrdiff_t j = 0; j < d; j++) g[j] += a * x[j];                                  \
+        }                                                                                        \
+    }                                                                                            \
+    /* what finds a number that is not finite */                                                 \
+    double squares_##NAME(ptrdiff_t n, const T *x)                                               \
+    {                                                                                            \
+        double sum = 0;                                                                          \
+        for (ptrdiff_t j = 0; j < n; j++) sum += x[j] * x[j];                                    \
+        return sum;                                                                              \
     }
 
 DENSE(f64, double)
 DENSE(f32, float)
+
+void shuffle(ptrdiff_t n, int64_t *order)
+{
+    static uint64_t state = 1;
+    for (ptrdiff_t i = n - 1; i > 0; i--) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        const ptrdiff_t other = (state >> 32) * (uint64_t)(i + 1) >> 32;
+        const int64_t kept = order[i];
+        order[i] = order[other], order[other] = kept;
+    }
+}
 
 /* l1 > 0: each weight is first shrunk for the steps since it was last read. */
 void steps_csr(ptrdiff_t n, const int32_t *starts, const int32_t *columns, const double *values,

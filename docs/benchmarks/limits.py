@@ -1,7 +1,8 @@
 """The limits of this machine, measured: bare loops in C (limits.c), compiled for it when asked.
 
 Each takes the rows of a race in random order and does what no such loop can do without, at the
-best of some distances of prefetching. They are not the limit of thought: where a loop of ours is
+best of some distances of prefetching. As every `fit` must, they look once for numbers that are not
+finite, and shuffle the rows before each pass. They are not the limit of thought: where a loop of ours is
 faster, its share is above 100 %.
 """
 
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-DISTANCES = (2, 4, 8, 16)
+DISTANCES = (2, 3, 4, 8, 16)
 FLAGS = "-O3 -march=native -ffast-math -shared -fPIC".split()
 
 
@@ -32,19 +33,26 @@ def library():
     return None if done.returncode else ctypes.CDLL(str(target))
 
 
-def best_seconds(call, n_passes):
-    """A function that times passes of ``call(ahead)`` at the distance that was the fastest."""
+def best_seconds(call, n_passes, prepare=None, once=None, distances=DISTANCES):
+    """A function that times passes of ``call(ahead)`` at the distance that was the fastest.
+
+    ``once`` is called before them, ``prepare`` before each.
+    """
     found = []
 
     def seconds(ahead):
         start = time.perf_counter()
+        if once is not None:
+            once()
         for _ in range(n_passes):
+            if prepare is not None:
+                prepare()
             call(ahead)
         return time.perf_counter() - start
 
     def run():
         if not found:
-            found.append(min(DISTANCES, key=seconds))
+            found.append(min(distances, key=seconds))
         return seconds(found[0])
 
     return run
@@ -70,7 +78,8 @@ def steps(X, y, l1, n_passes):
         loop = loops.steps_f64 if X.dtype == np.float64 else loops.steps_f32
         return best_seconds(
             lambda ahead: loop(size(len(y)), size(X.shape[1]), pointer(X), pointer(y),
-                               pointer(order), size(ahead), rate, pointer(w)), n_passes)
+                               pointer(order), size(ahead), rate, pointer(w)),
+            n_passes, **chores(X, order))
     arrays = [pointer(a) for a in (X.indptr, X.indices, X.data, y, order)]
 
     def csr(ahead):
@@ -78,7 +87,27 @@ def steps(X, y, l1, n_passes):
         loops.steps_csr(size(len(y)), *arrays, size(ahead), rate, ctypes.c_double(l1),
                         pointer(w), pointer(last))
 
-    return best_seconds(csr, n_passes)
+    return best_seconds(csr, n_passes, **chores(X.data, order))
+
+
+def gradient(X, y):
+    """The gradient of all rows of a dense X; None for others."""
+    loops = library()
+    if loops is None or not isinstance(X, np.ndarray):
+        return None
+    loop = loops.gradient_f64 if X.dtype == np.float64 else loops.gradient_f32
+    y, (w, g) = np.ascontiguousarray(y, dtype=np.int64), np.zeros((2, X.shape[1]))
+    return best_seconds(
+        lambda ahead: loop(size(len(y)), size(X.shape[1]), pointer(X), pointer(y), size(ahead),
+                           pointer(w), pointer(g)), 1, distances=(0, *DISTANCES, 32))
+
+
+def chores(values, order):
+    """What a fit does beside its passes: arguments of ``best_seconds``."""
+    loops = library()
+    check = loops.squares_f64 if values.dtype == np.float64 else loops.squares_f32
+    return {"once": lambda: check(size(values.size), pointer(values)),
+            "prepare": lambda: loops.shuffle(size(len(order)), pointer(order))}
 
 
 def reads(X, n_passes):
@@ -89,7 +118,7 @@ def reads(X, n_passes):
     loop = library().reads_f64 if X.dtype == np.float64 else library().reads_f32
     return best_seconds(
         lambda ahead: loop(size(len(X)), size(X.shape[1]), pointer(X), pointer(order),
-                           size(ahead)), n_passes)
+                           size(ahead)), n_passes, **chores(X, order))
 
 
 def weights_only(n_rows, n_weights, n_passes):

@@ -23,6 +23,9 @@ typedef struct {
     /* W: (n, K) */
     void (*dots)(ptrdiff_t n, ptrdiff_t K, const void *x, const double *W, double *z);
     void (*adds)(ptrdiff_t n, ptrdiff_t K, const double *d, const void *x, double *W);
+    /* adds, then dots of the row that follows */
+    void (*adds_dots)(ptrdiff_t n, ptrdiff_t K, const double *d, const void *x, double *W,
+                      const void *next, double *z);
     double (*square_norm)(ptrdiff_t n, const void *x);
     void (*read)(ptrdiff_t n, const void *x, double *out);
     /* first[j] += s (x_j - pivot_j), second[j] += s (x_j - pivot_j)^2, largest |x_j| */

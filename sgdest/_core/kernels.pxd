@@ -16,6 +16,8 @@ cdef extern from "kernels.h" nogil:
                      double* z) noexcept nogil
         void (*adds)(Py_ssize_t n, Py_ssize_t K, const double* d, const void* x,
                      double* W) noexcept nogil
+        void (*adds_dots)(Py_ssize_t n, Py_ssize_t K, const double* d, const void* x, double* W,
+                          const void* next, double* z) noexcept nogil
         double (*square_norm)(Py_ssize_t n, const void* x) noexcept nogil
         void (*read)(Py_ssize_t n, const void* x, double* out) noexcept nogil
         void (*moments)(Py_ssize_t n, double s, const void* x, const double* pivot,

@@ -10,9 +10,9 @@ texts, docs and tests read ``LOSSES``. The facts, which solvers ask for instead 
     the prediction is ``link^-1(z)``: "identity", "log", "logit" or "softmax"
 ``smoothness``
     "smooth" (has a curvature a solver can use) or "kinked" (piecewise linear)
-``joint``, ``centred``, ``curved``
+``joint``, ``centred``, ``curved``, ``costs_a_call``
     the loss reads one class code for all outputs; it reads a centre beside each target; its
-    curvature varies within its pieces, so that a dual step takes iterations
+    curvature varies within its pieces, so that a dual step takes iterations; it is called in Python
 ``curvature_bound``
     the largest second derivative; infinite where there is none
 ``parameters``
@@ -40,9 +40,7 @@ cdef class Loss:
     smoothness = "smooth"
     curvature_bound = INFINITY
     parameters = {}
-    joint = False
-    centred = False
-    curved = False
+    joint = centred = curved = costs_a_call = False
 
     cdef double value(self, double y, double z) noexcept nogil:
         return NAN

@@ -135,6 +135,7 @@ cdef class SGDMethod(StepMethod):
     cdef Py_ssize_t average
     # a batch of sparse rows: they and their slopes are kept, and added to W where the batch ends
     cdef bint keeps_rows
+    cdef bint has_products                 # `z` holds those of the next row and `shrinkage.w`
     cdef Py_ssize_t[::1] kept
     cdef double[:, ::1] slopes
     cdef double[::1] b_total               # sum of the averaged intercepts
@@ -162,6 +163,7 @@ cdef class SGDMethod(StepMethod):
             waiting or self.by_columns
             or problem.rows.is_sparse and self.batch_entries() <= MOST_KEPT_ENTRIES)
         if self.keeps_rows:
+            self.adds_at_once = False
             size = self.batch_size or problem.n_rows
             self.kept = np.empty(size, dtype=np.intp)
             self.slopes = np.empty((size, problem.n_outputs))
@@ -184,6 +186,7 @@ cdef class SGDMethod(StepMethod):
         cdef bint by_and_by = self.problem.rows.are_long and self.problem.n_outputs == 1
         cdef bint reached = (self.shrinkage.reaches and self.problem.rows.is_sparse
                              and self.problem.n_outputs == 1)
+        self.has_products = False
         for p in range(m):
             if self.must_stop():
                 return
@@ -198,7 +201,7 @@ cdef class SGDMethod(StepMethod):
             if self.problem.n_outputs == 1:
                 self.learn_row(rows[p], p, later)
             else:
-                self.learn_row_of_many(rows[p], p)
+                self.learn_row_of_many(rows, p, p + 1 < m)
 
     cdef inline void learn_row(self, Py_ssize_t i, Py_ssize_t p, Py_ssize_t later) noexcept nogil:
         """A step on row i, the p-th of the block; ``later`` is asked for meanwhile."""
@@ -228,14 +231,19 @@ cdef class SGDMethod(StepMethod):
                 self.b[0] -= d
         self.complete(self.schedule.at(self.t + 1.0) if self.schedule.needs_row else eta)
 
-    cdef void learn_row_of_many(self, Py_ssize_t i, Py_ssize_t p) noexcept nogil:
-        """The same for several outputs."""
-        cdef Py_ssize_t k, K = self.problem.n_outputs
+    cdef void learn_row_of_many(self, const Py_ssize_t* rows, Py_ssize_t p,
+                                bint goes_on) noexcept nogil:
+        """The same for several outputs; if it ``goes_on``, with the products of the next row.
+
+        They come with the step in one walk over W, which the first-level cache may not hold.
+        """
+        cdef Py_ssize_t i = rows[p], k, K = self.problem.n_outputs
         cdef double scale = self.shrinkage.scale, weight = self.s[p] / self.problem.mean_weight
         cdef double eta = 1.0, z
         cdef double* d = &self.d[0]
         cdef const double* y = &self.y[p * self.problem.target_width]
-        self.problem.rows.dots(i, K, self.shrinkage.w, &self.z[p * K])
+        if not self.has_products:
+            self.problem.rows.dots(i, K, self.shrinkage.w, &self.z[p * K])
         for k in range(K):
             z = scale * self.z[p * K + k] + self.b[k]
             self.z[p * K + k] = z + (self.problem.o_data[i * K + k]
@@ -256,8 +264,15 @@ cdef class SGDMethod(StepMethod):
             if self.problem.fit_intercept:
                 self.b[k] -= d[k]
             d[k] /= -scale
-        self.problem.rows.adds(i, K, d, self.shrinkage.w)
+        if goes_on and self.shrinkage.keeps_w:
+            self.problem.rows.adds_dots(i, K, d, self.shrinkage.w, rows[p + 1],
+                                        &self.z[(p + 1) * K])
+        else:
+            self.problem.rows.adds(i, K, d, self.shrinkage.w)
         self.complete(self.schedule.at(self.t + 1.0) if self.schedule.needs_row else eta)
+        # (a scale that rises has been settled: the products were of other numbers)
+        self.has_products = (goes_on and self.shrinkage.keeps_w
+                             and self.shrinkage.scale <= scale)
 
     cdef void scale_to_row_rate(self, Py_ssize_t i, const double* y,
                                 const double* z) noexcept nogil:

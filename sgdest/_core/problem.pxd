@@ -17,6 +17,7 @@ cdef class Problem:
     cdef public double mean_weight         # of a row in a step; see design "weights in steps"
     cdef readonly int n_threads
     cdef readonly bint is_small
+    cdef bint asks                         # a pass asks the memory for rows ahead
     cdef bint is_joint                     # the loss reads one class code for all outputs
     cdef readonly object y, sample_weight, offset   # arrays, or None
     cdef readonly bint coded                      # y holds class codes for n_outputs > 1 outputs

@@ -30,6 +30,11 @@ from sgdest._core.simd import aligned
 # A second thread pays from about 10 MB of X a pass: waking one costs about 50 microseconds.
 cdef Py_ssize_t CHUNK_ENTRIES = 1 << 19
 cdef Py_ssize_t LARGEST_BLOCK = 256
+# Rows of up to so many bytes are asked for a block ahead, a few with every GROUP of rows, so that
+# the memory works during the gradient too; longer ones the hardware follows better by itself
+# (docs/design/0004-rows-ahead.md).
+cdef Py_ssize_t LONGEST_ASKED = 4096
+cdef Py_ssize_t GROUP = 4
 
 
 @lru_cache(maxsize=None)
@@ -84,6 +89,12 @@ cdef double weighted_dot(Py_ssize_t n, Py_ssize_t K, const double* s, const doub
     return total
 
 
+cdef inline void ask_for_rows(Rows rows, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(start, stop):
+        rows.prefetch(i, i)
+
+
 cdef class Problem:
     """The objective F and what solvers ask of it.
 
@@ -136,6 +147,8 @@ cdef class Problem:
             view = self.offset.ravel()
             self.o_data = &view[0] if self.n_rows else NULL
         self.mean_weight = self.total_weight / self.n_rows if self.n_rows else 1.0
+        self.asks = (n_outputs == 1 and not self.rows.is_sparse
+                     and self.n_features * self.rows.X.itemsize <= LONGEST_ASKED)
         # Below this a solver runs to rounding whatever its tolerance: it costs little, and makes
         # a weight of k the same as k copies of a row to all digits.
         self.is_small = self.rows.n_stored < 20_000
@@ -219,13 +232,16 @@ cdef class Problem:
         return LARGEST_BLOCK * (self.n_outputs + self.target_width + 1)
 
     cdef Py_ssize_t block(self) noexcept nogil:
-        # 64 kB of rows at a time, which the second-level cache still holds for the gradient
-        cdef Py_ssize_t row = self.rows.n_stored // max(self.n_rows, 1)
-        return min(LARGEST_BLOCK, max(32, 8192 // max(row, 1)))
+        # 64 kB of rows at a time (or 128 kB, where they are asked for), which the second-level cache
+        # still holds for the gradient
+        cdef Py_ssize_t row = max(self.rows.n_stored // max(self.n_rows, 1), 1)
+        if self.asks:
+            return min(LARGEST_BLOCK, max(GROUP, 16384 // row // GROUP * GROUP))
+        return min(LARGEST_BLOCK, max(32, 8192 // row))
 
     cdef double sweep(self, Py_ssize_t start, Py_ssize_t stop, const double* W, const double* b,
                       double* z, double* g, double* g_b, double* room) noexcept nogil:
-        cdef Py_ssize_t i, k, m, K = self.n_outputs, block = self.block()
+        cdef Py_ssize_t i, k, m, p, asked, half, group, K = self.n_outputs, block = self.block()
         cdef Py_ssize_t[256] rows               # LARGEST_BLOCK
         cdef double* d = room
         cdef double* y = room + LARGEST_BLOCK * K
@@ -236,8 +252,14 @@ cdef class Problem:
             for i in range(m):
                 rows[i] = start + i
             self.gather(m, rows, y, s)
-            if W != NULL:
-                self.margins_of(m, rows, W, 1.0, b, z)
+            # rows of the next block are asked for meanwhile, half of them now, half in the gradient
+            asked = min(block, stop - start - m) if self.asks else 0
+            half = asked if g == NULL else asked // 2
+            group = GROUP if self.asks else m
+            for p from 0 <= p < (0 if W == NULL else m) by group:
+                ask_for_rows(self.rows, start + m + p * half // m,
+                             start + m + min(p + group, m) * half // m)
+                self.margins_of(min(group, m - p), rows + p, W, 1.0, b, z + p * K)
             total += self.loss.values(m, K, y, z, s)
             if g != NULL:
                 self.loss.derivatives(m, K, y, z, d)
@@ -245,7 +267,10 @@ cdef class Problem:
                     for k in range(K):
                         d[i * K + k] *= s[i]
                         g_b[k] += d[i * K + k]
-                self.rows.add_all(m, rows, K, d, g)
+                for p from 0 <= p < m by group:
+                    ask_for_rows(self.rows, start + m + half + p * (asked - half) // m,
+                                 start + m + half + min(p + group, m) * (asked - half) // m)
+                    self.rows.add_all(min(group, m - p), rows + p, K, d + p * K, g)
             z += m * K
             start += m
         return total

@@ -83,6 +83,18 @@ INLINE double LEVEL(total)(VEC v)
             x += HALF, w += HALF, n -= HALF;                                                     \
         }                                                                                        \
         NARROWER(rest_add_##NAME)(n, a, x, w);                                                   \
+    }                                                                                            \
+    INLINE void LEVEL(rest_gradient_##NAME)(ptrdiff_t n, const double *d, const T *x0,           \
+                                            const T *x1, const T *x2, const T *x3, double *g)    \
+    {                                                                                            \
+        if (n >= HALF) {                                                                         \
+            NARROWER(store)(g, NARROWER(load_f64)(g) + d[0] * NARROWER(load_##NAME)(x0)          \
+                                   + d[1] * NARROWER(load_##NAME)(x1)                            \
+                                   + d[2] * NARROWER(load_##NAME)(x2)                            \
+                                   + d[3] * NARROWER(load_##NAME)(x3));                          \
+            x0 += HALF, x1 += HALF, x2 += HALF, x3 += HALF, g += HALF, n -= HALF;                \
+        }                                                                                        \
+        NARROWER(rest_gradient_##NAME)(n, d, x0, x1, x2, x3, g);                                 \
     }
 #else
 #define REST_LOOPS(NAME, T)                                                                      \
@@ -93,6 +105,13 @@ INLINE double LEVEL(total)(VEC v)
     INLINE void LEVEL(rest_add_##NAME)(ptrdiff_t n, double a, const T *x, double *w)             \
     {                                                                                            \
         if (n) *w += a * (double)*x;                                                             \
+    }                                                                                            \
+    INLINE void LEVEL(rest_gradient_##NAME)(ptrdiff_t n, const double *d, const T *x0,           \
+                                            const T *x1, const T *x2, const T *x3, double *g)    \
+    {                                                                                            \
+        if (n)                                                                                   \
+            *g += d[0] * (double)*x0 + d[1] * (double)*x1 + d[2] * (double)*x2                   \
+                  + d[3] * (double)*x3;                                                          \
     }
 #endif
 
@@ -166,6 +185,33 @@ INLINE double LEVEL(total)(VEC v)
         }                                                                                        \
     }
 
+/* Both in one walk over W, for two rows: w += value d, z = sum over j of following w; the sums in the
+ * order of DOTS. */
+#define ADDS_DOTS_TILE(V)                                                                        \
+    {                                                                                            \
+        VEC step[V], new[V], even[V], odd[V];                                                    \
+        ptrdiff_t place[V], j = 0;                                                               \
+        for (int v = 0; v < V; v++) {                                                            \
+            place[v] = v * LANES < K - LANES ? v * LANES : K - LANES;                            \
+            step[v] = LEVEL(load_f64)(d + place[v]);                                             \
+            even[v] = odd[v] = LEVEL(zero)();                                                    \
+        }                                                                                        \
+        for (; j + 2 <= n; j++) {                                                                \
+            ADDS_DOTS_ENTRY(V, even)                                                             \
+            j++;                                                                                 \
+            ADDS_DOTS_ENTRY(V, odd)                                                              \
+        }                                                                                        \
+        if (j < n) ADDS_DOTS_ENTRY(V, even)                                                      \
+        for (int v = 0; v < V; v++) LEVEL(store)(z + place[v], even[v] + odd[v]);                \
+    }
+#define ADDS_DOTS_ENTRY(V, sum)                                                                  \
+    {                                                                                            \
+        const double value = (double)x[j], following = (double)next[j];                          \
+        double *w = W + j * K;                                                                   \
+        for (int v = 0; v < V; v++) new[v] = LEVEL(load_f64)(w + place[v]) + value * step[v];    \
+        for (int v = 0; v < V; v++) LEVEL(store)(w + place[v], new[v]);                          \
+        for (int v = 0; v < V; v++) sum[v] += following * new[v];                                \
+    }
 /* G += A'A, what is above the diagonal and some more: A is (m, n), n a multiple of GRAM_COLUMNS.
  * Four columns by two vectors stay in registers. */
 LOOP void LEVEL(gram)(ptrdiff_t m, ptrdiff_t n, const double *A, double *G)
@@ -248,6 +294,24 @@ LOOP void LEVEL(gram)(ptrdiff_t m, ptrdiff_t n, const double *A, double *G)
         }                                                                                        \
         ADDS(n, j, (double)x[j], W + j * K)                                                      \
     }                                                                                            \
+    LOOP void LEVEL(adds_dots_##NAME)(ptrdiff_t n, ptrdiff_t K, const double *d, const void *row,\
+                                      double *W, const void *next_row, double *z)                \
+    {                                                                                            \
+        const T *x = row, *next = next_row;                                                      \
+        if (K > 1 && K < FEWEST_OUTPUTS) {                                                       \
+            NARROWER(adds_dots_##NAME)(n, K, d, row, W, next_row, z);                            \
+            return;                                                                              \
+        }                                                                                        \
+        switch (K > 1 ? VECTORS_LEFT(K) : 0) {                                                   \
+            case 1: ADDS_DOTS_TILE(1) break;                                                     \
+            case 2: ADDS_DOTS_TILE(2) break;                                                     \
+            case 3: ADDS_DOTS_TILE(3) break;                                                     \
+            case 4: ADDS_DOTS_TILE(4) break;                                                     \
+            default:                                                                             \
+                LEVEL(adds_##NAME)(n, K, d, row, W);                                             \
+                LEVEL(dots_##NAME)(n, K, next_row, W, z);                                        \
+        }                                                                                        \
+    }                                                                                            \
     INLINE double LEVEL(rest_square_##NAME)(ptrdiff_t n, const T *x)                             \
     {                                                                                            \
         double sum = 0;                                                                          \
@@ -313,16 +377,10 @@ LOOP void LEVEL(gram)(ptrdiff_t m, ptrdiff_t n, const double *A, double *G)
                 s2 += v * LEVEL(load_##NAME)(x2 + j);                                            \
                 s3 += v * LEVEL(load_##NAME)(x3 + j);                                            \
             }                                                                                    \
-            z[i] = LEVEL(total)(s0);                                                             \
-            z[i + 1] = LEVEL(total)(s1);                                                         \
-            z[i + 2] = LEVEL(total)(s2);                                                         \
-            z[i + 3] = LEVEL(total)(s3);                                                         \
-            for (; j < n; j++) {                                                                 \
-                z[i] += (double)x0[j] * w[j];                                                    \
-                z[i + 1] += (double)x1[j] * w[j];                                                \
-                z[i + 2] += (double)x2[j] * w[j];                                                \
-                z[i + 3] += (double)x3[j] * w[j];                                                \
-            }                                                                                    \
+            z[i] = LEVEL(total)(s0) + LEVEL(rest_dot_##NAME)(n - j, x0 + j, w + j);              \
+            z[i + 1] = LEVEL(total)(s1) + LEVEL(rest_dot_##NAME)(n - j, x1 + j, w + j);          \
+            z[i + 2] = LEVEL(total)(s2) + LEVEL(rest_dot_##NAME)(n - j, x2 + j, w + j);          \
+            z[i + 3] = LEVEL(total)(s3) + LEVEL(rest_dot_##NAME)(n - j, x3 + j, w + j);          \
         }                                                                                        \
         for (; i < m; i++) z[i] = LEVEL(dot_##NAME)(n, (const T *)X + rows[i] * n, w);           \
     }                                                                                            \
@@ -340,9 +398,7 @@ LOOP void LEVEL(gram)(ptrdiff_t m, ptrdiff_t n, const double *A, double *G)
                                         + d1 * LEVEL(load_##NAME)(x1 + j)                        \
                                         + d2 * LEVEL(load_##NAME)(x2 + j)                        \
                                         + d3 * LEVEL(load_##NAME)(x3 + j));                      \
-            for (; j < n; j++)                                                                   \
-                g[j] += d0 * (double)x0[j] + d1 * (double)x1[j] + d2 * (double)x2[j]             \
-                        + d3 * (double)x3[j];                                                    \
+            LEVEL(rest_gradient_##NAME)(n - j, d + i, x0 + j, x1 + j, x2 + j, x3 + j, g + j);    \
         }                                                                                        \
         for (; i < m; i++) LEVEL(add_##NAME)(n, d[i], (const T *)X + rows[i] * n, g);            \
     }                                                                                            \
@@ -432,6 +488,7 @@ LOOP void LEVEL(gram)(ptrdiff_t m, ptrdiff_t n, const double *A, double *G)
     static const DenseLoops LEVEL(dense_##NAME) = {                                              \
         LEVEL(dot_##NAME), LEVEL(add_##NAME), LEVEL(dot_ahead_##NAME),                           \
         LEVEL(add_ahead_##NAME), LEVEL(dots_##NAME), LEVEL(adds_##NAME),                         \
+        LEVEL(adds_dots_##NAME),                                                                 \
         LEVEL(square_norm_##NAME), LEVEL(read_##NAME), LEVEL(moments_##NAME),                    \
         LEVEL(margins_##NAME), LEVEL(gradient_##NAME), LEVEL(margins_of_many_##NAME),            \
         LEVEL(gradient_of_many_##NAME), LEVEL(scaled_##NAME), LEVEL(gram)};
@@ -621,6 +678,8 @@ SPARSE_LOOPS(f32_i64, float, int64_t)
 #undef PLACE
 #undef DOTS_TILE
 #undef ADDS_TILE
+#undef ADDS_DOTS_TILE
+#undef ADDS_DOTS_ENTRY
 #undef SUM
 #undef HALF
 #undef REST_LOOPS

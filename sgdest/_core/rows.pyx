@@ -77,6 +77,11 @@ cdef class Rows:
                    double* W) noexcept nogil:
         return
 
+    cdef void adds_dots(self, Py_ssize_t i, Py_ssize_t n_outputs, const double* d, double* W,
+                        Py_ssize_t next, double* z) noexcept nogil:
+        self.adds(i, n_outputs, d, W)
+        self.dots(next, n_outputs, W, z)
+
     cdef void margins_of(self, Py_ssize_t m, const Py_ssize_t* rows, Py_ssize_t n_outputs,
                          const double* w, double* z) noexcept nogil:
         return
@@ -215,6 +220,11 @@ cdef class DenseRows(Rows):
     cdef void adds(self, Py_ssize_t i, Py_ssize_t n_outputs, const double* d,
                    double* W) noexcept nogil:
         self.loops.adds(self.n_features, n_outputs, d, self.data + i * self.row_bytes, W)
+
+    cdef void adds_dots(self, Py_ssize_t i, Py_ssize_t n_outputs, const double* d, double* W,
+                        Py_ssize_t next, double* z) noexcept nogil:
+        self.loops.adds_dots(self.n_features, n_outputs, d, self.data + i * self.row_bytes, W,
+                             self.data + next * self.row_bytes, z)
 
     cdef void margins_of(self, Py_ssize_t m, const Py_ssize_t* rows, Py_ssize_t n_outputs,
                          const double* w, double* z) noexcept nogil:

@@ -19,6 +19,8 @@ cdef class Shrinkage:
     cdef double dot(self, Rows rows, Py_ssize_t i, Py_ssize_t later) noexcept nogil
     # bring these (distinct) features up to date with all steps so far
     cdef void reach(self, Py_ssize_t n, const Py_ssize_t* columns) noexcept nogil
+    # whether `passed` leaves w as it is, unless it settles, by which the scale rises to 1
+    cdef bint keeps_w
     # a step of this length was made
     cdef void passed(self, double length) noexcept nogil
     # bring all features up to date; scale becomes 1

@@ -73,6 +73,10 @@ cdef class Eager(Shrinkage):
 cdef class Scaled(Shrinkage):
     """Keeps the decay of an L2 penalty with equal factors in ``scale``."""
 
+    def __init__(self, Penalty penalty, double[:, ::1] W):
+        super().__init__(penalty, W)
+        self.keeps_w = True
+
     cdef void passed(self, double length) noexcept nogil:
         self.scale *= 1.0 - one_minus_exp(self.penalty.l2 * length)
         if self.scale < 1e-9:  # before W, which grows as the scale falls, loses digits

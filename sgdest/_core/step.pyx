@@ -22,9 +22,11 @@ import numpy as np
 from sgdest._core.simd import aligned
 
 # Rows whose targets are gathered at once; of a batch, entries of the rows whose margins are
-# computed before their gradient is added (200 kB: within the second-level cache), 32 rows at least.
+# computed before their gradient is added (100 or 200 kB: within the second-level cache). Dense rows
+# come in small tiles, so that waiting for them and adding them up take turns quickly.
 cdef Py_ssize_t LARGEST_BLOCK = 256
-cdef Py_ssize_t TILE_ENTRIES = 25_000
+cdef Py_ssize_t TILE_ENTRIES = 12_500
+cdef Py_ssize_t SPARSE_TILE_ENTRIES = 25_000
 
 # On sparse rows, a step of every feature costs less than one of the features of a batch that are
 # gathered, brought up to date and scattered, up to this many features per entry of the batch
@@ -76,8 +78,15 @@ cdef class StepMethod(Method):
             self.g = aligned(np.zeros(shape))
             self.turned = aligned(np.empty(shape if self.turns else [0, 0]))
         self.ahead = problem.rows.ahead
-        row = 8 * problem.rows.n_stored // max(problem.n_rows, 1)
-        self.tile = max(32, min(LARGEST_BLOCK, TILE_ENTRIES // max(row // 8, 1)))
+        row = max(problem.rows.n_stored // max(problem.n_rows, 1), 1)
+        self.adds_at_once = (problem.rows.are_long and not problem.rows.is_sparse and K == 1
+                             and not type(problem.loss).costs_a_call)
+        if self.adds_at_once:
+            self.tile = LARGEST_BLOCK
+        elif problem.rows.is_sparse:
+            self.tile = max(32, min(LARGEST_BLOCK, SPARSE_TILE_ENTRIES // row))
+        else:
+            self.tile = max(16, min(32, TILE_ENTRIES // row))
 
     cdef double batch_entries(self):
         """How many stored values the rows of a batch have, on average."""
@@ -156,6 +165,9 @@ cdef class StepMethod(Method):
         self.begin_rows(m, rows)
         if self.turns and self.in_batch == 0:
             self.turn()
+        if self.adds_at_once:
+            self.add_one_by_one(rows, m, left)
+            return
         self.asks_by_and_by = self.problem.rows.are_long and K == 1
         self.asked = min(m, left - m)
         if self.asks_by_and_by:
@@ -178,6 +190,33 @@ cdef class StepMethod(Method):
             self.loss_sum = INFINITY
             return
         self.add_slopes(m, rows)
+
+    cdef void add_one_by_one(self, const Py_ssize_t* rows, Py_ssize_t m,
+                             Py_ssize_t left) noexcept nogil:
+        """``add_rows`` where rows are long: each is added while the first-level cache holds it.
+
+        The margin of the next row is taken before, so that nothing waits for the slope.
+        """
+        cdef Py_ssize_t q, later
+        cdef double* d = &self.d[0]
+        cdef double square = 0.0
+        for q in range(m + 1):
+            later = rows[q + self.ahead] if q + self.ahead < left else -1
+            if q < m:
+                self.z[q] = self.b[0] + self.scale() * self.problem.rows.dot_ahead(
+                    rows[q], self.weights(), later)
+                if self.problem.o_data != NULL:
+                    self.z[q] += self.problem.o_data[rows[q]]
+            if q > 0:
+                self.problem.rows.add_ahead(rows[q - 1], d[q - 1], &self.g[0, 0], later)
+            if q < m:
+                d[q] = self.problem.loss.derivative(self.y[q], self.z[q])
+                d[q] *= self.s[q] / self.problem.mean_weight
+                self.g_b[0] += d[q]
+                square += d[q] * d[q]
+        self.in_batch += m
+        if not isfinite(square):
+            self.loss_sum = INFINITY
 
     cdef void begin_rows(self, Py_ssize_t m, const Py_ssize_t* rows) noexcept nogil:
         cdef Py_ssize_t q

@@ -29,6 +29,8 @@ cdef class WrittenLoss(Loss):
     """
 
     curved = True
+    costs_a_call = True
+
     cdef object written
     cdef object error              # the first exception that a call has raised
 
