@@ -395,6 +395,8 @@ class WorkingSetLane(RelayLane):
         c = np.ones(problem.n_features) if penalty.factors is None else penalty.factors
         self.l1, self.l2, self.positive = penalty.l1 * c, penalty.l2 * c * c, penalty.positive
         self.s = (np.ones(problem.n_rows) if s is None else s) / problem.total_weight
+        self.floored = np.maximum(self.s, 1e-300)
+        self.mean_loss = None      # at the margins, where it is known
         self.quadratic = problem.loss.name == "squared_error"
         self.best_dual, self.largest, self.least_violation = -np.inf, np.inf, np.inf
         self.stalled, self.in_vain, self.ratio = 0, 0, np.inf
@@ -438,7 +440,9 @@ class WorkingSetLane(RelayLane):
         self.out = violations(w, g + self.l2 * w, self.l1, self.positive)
         self.largest = self.out.max(initial=abs(g_b[0]))
         self.gradient_norm = float(np.sqrt(np.einsum("j,j->", self.out, self.out) + g_b[0] ** 2))
-        if abs(g_b[0]) <= 1e-9:
+        # far from the optimum the slopes must be scaled so much that the dual says nothing
+        near = self.largest <= 2.0 * self.l1.max(initial=0.0) or self.problem.is_small
+        if abs(g_b[0]) <= 1e-9 and (near or not self.l1.any()):
             slopes = np.ravel(self.problem.slopes(self.z))
             self.best_dual = max(self.best_dual, dual_bound(self.problem, slopes, g))
         self.remaining = self.objective - self.best_dual
@@ -489,29 +493,31 @@ class WorkingSetLane(RelayLane):
             bound = type(problem.loss).curvature_bound
             mean = bound if np.isfinite(bound) else 1.0
         # rows without weight have slope 0: any curvature will do
-        h = np.maximum(h, 1e-3 * mean) * np.maximum(self.s, 1e-300)
+        h = np.maximum(h, 1e-3 * mean) * self.floored
+        self.slopes = np.ravel(problem.slopes(self.z)) * self.s
         return Model(self.columns, chosen, self.W[chosen, 0], self.l1[chosen], self.l2[chosen],
-                     np.ravel(problem.slopes(self.z)) * self.s, h, self.positive,
-                     problem.fit_intercept)
+                     self.slopes, h, self.positive, problem.fit_intercept)
 
     def move(self, chosen, model):
         """Go to the minimum of the model, or as far towards it as F falls; whether it did."""
         w, old = model.weights(), model.start
         l1, l2 = self.l1[chosen], self.l2[chosen]
         along = model.margins_change()[:, None]
-        start, slope = self.problem.line(self.z, along, 0.0)
-        before = penalty_of(old, l1, l2)
-        slope += penalty_of(w, l1, l2) - before
+        if self.mean_loss is None:
+            self.mean_loss = self.problem.evaluate(None, None, self.z, gradient=False)[0]
+        start, before = self.mean_loss, penalty_of(old, l1, l2)
+        slope = np.einsum("i,i->", self.slopes, along[:, 0]) + penalty_of(w, l1, l2) - before
         t = 1.0
         for _ in range(40):
             now = old + t * (w - old) if t < 1.0 else w
-            change = (self.problem.line(self.z, along, t)[0] - start
-                      + penalty_of(now, l1, l2) - before)
+            z = self.z + t * along
+            value = self.problem.evaluate(None, None, z, gradient=False)[0]
+            change = value - start + penalty_of(now, l1, l2) - before
             if change <= 0.01 * t * slope + self.rounding():
                 self.W[chosen, 0] = now
                 self.b = self.b + (t * model.change_b - np.einsum(
                     "j,j->", self.columns.removed[chosen], now - old))
-                self.z = self.z + t * along
+                self.z, self.mean_loss = z, value
                 return True
             t *= 0.5
         return False
@@ -520,7 +526,7 @@ class WorkingSetLane(RelayLane):
         """Move the intercept to its minimum at the margins now."""
         if self.problem.fit_intercept:
             b = best_intercept(self.problem, self.z, 0.0, 1e-12)
-            self.b, self.z = self.b + b, self.z + b
+            self.b, self.z, self.mean_loss = self.b + b, self.z + b, None
 
 
 def penalty_of(w, l1, l2):
