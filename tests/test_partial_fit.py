@@ -617,9 +617,8 @@ def test_a_stream_ends_near_the_batch_solution():
         + 5e-3 * (m.coef_**2).sum()
         for m in (model, batch)
     ]
-    # in random order the distance shrinks as 1 / sqrt(t), and 50 passes have been made: of twelve
-    # orders, the farthest ended at 0.031
-    assert loss[0] - loss[1] < 0.04 * loss[1]
+    # in random order the distance shrinks as 1 / sqrt(t), and 50 passes have been made
+    assert loss[0] - loss[1] < 0.02 * loss[1]
 
 
 def test_rows_after_a_fit_move_least_squares_as_a_fit_of_all_rows_would():

@@ -1,6 +1,6 @@
 """Random numbers and shuffles: inline, without the GIL, the same on every platform."""
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 cdef extern from "levels.h" nogil:
     void prefetch(const void* start, Py_ssize_t n)
@@ -16,11 +16,6 @@ cdef inline uint64_t random_bits(uint64_t* state) noexcept nogil:
     return bits ^ (bits >> 31)
 
 
-cdef inline double random_share(uint64_t* state) noexcept nogil:
-    """A multiple of 2^-53 in [0, 1)."""
-    return <double> <int64_t> (random_bits(state) >> 11) * 1.1102230246251565e-16
-
-
 cdef inline void ask_for(const void* start, Py_ssize_t n) noexcept nogil:
     """Have n bytes, soon read in no order, brought near; a pass over X has pushed them out."""
     cdef Py_ssize_t offset
@@ -29,11 +24,11 @@ cdef inline void ask_for(const void* start, Py_ssize_t n) noexcept nogil:
 
 
 cdef inline void shuffle(Py_ssize_t n, Py_ssize_t* order, uint64_t* state) noexcept nogil:
-    """Fisher-Yates. A product in the place of a remainder, which takes longer; bias below n / 2^53."""
+    """Fisher-Yates. The remainder's bias is below n / 2^64."""
     cdef Py_ssize_t i, other, swap
     ask_for(order, n * sizeof(Py_ssize_t))
     for i in range(n - 1, 0, -1):
-        other = <Py_ssize_t> (random_share(state) * <double> (i + 1))
+        other = <Py_ssize_t> (random_bits(state) % <uint64_t> (i + 1))
         swap = order[i]
         order[i] = order[other]
         order[other] = swap
