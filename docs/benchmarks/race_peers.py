@@ -14,6 +14,7 @@ from race_problems import EPSILON
 from sklearn import linear_model, svm
 
 from sgdest import GDClassifier, GDRegressor
+from sgdest._core.gram import kept
 
 CAPS = tuple(sorted({round(1.3**k) for k in range(48)}))  # 1, 2, 3, 4, 5, 6, 8, .. 226,000
 TOLERANCES = tuple(10.0 ** (-k / 2) for k in range(2, 25))
@@ -40,6 +41,7 @@ def ours(p, n_threads):
     cls = GDClassifier if p.is_classes else GDRegressor
 
     def fit(tol):
+        kept.found.clear()  # a race is the first fit of its data
         model = cls(p.loss, penalty=p.penalty, alpha=p.alpha, l1_ratio=p.l1_ratio, tol=tol,
                     fit_intercept=p.fit_intercept, epsilon=EPSILON, max_iter=100_000,
                     random_state=0, n_jobs=n_threads)
