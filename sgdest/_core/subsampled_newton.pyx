@@ -183,6 +183,7 @@ class NewtonLane(DescentLane):
         # what is added to curvatures for the sake of the steps: to those of signed steps, in units
         # of the largest one; and to those of rows off the kinks
         self.caution, self.spread, self.is_spread = 0.0, MOST_SPREAD, False
+        # where a loss is straight: less and less while steps do as promised, or they would creep
         self.floor = FLOOR
         self.everything = np.ones(self.x.size, dtype=np.uint8)
 
