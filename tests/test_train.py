@@ -3,11 +3,13 @@
 import signal
 import threading
 import warnings
+from itertools import product
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import scale
@@ -20,6 +22,7 @@ from sgdest._core.problem import Problem
 from sgdest._core.quasi_newton import LBFGS
 from sgdest._core.schedules import SCHEDULES
 from sgdest._core.train import Limits, train
+from sgdest.optimizers import STEP_OPTIMIZERS
 
 X, Y = load_breast_cancer(return_X_y=True)
 X = scale(X)
@@ -471,3 +474,33 @@ def test_several_classes_have_one_history(optimizer):
         A, y
     )
     assert model.loss_curve_.ndim == 1 and np.isfinite(model.loss_curve_).all()
+
+
+BUSY_ROWS = np.random.RandomState(0).randn(6001, 7)
+
+
+@pytest.mark.parametrize("layout", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize(
+    ("optimizer", "batch_size"),
+    [*product(sorted(set(STEP_OPTIMIZERS) - {"gd"}), [1, 37, 100, 3000]), ("gd", "auto"), ("saga", "auto")],
+)
+def test_a_pass_has_the_same_bits_however_long_its_slices_take(
+    optimizer, batch_size, layout, monkeypatch
+):
+    """Slices are shorter where a machine is busy: of 1024 rows each, and as long as may be."""
+    rng = np.random.RandomState(1)
+    X = layout(BUSY_ROWS * (rng.uniform(size=BUSY_ROWS.shape) < 0.6))
+    classes = (BUSY_ROWS @ rng.randn(7, 3)).argmax(axis=1)
+    weights = rng.uniform(size=len(classes))
+    model = GDClassifier(
+        optimizer=optimizer, batch_size=batch_size, max_iter=3, tol=None, random_state=0
+    )
+    for y in (classes, classes == 0):
+        fits = []
+        for seconds in (0.0, np.inf):
+            monkeypatch.setattr("sgdest._core.train.SLICE_SECONDS", seconds)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                fits.append(clone(model).fit(X, y, weights))
+        assert_array_equal(fits[0].loss_curve_, fits[1].loss_curve_)
+        assert_array_equal(fits[0].coef_, fits[1].coef_)

@@ -48,6 +48,10 @@ cdef class Method:
             with nogil:
                 self.walk(&order[0], start, stop)
 
+    def seam(self, Py_ssize_t stop):
+        """The last place up to ``stop`` where a pass can be cut and all sums stay as they are."""
+        return stop
+
     def finish_pass(self):
         """Called after the last row of a pass, where a method may complete a batch."""
 

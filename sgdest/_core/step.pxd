@@ -7,6 +7,7 @@ from sgdest._core.schedules cimport Schedule
 cdef class StepMethod(Method):
     cdef readonly Schedule schedule
     cdef Py_ssize_t batch_size             # rows per step; 0 means all rows of a pass
+    cdef Py_ssize_t rows_per_step(self) noexcept nogil
     cdef bint by_rows                      # steps on single rows make no gradient
     cdef bint by_columns                   # steps touch only the features of their rows
     cdef int steps_all                     # of sparse rows, all features; -1: not known yet

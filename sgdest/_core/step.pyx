@@ -95,11 +95,8 @@ cdef class StepMethod(Method):
 
     cdef void walk(self, const Py_ssize_t* order, Py_ssize_t start,
                    Py_ssize_t stop) noexcept nogil:
-        cdef Py_ssize_t m, q
-        cdef double weight = 0.0
-        # a batch of all rows is learned by `finish_pass`
-        cdef bint whole = not 0 < self.batch_size < self.problem.n_rows
-        cdef Py_ssize_t size = PY_SSIZE_T_MAX if whole else self.batch_size
+        cdef Py_ssize_t m, q, size = self.rows_per_step()
+        cdef double weight = self.weight_sum
         while start < stop:
             m = min(LARGEST_BLOCK, stop - start)
             if not self.by_rows:
@@ -119,7 +116,17 @@ cdef class StepMethod(Method):
             for q in range(m):
                 weight += self.s[q]
             start += m
-        self.weight_sum += weight
+        self.weight_sum = weight
+
+    cdef Py_ssize_t rows_per_step(self) noexcept nogil:
+        # a batch of all rows is learned by `finish_pass`
+        cdef bint whole = not 0 < self.batch_size < self.problem.n_rows
+        return PY_SSIZE_T_MAX if whole else self.batch_size
+
+    def seam(self, Py_ssize_t stop):
+        if self.by_rows:
+            return stop - stop % LARGEST_BLOCK
+        return stop - stop % self.rows_per_step() % self.tile
 
     cdef double block_loss(self, Py_ssize_t m) noexcept nogil:
         cdef Py_ssize_t q, k, K = self.problem.n_outputs

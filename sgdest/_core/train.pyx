@@ -221,6 +221,8 @@ def run_pass(Problem problem, Method method, Py_ssize_t[::1] order, bint shuffle
              observer=None):
     """One pass over the rows, in slices; False as soon as the loss is no longer finite.
 
+    How long they are depends on the time that they take, and the sums must not: a slice ends where
+    the method says that it may.
     Where the observer says between two slices that the time is up, the pass ends after the last
     whole step, and ``outcome.stopped`` is set.
     """
@@ -232,7 +234,7 @@ def run_pass(Problem problem, Method method, Py_ssize_t[::1] order, bint shuffle
     method.restart_sums()
     while start < n:
         PyErr_CheckSignals()
-        stop = min(n, start + size)
+        stop = n if n - start <= size else method.seam(start + size)
         began = perf_counter()
         method.advance(order, start, stop)
         raise_error_of(method)
