@@ -11,6 +11,7 @@ from sgdest._core.descent import DescentLane
 from sgdest._core.dual import dual_bound
 from sgdest._core.method import Optimizer
 from sgdest._core.metric import newton_step
+from sgdest._core.smoothing import Smoothed
 from sgdest._core.solver import Solver, seconds_of_pass
 
 
@@ -18,6 +19,9 @@ from sgdest._core.solver import Solver, seconds_of_pass
 # unknowns by the Hessian of that many rows for each.
 MOST_PRODUCTS = 12
 MOST_UNKNOWNS, ROWS = 1000, 16
+# Stages that prove a minimum of small data: so many, whose kinks are so much sharper than the first,
+# of so many steps.
+MOST_WIDE_STAGES, WIDE, MOST_STEPS = 10, 16.0, 30
 
 
 class LBFGS(Optimizer):
@@ -207,11 +211,35 @@ class LBFGSLane(DescentLane):
     def look_back(self):
         """As of every descent; on small data stages may also end far from the minimum."""
         yield from super().look_back()
-        if self.sharpness > 0.0 and self.problem.is_small and self.n_intercepts == 1:
+        if self.sharpness == 0.0 or not self.problem.is_small or self.n_intercepts > 1:
+            return
+        if self.x.size > MOST_UNKNOWNS or not (yield from self.is_proven()):
             _, g, g_b = yield None, None, self.z
             slopes = np.ravel(self.under_way.slopes(self.z))
             bound = dual_bound(self.problem, slopes, g[:, 0] - self.coordinates.mean * g_b[0])
             self.remaining = max(self.remaining, self.objective - bound)
+
+    def is_proven(self):
+        """Whether stages of wide kinks, solved by Newton's method, prove the minimum. A generator.
+
+        The last stages are so sharp that rounding decides about their slopes.
+        """
+        found = self.W, self.b, self.objective, self.remaining
+        loss = Smoothed(self.problem.loss, WIDE * self.first_sharpness())
+        for _ in range(MOST_WIDE_STAGES):
+            self.under_way = self.problem.smoothed(loss, self.under_way.slopes(self.z))
+            self.gap_known = None
+            yield from self.begin()
+            for _ in range(MOST_STEPS):
+                before = self.smooth_objective
+                self.newton, _ = newton_step(self, ROWS * self.x.size)
+                yield from self.advance()
+                if before - self.smooth_objective <= self.rounding():
+                    break
+            self.W, self.b, self.objective, self.remaining = found
+            if self.found_exactly():
+                return True
+        return False
 
     def solved_decrement(self):
         """The Newton decrement by conjugate gradients, preconditioned by the pairs. A generator.
