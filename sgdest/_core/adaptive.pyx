@@ -20,13 +20,12 @@ cdef inline double inverse(double square, double eps) noexcept nogil:
     return 1.0 / (sqrt(square) + eps) if square > 0.0 else 0.0
 
 
-def falling(facts):
-    """The rate of methods whose steps do not shrink with the gradient.
+def falling(facts, eta, power):
+    """``eta`` for a pass and at least a hundred steps, then falling as t^-power.
 
-    A tenth of how far raw predictions spread, for some passes and at least a hundred steps; then
-    it falls as t^-3/4, which still reaches any distance.
+    Rates that fall as t^-3/4 still reach any distance.
     """
-    return Harmonic(0.1 * facts.target_scale, max(100, facts.steps_per_pass), 0.75)
+    return Harmonic(eta, max(100, facts.steps_per_pass), power)
 
 
 # -- Adagrad ---------------------------------------------------------------------------------
@@ -67,8 +66,8 @@ class Adagrad(StepOptimizer):
         self.clip_norm = clip_norm
 
     def rate(self, facts):
-        """The first step goes as far as raw predictions spread; the method lowers its rates."""
-        return Harmonic(facts.target_scale, 1.0, 0.0)
+        """The first step goes as far as raw predictions spread; the method itself adds t^-1/2."""
+        return falling(facts, facts.target_scale, 0.25)
 
     def method(self, problem, W, b, *, schedule, batch_size=1, average=0, state=None):
         """The compiled method, at work on ``W`` and ``b``; see ``CoordinateMethod``."""
@@ -143,8 +142,8 @@ class RMSprop(StepOptimizer):
         self.clip_norm = clip_norm
 
     def rate(self, facts):
-        """See ``falling``."""
-        return falling(facts)
+        """A tenth of how far raw predictions spread: steps do not shrink with the gradient."""
+        return falling(facts, 0.1 * facts.target_scale, 0.75)
 
     def method(self, problem, W, b, *, schedule, batch_size=1, average=0, state=None):
         """The compiled method, at work on ``W`` and ``b``; see ``CoordinateMethod``."""
@@ -236,8 +235,8 @@ class Adam(StepOptimizer):
         self.clip_norm = clip_norm
 
     def rate(self, facts):
-        """See ``falling``."""
-        return falling(facts)
+        """A tenth of how far raw predictions spread: steps do not shrink with the gradient."""
+        return falling(facts, 0.1 * facts.target_scale, 0.75)
 
     def method(self, problem, W, b, *, schedule, batch_size=1, average=0, state=None):
         """The compiled method, at work on ``W`` and ``b``; see ``CoordinateMethod``."""
@@ -351,7 +350,7 @@ class FTRL(StepOptimizer):
 
     def rate(self, facts):
         """As Adagrad's, but at least one over the curvature where gradients are small."""
-        return Harmonic(max(facts.target_scale, self.beta / facts.curvature), 1.0, 0.0)
+        return falling(facts, max(facts.target_scale, self.beta / facts.curvature), 0.25)
 
     def method(self, problem, W, b, *, schedule, batch_size=1, average=0, state=None):
         """The compiled method, at work on ``W`` and ``b``; see ``CoordinateMethod``."""

@@ -292,14 +292,15 @@ cdef class Settling(Schedule):
     ``hover(eta)`` says by how much steps of that length keep the objective above its minimum. What
     the last third of the passes has gained, a third of as many passes again will hardly exceed; if
     it is less than the noise costs, half the rate ends lower. A pass above ``start``, the objective
-    of the best constant model, is taken back.
+    of the best constant model, is taken back. Until the first that is not, the rate is quartered.
 
     A stream that goes on after the fit has no such passes: there the rate falls as t^-3/4.
     """
 
-    learned = ("eta", "start", "passes", "due", "since")
+    learned = ("eta", "start", "passes", "due", "since", "factor")
 
     cdef public double eta, start
+    cdef public double factor        # of the rate, where it has been too long
     cdef public list passes          # the objective of each pass
     cdef public Py_ssize_t since     # passes before the first at this rate
     cdef public Py_ssize_t due       # after how many passes the rate is judged next
@@ -308,20 +309,21 @@ cdef class Settling(Schedule):
 
     def __init__(self, double eta, hover, double start=INFINITY):
         self.eta, self.hover, self.start = eta, hover, start
-        self.passes, self.due = [], 2
+        self.passes, self.due, self.factor = [], 2, 0.25
 
     cdef double at(self, double t) noexcept nogil:
         self.t = t
         return self.eta
 
     cdef bint lower(self) noexcept nogil:
-        self.eta *= 0.5
+        self.eta *= self.factor
         return self.eta > 0.0
 
     def after_pass(self, objective):
         if objective > self.start + RISEN * abs(self.start):
             self.halve()
             return True
+        self.factor = 0.5
         self.passes.append(objective)
         if len(self.passes) == self.due:
             self.due += 1 + self.due // 5
