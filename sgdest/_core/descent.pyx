@@ -40,6 +40,8 @@ class Coordinates:
         square = np.where(constant, 0.0, h * second) + problem.penalty.l2 * c**2
         self.held = constant & (square <= 0.0)
         self.sigma = np.sqrt(np.where(square > 0.0, square, 1.0))
+        # 0 for the columns that are held, whose rounding noise counts for nothing
+        self.inverse_sigma = np.where(self.held, 0.0, 1.0 / self.sigma)
         self.root_h = np.sqrt(h)
 
     def to_x(self, W, b):
@@ -55,8 +57,7 @@ class Coordinates:
 
     def gradient(self, g, g_b):
         """Gradient in x, from the gradients in W and b."""
-        g = (g - np.outer(self.mean, g_b)) / self.sigma[:, None]
-        g[self.held] = 0.0
+        g = (g - self.mean[:, None] * g_b) * self.inverse_sigma[:, None]
         return np.concatenate([g.ravel(), g_b / self.root_h if self.fit_intercept else g_b * 0.0])
 
     def penalty_gradient(self, g):
@@ -340,10 +341,9 @@ class DescentLane(Lane):
         penalty = self.problem.penalty
         if self.signed or penalty.l2 == 0.0 or penalty.factors is not None:
             return np.inf
-        sigma = self.coordinates.sigma
-        size = np.append(np.repeat(sigma**2, self.n_intercepts) / penalty.l2,
-                         np.ones(self.n_intercepts))
-        return 0.5 * float(self.g**2 @ size)
+        n, sigma = self.g.size - self.n_intercepts, self.coordinates.sigma
+        own = (self.g[:n] ** 2).reshape(len(sigma), -1) * (sigma**2 / penalty.l2)[:, None]
+        return 0.5 * float(own.sum() + (self.g[n:] ** 2).sum())
 
     def next_stage(self):
         """Whether to go on, with centres at the slopes that have been found."""

@@ -10,7 +10,7 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from sgdest._core.descent import Coordinates
 from sgdest._core.gram import kept
-from sgdest._core.metric import inverse_sigma, proximal_direction, swept
+from sgdest._core.metric import proximal_direction, swept
 from sgdest._core.solver import Lane
 
 MOST_COLUMNS = 1000      # beyond, products in single precision, of fewer rows, are cheaper
@@ -43,7 +43,7 @@ class LeastSquares:
         self.moments = second.mean[:d].copy(), np.maximum(C.diagonal()[:d], 0.0), \
             second.largest.copy()
         self.coordinates = Coordinates(problem, self.moments[0], self.moments[1], 1.0)
-        self.scale = inverse_sigma(self.coordinates)
+        self.scale = self.coordinates.inverse_sigma
         c = 1.0 if problem.penalty.factors is None else problem.penalty.factors
         self.l1 = problem.penalty.l1 * c * self.scale
         self.l2 = problem.penalty.l2 * (c * self.scale) ** 2

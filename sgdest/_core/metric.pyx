@@ -15,6 +15,7 @@ from libc.math cimport fabs, fmax, sqrt
 
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.linalg.lapack import dpotrf, dpotrs
 
 from sgdest._core.gram import gram_of_rows
 from sgdest._core.problem cimport Problem
@@ -86,7 +87,7 @@ def row_scores(Problem problem, const Py_ssize_t[::1] picked, coordinates):
     cdef Rows rows = problem.rows
     cdef double[::1] out = np.ones(picked.shape[0])
     cdef double[::1] centre = np.ascontiguousarray(coordinates.centre)
-    cdef double[::1] scale = inverse_sigma(coordinates) ** 2
+    cdef double[::1] scale = coordinates.inverse_sigma ** 2
     cdef double[::1] values = np.empty(max(rows.largest_count(), 1))
     cdef Py_ssize_t[::1] columns = np.empty(max(rows.largest_count(), 1), dtype=np.intp)
     cdef Py_ssize_t i, j, n
@@ -110,18 +111,13 @@ def row_scores(Problem problem, const Py_ssize_t[::1] picked, coordinates):
     return np.asarray(out)
 
 
-def inverse_sigma(coordinates):
-    """1 / sigma; 0 for the columns that are held, whose rounding noise counts for nothing."""
-    return np.where(coordinates.held, 0.0, 1.0 / coordinates.sigma)
-
-
 def scaled_rows(Problem problem, const Py_ssize_t[::1] rows, const double[::1] factor, coordinates,
                 const double[::1] centre, double one):
     """Rows in the scaled coordinates about ``centre``, ``one`` last, times sqrt(factor)."""
     cdef Rows data = problem.rows
     cdef Py_ssize_t i, j, p, n, d = problem.n_features
     cdef double[:, ::1] out = np.empty((rows.shape[0], d + 1))
-    cdef double[::1] inverse = inverse_sigma(coordinates)
+    cdef double[::1] inverse = coordinates.inverse_sigma
     cdef double[::1] values = np.empty(max(data.largest_count(), 1))
     cdef Py_ssize_t[::1] columns = np.empty(max(data.largest_count(), 1), dtype=np.intp)
     cdef double c
@@ -156,7 +152,7 @@ def gram(problem, rows, factor, coordinates):
     one = 1.0 / coordinates.root_h if problem.fit_intercept else 1.0
     centre = np.ascontiguousarray(coordinates.centre)
     if size <= MOST_BY_TILES and not problem.rows.is_sparse:
-        G = gram_of_rows(problem, rows, factor, centre, inverse_sigma(coordinates),
+        G = gram_of_rows(problem, rows, factor, centre, coordinates.inverse_sigma,
                          np.full((1, 1), one))
     else:
         for part in blocks(len(rows), size):
@@ -167,7 +163,7 @@ def gram(problem, rows, factor, coordinates):
     total = max(G[size - 1, size - 1], 1e-300)
     first = G[:, size - 1].copy()       # the sum of the rows
     G -= np.outer(first, first / total)
-    offset = np.append(centre * inverse_sigma(coordinates), -1.0)
+    offset = np.append(centre * coordinates.inverse_sigma, -1.0)
     return G, np.sqrt(total) * (first / total + offset)
 
 
@@ -187,7 +183,7 @@ def joint_gram(problem, rows, factor, p, coordinates):
     one = 1.0 / coordinates.root_h if problem.fit_intercept else 0.0
     centre = np.ascontiguousarray(coordinates.mean)
     if size <= MOST_BY_TILES and not problem.rows.is_sparse:
-        scale, beside = inverse_sigma(coordinates), np.full((1, 1), one)
+        scale, beside = coordinates.inverse_sigma, np.full((1, 1), one)
         for k in range(K):
             for other in range(k + 1):
                 weight = factor * p[:, k] * (1.0 - p[:, k] if k == other else p[:, other])
@@ -225,7 +221,7 @@ def sparse_gram(Problem problem, const Py_ssize_t[::1] rows, const double[::1] f
     cdef Py_ssize_t a, b, p, n, d = problem.n_features, width = data.largest_count() + 1
     cdef double[:, ::1] G = np.zeros((d + 1, d + 1))
     cdef double[::1] sums = np.zeros(d + 1), values = np.empty(width)
-    cdef double[::1] inverse = inverse_sigma(coordinates)
+    cdef double[::1] inverse = coordinates.inverse_sigma
     cdef Py_ssize_t[::1] columns = np.empty(width, dtype=np.intp)
     cdef double c, v, total = 0.0
     cdef double* row = NULL
@@ -279,17 +275,18 @@ class Metric:
         B *= self.scale[:, None]
         for _ in range(6):
             np.fill_diagonal(B, 1.0 + jitter * own)
-            try:
-                self.factor = cho_factor(B, lower=True, check_finite=False)
+            # the transpose, which is the same, is in Fortran's order; not ``cho_factor``, whose
+            # checks cost more than a small matrix does
+            self.factor, failed = dpotrf(B.T, lower=True, clean=False)
+            if not failed:
                 return
-            except LinAlgError:
-                jitter *= 100.0
-        self.factor = (np.eye(len(B)), True)
+            jitter *= 100.0
+        self.factor = np.eye(len(B))
 
     def solve(self, g):
         """B^-1 g, for one right-hand side or several."""
         scale = self.scale if g.ndim == 1 else self.scale[:, None]
-        return scale * cho_solve(self.factor, scale * g, check_finite=False)
+        return scale * dpotrs(self.factor, scale * g, lower=True)[0]
 
 
 def newton_step(lane, m):
@@ -308,7 +305,7 @@ def newton_step(lane, m):
         B, u = gram(problem, rows[chosen], c, coordinates)
     factors = 1.0 if penalty.factors is None else penalty.factors
     own = np.arange(problem.n_features)
-    B[own, own] += penalty.l2 * factors**2 * inverse_sigma(coordinates)**2
+    B[own, own] += penalty.l2 * factors**2 * coordinates.inverse_sigma**2
     if not lane.signed:
         p = -Metric(B, 1e-11, u).solve(lane.g)
         return p, -0.5 * float(lane.g @ p)

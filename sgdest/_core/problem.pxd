@@ -22,6 +22,8 @@ cdef class Problem:
     cdef readonly object y, sample_weight, offset   # arrays, or None
     cdef readonly bint coded                      # y holds class codes for n_outputs > 1 outputs
     cdef readonly double positive_code, negative_code
+    cdef object labels_alone               # `by_label`, once it has been asked for:
+    cdef bint is_counted
     cdef object part_of                    # of an output: the problem it is of, and its number
     cdef Py_ssize_t own_class              # of coded targets with one output: the positive class
     cdef Py_ssize_t target_width           # numbers per row that the loss reads

@@ -453,6 +453,11 @@ cdef class Problem:
 
         None where the targets are no labels, or rows have offsets: then rows of a label differ.
         """
+        if not self.is_counted:
+            self.labels_alone, self.is_counted = self._count_labels(), True
+        return self.labels_alone
+
+    def _count_labels(self):
         y, s = self.y.ravel(), self.sample_weight
         if self.offset is not None or not self.coded and self.target_width > 1:
             return None

@@ -13,7 +13,7 @@ from sgdest._core import least_squares
 from sgdest._core.descent import DescentLane
 from sgdest._core.method import Optimizer
 from sgdest._core.metric import (
-    ENTRIES_OF_BLOCK, Metric, candidates, choose_rows, entries_product, gram, inverse_sigma,
+    CANDIDATES, ENTRIES_OF_BLOCK, Metric, candidates, choose_rows, entries_product, gram,
     joint_gram, proximal_direction, row_scores, update_bfgs)
 from sgdest._core.quasi_newton import CurvaturePairs, LBFGSLane
 from sgdest._core.penalties import PENALTIES
@@ -136,7 +136,12 @@ def seconds_of_metric(problem, m, size):
     """What a metric of ``size`` unknowns from ``m`` rows costs."""
     product = PRODUCT if size > 300 else DOUBLE_PRODUCT
     per_row = min(size**2, entries_product(problem)) * product
-    return m * (per_row + 2e-9 * size) + size**3 / 3 * FACTOR + 1e-4
+    return m * (per_row + 1e-9 * size) + size**3 / 3 * FACTOR + 1e-4
+
+
+def seconds_of_sample(m, size):
+    """What it costs to choose ``m`` rows by their lengths."""
+    return 2e-5 + CANDIDATES * m * (1e-8 + 8e-10 * size)
 
 
 def rows_for_metric(problem, size):
@@ -149,15 +154,16 @@ def rows_for_metric(problem, size):
     quadratic = problem.loss.name == "squared_error"
     # of all classes together: a sample has few rows of rare ones
     scarce = SCARCE if size > problem.n_features + 1 else 1.0
-    for m in sorted({min(n, max(LEAST_ROWS, k * size)) for k in PER_COLUMN} | {n}):
+    samples = {max(LEAST_ROWS, k * size) for k in PER_COLUMN}
+    for m in sorted(m for m in samples if m < 0.5 * n):   # above, ``choose_rows`` takes all
         rate = min(max(scarce * size / m, 0.02), 0.9)
-        metrics = 2.0
-        if m >= 0.7 * n:
-            rate, metrics = (1e-6, 1.0) if quadratic else (0.02, 2.0)
-        seconds = metrics * seconds_of_metric(problem, m, size) + (
+        seconds = 2.0 * (seconds_of_metric(problem, m, size) + seconds_of_sample(m, size)) + (
             TO_GAIN / -np.log(rate) + 3) * one_pass
         best = min(best, (seconds, m))
-    return best
+    rate, metrics = (1e-6, 1.0) if quadratic else (0.02, 2.0)
+    seconds = metrics * seconds_of_metric(problem, n, size) + (
+        TO_GAIN / -np.log(rate) + 3) * one_pass
+    return min(best, (seconds, n))
 
 
 class NewtonLane(DescentLane):
@@ -284,7 +290,7 @@ class NewtonLane(DescentLane):
     def full_diagonal(self, mean_h):
         """Second moments of the scaled columns, by all rows, times the mean curvature: (d, K)."""
         second = self.moments[1] + (self.moments[0] - self.coordinates.centre)**2
-        return np.outer(second * inverse_sigma(self.coordinates)**2, mean_h)
+        return np.outer(second * self.coordinates.inverse_sigma**2, mean_h)
 
     def complete(self, B, full):
         """Add the penalty; columns that the sample has missed get what all rows have."""
@@ -296,7 +302,7 @@ class NewtonLane(DescentLane):
     def penalty_diagonal(self):
         factors = self.problem.penalty.factors
         c = 1.0 if factors is None else factors
-        return self.problem.penalty.l2 * c**2 * inverse_sigma(self.coordinates)**2
+        return self.problem.penalty.l2 * c**2 * self.coordinates.inverse_sigma**2
 
     def joint(self, rows, c, full):
         """The Hessian of a softmax over all its classes, as a matrix."""
