@@ -75,12 +75,11 @@ cdef class StepMethod(Method):
         if not self.by_rows:
             self.turns = K > 1 and not problem.rows.is_sparse
             shape = [K, d] if self.turns else [d, K]
-            self.g = aligned(np.zeros(shape))
+            self.g = problem.placed(np.zeros(shape))
             self.turned = aligned(np.empty(shape if self.turns else [0, 0]))
         self.ahead = problem.rows.ahead
         row = max(problem.rows.n_stored // max(problem.n_rows, 1), 1)
-        self.adds_at_once = (problem.rows.are_long and not problem.rows.is_sparse and K == 1
-                             and not type(problem.loss).costs_a_call)
+        self.adds_at_once = problem.adds_at_once
         if self.adds_at_once:
             self.tile = LARGEST_BLOCK
         elif problem.rows.is_sparse:
@@ -166,7 +165,7 @@ cdef class StepMethod(Method):
         if self.turns and self.in_batch == 0:
             self.turn()
         if self.adds_at_once:
-            self.add_one_by_one(rows, m, left)
+            self.add_at_once(rows, m, left)
             return
         self.asks_by_and_by = self.problem.rows.are_long and K == 1
         self.asked = min(m, left - m)
@@ -177,7 +176,7 @@ cdef class StepMethod(Method):
                 n = min(4, m - p)
                 for q in range(p, p + n):
                     self.ask_ahead(rows, q, left)
-                self.problem.margins_of(n, rows + p, self.weights(), self.scale(), &self.b[0],
+                self.problem.margins_of(n, n, rows + p, self.weights(), self.scale(), &self.b[0],
                                         &self.z[p * K])
         self.problem.loss.derivatives(m, K, &self.y[0], &self.z[0], &self.d[0])
         self.weigh(m)
@@ -191,29 +190,19 @@ cdef class StepMethod(Method):
             return
         self.add_slopes(m, rows)
 
-    cdef void add_one_by_one(self, const Py_ssize_t* rows, Py_ssize_t m,
-                             Py_ssize_t left) noexcept nogil:
-        """``add_rows`` where rows are long: each is added while the first-level cache holds it.
-
-        The margin of the next row is taken before, so that nothing waits for the slope.
-        """
-        cdef Py_ssize_t q, later
-        cdef double* d = &self.d[0]
-        cdef double square = 0.0
-        for q in range(m + 1):
-            later = rows[q + self.ahead] if q + self.ahead < left else -1
-            if q < m:
-                self.z[q] = self.b[0] + self.scale() * self.problem.rows.dot_ahead(
-                    rows[q], self.weights(), later)
-                if self.problem.o_data != NULL:
-                    self.z[q] += self.problem.o_data[rows[q]]
-            if q > 0:
-                self.problem.rows.add_ahead(rows[q - 1], d[q - 1], &self.g[0, 0], later)
-            if q < m:
-                d[q] = self.problem.loss.derivative(self.y[q], self.z[q])
-                d[q] *= self.s[q] / self.problem.mean_weight
-                self.g_b[0] += d[q]
-                square += d[q] * d[q]
+    cdef void add_at_once(self, const Py_ssize_t* rows, Py_ssize_t m,
+                          Py_ssize_t left) noexcept nogil:
+        """``add_rows`` where rows are added while the first-level cache holds them."""
+        cdef Py_ssize_t q
+        cdef double square = 0.0, total = 0.0
+        cdef const double* d = &self.d[0]
+        self.problem.margins_and_gradient(
+            m, left, rows, self.weights(), self.scale(), &self.b[0], &self.y[0], &self.s[0],
+            self.problem.mean_weight, &self.z[0], &self.d[0], &self.g[0, 0])
+        for q in range(m):
+            total += d[q]
+            square += d[q] * d[q]
+        self.g_b[0] += total
         self.in_batch += m
         if not isfinite(square):
             self.loss_sum = INFINITY
@@ -237,7 +226,8 @@ cdef class StepMethod(Method):
     cdef void add_slopes(self, Py_ssize_t m, const Py_ssize_t* rows) noexcept nogil:
         cdef Py_ssize_t q
         if not self.asks_by_and_by:
-            self.problem.rows.add_all(m, rows, self.problem.n_outputs, &self.d[0], &self.g[0, 0])
+            self.problem.rows.add_all(m, rows, NULL, self.problem.n_outputs, &self.d[0],
+                                      &self.g[0, 0])
             return
         # the other halves
         for q in range(m):
