@@ -87,6 +87,21 @@ cdef double weighted_dot(Py_ssize_t n, Py_ssize_t K, const double* s, const doub
     return total
 
 
+cdef void add_up(Py_ssize_t n, Py_ssize_t K, const double* d, double* sums) noexcept nogil:
+    """sums_k += sum_i d_ik."""
+    cdef Py_ssize_t i, k
+    cdef double even = 0.0, odd = 0.0
+    if K > 1:
+        for i in range(n):
+            for k in range(K):
+                sums[k] += d[i * K + k]
+        return
+    for i in range(n // 2):
+        even += d[2 * i]
+        odd += d[2 * i + 1]
+    sums[0] += (even + odd) + (d[n - 1] if n % 2 else 0.0)
+
+
 cdef class Problem:
     """The objective F and what solvers ask of it.
 
@@ -220,9 +235,14 @@ cdef class Problem:
     cdef void finish_margins(self, Py_ssize_t m, const Py_ssize_t* rows, double scale,
                              const double* b, double* z) noexcept nogil:
         cdef Py_ssize_t p, k, K = self.n_outputs
-        for p in range(m):
-            for k in range(K):
-                z[p * K + k] = scale * z[p * K + k] + b[k]
+        cdef double first = b[0]
+        if K == 1:
+            for p in range(m):
+                z[p] = scale * z[p] + first
+        else:
+            for p in range(m):
+                for k in range(K):
+                    z[p * K + k] = scale * z[p * K + k] + b[k]
         if self.o_data != NULL:
             for p in range(m):
                 for k in range(K):
@@ -248,8 +268,9 @@ cdef class Problem:
                     self.rows.add_all(before - n, rows + i, NULL, 1, d + i, g)
             self.finish_margins(n, rows + start, scale, b, z + start)
             self.loss.derivatives(n, 1, y + start, z + start, d + start)
-            for p in range(start, start + n):
-                d[p] *= s[p] / mean_weight
+            if self.s_data != NULL or mean_weight != 1.0:
+                for p in range(start, start + n):
+                    d[p] *= s[p] / mean_weight
             before = n
             start += n
 
@@ -292,9 +313,7 @@ cdef class Problem:
                     ahead = self.rows.far_ahead if W == NULL else 0
                     self.rows.add_all(m, rows, rows + ahead if 0 < ahead <= left - m else NULL, K,
                                       d, g)
-                for i in range(m):
-                    for k in range(K):
-                        g_b[k] += d[i * K + k]
+                add_up(m, K, d, g_b)
             z += m * K
             start += m
         return total
