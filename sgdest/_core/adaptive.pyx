@@ -6,18 +6,18 @@ has never had a gradient has no rate yet: it stays where it is, and is not shrun
 """
 
 cimport cython
-from libc.math cimport copysign, fabs, pow, sqrt
+from libc.math cimport copysign, fabs, pow
 
+from sgdest._core cimport simd
 from sgdest._core.coordinates cimport CoordinateMethod, Coordinates, power
+from sgdest._core.loss_kernels cimport LossLoops, loss_loops
 
 from sgdest._core.alone import StepOptimizer
 from sgdest._core.coordinates import powers
 from sgdest._core.schedules import Harmonic
 
-
-cdef inline double inverse(double square, double eps) noexcept nogil:
-    """1 / (root of the square + eps); 0 before the first gradient."""
-    return 1.0 / (sqrt(square) + eps) if square > 0.0 else 0.0
+# roots and divisions, which are most of a step, in vectors as wide as the machine has
+cdef const LossLoops* loops = loss_loops(simd.level)
 
 
 def falling(facts, eta, power):
@@ -92,13 +92,16 @@ cdef class AdagradMethod(CoordinateMethod):
         cdef Py_ssize_t p
         for p in range(at.n):
             s[p] += at.g[p] * at.g[p]
-            at.length[p] = eta * inverse(s[p], self.eps)
+        loops.inverse_roots(at.n, self.eps, s, at.length)
+        for p in range(at.n):
+            at.length[p] *= eta
             at.w[p] -= at.length[p] * at.g[p]
 
     cdef void rest(self, Coordinates* at) noexcept nogil:
         cdef Py_ssize_t p
+        loops.inverse_roots(at.n, self.eps, at.slots, at.length)
         for p in range(at.n):
-            at.length[p] = at.path[p] * inverse(at.slots[p], self.eps)
+            at.length[p] *= at.path[p]
 
 
 # -- RMSprop ---------------------------------------------------------------------------------
@@ -170,13 +173,16 @@ cdef class RMSpropMethod(CoordinateMethod):
         cdef Py_ssize_t p
         for p in range(at.n):
             s[p] = self.rho * s[p] + (1.0 - self.rho) * at.g[p] * at.g[p]
-            at.length[p] = eta * inverse(s[p], self.eps)
+        loops.inverse_roots(at.n, self.eps, s, at.length)
+        for p in range(at.n):
+            at.length[p] *= eta
             at.w[p] -= at.length[p] * at.g[p]
 
     cdef void rest(self, Coordinates* at) noexcept nogil:
         cdef Py_ssize_t p
+        loops.inverse_roots(at.n, self.eps, at.slots, at.length)
         for p in range(at.n):
-            at.length[p] = at.path[p] * inverse(at.slots[p], self.eps)
+            at.length[p] *= at.path[p]
             at.slots[p] *= power(&self.powers[0], self.rho, at.missed[p])
 
 
@@ -273,7 +279,7 @@ cdef class AdamMethod(CoordinateMethod):
         cdef double* m = at.slots
         cdef double* v = m + at.stride
         cdef double* largest = v + at.stride
-        cdef double first, second, kept
+        cdef double first, second, kept, correction = 1.0 / lack2, pace = eta / lack1
         cdef Py_ssize_t p
         for p in range(at.n):
             first = self.beta1 * m[p] + (1.0 - self.beta1) * at.g[p]
@@ -281,8 +287,11 @@ cdef class AdamMethod(CoordinateMethod):
             kept = self.keeps * largest[p]
             kept = kept if kept > second else second
             m[p], v[p], largest[p] = first, second, kept
-            at.length[p] = eta * inverse(kept / lack2, self.eps)
-            at.w[p] -= at.length[p] * first / lack1
+            at.length[p] = kept * correction
+        loops.inverse_roots(at.n, self.eps, at.length, at.length)
+        for p in range(at.n):
+            at.w[p] -= pace * at.length[p] * m[p]
+            at.length[p] *= eta
 
     cdef void rest(self, Coordinates* at) noexcept nogil:
         cdef double lack1 = 1.0 - pow(self.beta1, self.n_steps)
@@ -293,12 +302,15 @@ cdef class AdamMethod(CoordinateMethod):
         cdef double k, kept, worth
         cdef Py_ssize_t p
         for p in range(at.n):
+            at.length[p] = largest[p] / lack2
+        loops.inverse_roots(at.n, self.eps, at.length, at.length)
+        for p in range(at.n):
+            at.length[p] *= at.path[p]
             k = at.missed[p]
             if k == 0.0:
                 continue
             kept = power(&self.powers1[0], self.beta1, k)
             worth = self.beta1 * (1.0 - kept) / (1.0 - self.beta1) / lack1
-            at.length[p] = at.path[p] * inverse(largest[p] / lack2, self.eps)
             at.w[p] -= at.length[p] / k * worth * m[p]
             m[p] *= kept
             v[p] *= power(&self.powers2[0], self.beta2, k)
@@ -375,20 +387,21 @@ cdef class FTRLMethod(CoordinateMethod):
         cdef double* n = z + at.stride
         cdef double* inverse_rate = n + at.stride
         cdef double first = self.beta / eta, rate = 1.0 / eta, beta = self.beta
-        cdef double g, w, rate_before, z_before, before, after, square
+        cdef double g, w, rate_before, z_before, before, after
         cdef Py_ssize_t p
+        for p in range(at.n):
+            n[p] += at.g[p] * at.g[p]
+        loops.roots(at.n, n, at.length)
         # loads first, choices in the place of branches: the loop is SIMD
         for p in range(at.n):
             g, w, z_before, rate_before = at.g[p], at.w[p], z[p], inverse_rate[p]
-            square = n[p] + g * g
             before = first if g != 0.0 else 0.0
             before = rate_before if rate_before > 0.0 else before
             # begin such that w is the leader
             z_before = z_before if rate_before > 0.0 else -before * w
-            after = (beta + sqrt(square)) * rate
+            after = (beta + at.length[p]) * rate
             after = after if g != 0.0 else before
             z[p] = z_before + g - (after - before) * w
-            n[p] = square
             inverse_rate[p] = after
             at.length[p] = 0.0             # the leader has the penalty in it, but for its sign
         self.rest(at)

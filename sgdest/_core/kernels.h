@@ -31,16 +31,21 @@ typedef struct {
     /* first[j] += s (x_j - pivot_j), second[j] += s (x_j - pivot_j)^2, largest |x_j| */
     void (*moments)(ptrdiff_t n, double s, const void *x, const double *pivot, double *first,
                     double *second, double *largest);
-    /* z_i = x_i . w, and g += sum_i d_i x_i */
+    /* z_i = x_i . w, and g += sum_i d_i x_i; later[0 .. m-1]: rows to ask for, or NULL */
     void (*margins)(ptrdiff_t m, ptrdiff_t n, const void *X, const ptrdiff_t *rows,
-                    const double *w, double *z);
+                    const ptrdiff_t *later, const double *w, double *z);
     void (*gradient)(ptrdiff_t m, ptrdiff_t n, const void *X, const ptrdiff_t *rows,
-                     const double *d, double *g);
+                     const ptrdiff_t *later, const double *d, double *g);
     /* the same for K outputs; w and g: (K, n), z and d: (m, K) */
     void (*margins_of_many)(ptrdiff_t m, ptrdiff_t n, ptrdiff_t K, const void *X,
-                            const ptrdiff_t *rows, const double *w, double *z);
+                            const ptrdiff_t *rows, const ptrdiff_t *later, const double *w,
+                            double *z);
     void (*gradient_of_many)(ptrdiff_t m, ptrdiff_t n, ptrdiff_t K, const void *X,
                              const ptrdiff_t *rows, const double *d, double *g);
+    /* margins of m rows, and the gradient of m rows before them */
+    void (*margins_and_gradient)(ptrdiff_t m, ptrdiff_t n, const void *X, const ptrdiff_t *rows,
+                                 const ptrdiff_t *later, const double *w, double *z,
+                                 const ptrdiff_t *past, const double *d, double *g);
     /* rows of out, `stride` apart: c_i (x_i - centre) scale; largest |x_j|, or NULL */
     void (*scaled)(ptrdiff_t m, ptrdiff_t n, const void *X, const ptrdiff_t *rows,
                    const double *c, const double *centre, const double *scale, ptrdiff_t stride,

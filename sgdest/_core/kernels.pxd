@@ -23,15 +23,19 @@ cdef extern from "kernels.h" nogil:
         void (*moments)(Py_ssize_t n, double s, const void* x, const double* pivot,
                         double* first, double* second, double* largest) noexcept nogil
         void (*margins)(Py_ssize_t m, Py_ssize_t n, const void* X, const Py_ssize_t* rows,
-                        const double* w, double* z) noexcept nogil
+                        const Py_ssize_t* later, const double* w, double* z) noexcept nogil
         void (*gradient)(Py_ssize_t m, Py_ssize_t n, const void* X, const Py_ssize_t* rows,
-                         const double* d, double* g) noexcept nogil
+                         const Py_ssize_t* later, const double* d, double* g) noexcept nogil
         void (*margins_of_many)(Py_ssize_t m, Py_ssize_t n, Py_ssize_t K, const void* X,
-                                const Py_ssize_t* rows, const double* w,
-                                double* z) noexcept nogil
+                                const Py_ssize_t* rows, const Py_ssize_t* later,
+                                const double* w, double* z) noexcept nogil
         void (*gradient_of_many)(Py_ssize_t m, Py_ssize_t n, Py_ssize_t K, const void* X,
                                  const Py_ssize_t* rows, const double* d,
                                  double* g) noexcept nogil
+        void (*margins_and_gradient)(Py_ssize_t m, Py_ssize_t n, const void* X,
+                                     const Py_ssize_t* rows, const Py_ssize_t* later,
+                                     const double* w, double* z, const Py_ssize_t* past,
+                                     const double* d, double* g) noexcept nogil
         void (*scaled)(Py_ssize_t m, Py_ssize_t n, const void* X, const Py_ssize_t* rows,
                        const double* c, const double* centre, const double* scale,
                        Py_ssize_t stride, double* out, double* largest) noexcept nogil

@@ -65,7 +65,7 @@ LOOP void LEVEL(smoothed_slopes)(const Kink *kink, ptrdiff_t n, const double *y,
         const double kept = left > 0 ? left : 0.0;                                               \
         w[j] = w[j] < 0 && !positive ? 0.0 - kept : kept;                                        \
     }
-#define SHORT_MEAN(x) (1.0 - x * (0.5 - x * (1.0 / 6.0 - x * (1.0 / 24.0 - x / 120.0))))
+#define SHORT_MEAN(x) (1.0 - x * (0.5 - x * (1.0 / 6.0 - x * (1.0 / 24.0 - x * (1.0 / 120.0)))))
 #define ANY_MEAN(x) (x < 1e-3 ? SHORT_MEAN(x) : (1.0 - exp_of(-x)) / x)
 LOOP void LEVEL(shrink)(ptrdiff_t n, double l1, double l2, int positive, const double *length,
                         double *w)
@@ -82,8 +82,19 @@ LOOP void LEVEL(shrink)(ptrdiff_t n, double l1, double l2, int positive, const d
 #undef SHORT_MEAN
 #undef ANY_MEAN
 
+LOOP void LEVEL(roots)(ptrdiff_t n, const double *x, double *out)
+{
+    SIMD for (ptrdiff_t j = 0; j < n; j++) out[j] = sqrt(x[j]);
+}
+
+LOOP void LEVEL(inverse_roots)(ptrdiff_t n, double eps, const double *x, double *out)
+{
+    SIMD for (ptrdiff_t j = 0; j < n; j++) out[j] = x[j] > 0 ? 1.0 / (sqrt(x[j]) + eps) : 0.0;
+}
+
 static const LossLoops LEVEL(losses) = {
     LEVEL(exps), LEVEL(log_loss), LEVEL(log_loss_slopes), LEVEL(log_loss_slope),
-    LEVEL(log_loss_curvatures), LEVEL(smoothed), LEVEL(smoothed_slopes), LEVEL(shrink)};
+    LEVEL(log_loss_curvatures), LEVEL(smoothed), LEVEL(smoothed_slopes), LEVEL(shrink),
+    LEVEL(roots), LEVEL(inverse_roots)};
 
 #undef LEVEL

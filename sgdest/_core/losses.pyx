@@ -656,7 +656,7 @@ cdef inline double greatest(Py_ssize_t n, const double* z) noexcept nogil:
     cdef Py_ssize_t k
     cdef double largest = z[0]
     for k in range(1, n):
-        largest = fmax(largest, z[k])
+        largest = z[k] if z[k] > largest else largest
     return largest
 
 

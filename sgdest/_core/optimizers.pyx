@@ -210,6 +210,7 @@ cdef class SGDMethod(StepMethod):
         cdef double weight = self.s[p] / self.problem.mean_weight
         cdef bint needs_row = self.schedule.needs_row
         cdef double eta = 0.0 if needs_row else self.schedule.at(self.t + 1.0)
+        cdef double pace = eta * weight
         cdef double z = scale * self.shrinkage.dot(self.problem.rows, i, later) + self.b[0]
         cdef double d
         if self.problem.o_data != NULL:
@@ -220,15 +221,15 @@ cdef class SGDMethod(StepMethod):
             # a formula for losses of slope 1
             eta = self.schedule.at_row(self.problem.loss.value(self.y[p], z),
                                        self.problem.rows.square_norm(i)) / fabs(d)
+            pace = eta * weight
         if self.schedule.failed:
             return
         if not isfinite(d * d):
             self.loss_sum = INFINITY
         elif d != 0.0:
-            d *= eta * weight
-            self.problem.rows.add_ahead(i, d * unscale, self.shrinkage.w, later)
+            self.problem.rows.add_ahead(i, d * (pace * unscale), self.shrinkage.w, later)
             if self.problem.fit_intercept:
-                self.b[0] -= d
+                self.b[0] -= d * pace
         self.complete(self.schedule.at(self.t + 1.0) if self.schedule.needs_row else eta)
 
     cdef void learn_row_of_many(self, const Py_ssize_t* rows, Py_ssize_t p,

@@ -17,7 +17,7 @@ cdef class Problem:
     cdef public double mean_weight         # of a row in a step; see design "weights in steps"
     cdef readonly int n_threads
     cdef readonly bint is_small
-    cdef bint asks                         # a pass asks the memory for rows ahead
+    cdef bint adds_at_once                 # rows are added while the first-level cache holds them
     cdef bint is_joint                     # the loss reads one class code for all outputs
     cdef readonly object y, sample_weight, offset   # arrays, or None
     cdef readonly bint coded                      # y holds class codes for n_outputs > 1 outputs
@@ -44,8 +44,17 @@ cdef class Problem:
     cdef const double* targets_of(self, Py_ssize_t first, Py_ssize_t n,
                                   double* room) noexcept nogil
     cdef void ask_for_targets(self, Py_ssize_t m, const Py_ssize_t* rows) noexcept nogil
-    cdef void margins_of(self, Py_ssize_t m, const Py_ssize_t* rows, const double* W,
-                         double scale, const double* b, double* z) noexcept nogil
+    # `left` entries of `rows` are known, m or more: rows that come soon are asked for
+    cdef void margins_of(self, Py_ssize_t m, Py_ssize_t left, const Py_ssize_t* rows,
+                         const double* W, double scale, const double* b,
+                         double* z) noexcept nogil
+    # if `adds_at_once`: their margins, slopes times s / mean_weight, and g += sum of d x
+    cdef void margins_and_gradient(self, Py_ssize_t m, Py_ssize_t left, const Py_ssize_t* rows,
+                                   const double* W, double scale, const double* b,
+                                   const double* y, const double* s, double mean_weight,
+                                   double* z, double* d, double* g) noexcept nogil
+    cdef void finish_margins(self, Py_ssize_t m, const Py_ssize_t* rows, double scale,
+                             const double* b, double* z) noexcept nogil
     # rows start .. stop - 1: their margins into z, the sum of s * loss; with g != NULL also
     # g += sum of s d x and g_b += sum of s d. `room` holds `block_room` doubles. W == NULL: z
     # holds the margins already.

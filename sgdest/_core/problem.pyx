@@ -25,16 +25,14 @@ import numpy as np
 
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.rows import as_rows
-from sgdest._core.simd import aligned
+from sgdest._core.simd import aligned, aligned_like
 
 # A second thread pays from about 10 MB of X a pass: waking one costs about 50 microseconds.
 cdef Py_ssize_t CHUNK_ENTRIES = 1 << 19
 cdef Py_ssize_t LARGEST_BLOCK = 256
-# Rows of up to so many bytes are asked for a block ahead, a few with every GROUP of rows, so that
-# the memory works during the gradient too; longer ones the hardware follows better by itself
-# (docs/design/0004-rows-ahead.md).
-cdef Py_ssize_t LONGEST_ASKED = 4096
-cdef Py_ssize_t GROUP = 4
+# The rows whose numbers a pass has at hand: those of a block, and those that it asks for.
+cdef enum:
+    ROWS_AT_HAND = 320
 
 
 @lru_cache(maxsize=None)
@@ -89,10 +87,19 @@ cdef double weighted_dot(Py_ssize_t n, Py_ssize_t K, const double* s, const doub
     return total
 
 
-cdef inline void ask_for_rows(Rows rows, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(start, stop):
-        rows.prefetch(i, i)
+cdef void add_up(Py_ssize_t n, Py_ssize_t K, const double* d, double* sums) noexcept nogil:
+    """sums_k += sum_i d_ik."""
+    cdef Py_ssize_t i, k
+    cdef double even = 0.0, odd = 0.0
+    if K > 1:
+        for i in range(n):
+            for k in range(K):
+                sums[k] += d[i * K + k]
+        return
+    for i in range(n // 2):
+        even += d[2 * i]
+        odd += d[2 * i + 1]
+    sums[0] += (even + odd) + (d[n - 1] if n % 2 else 0.0)
 
 
 cdef class Problem:
@@ -147,8 +154,8 @@ cdef class Problem:
             view = self.offset.ravel()
             self.o_data = &view[0] if self.n_rows else NULL
         self.mean_weight = self.total_weight / self.n_rows if self.n_rows else 1.0
-        self.asks = (n_outputs == 1 and not self.rows.is_sparse
-                     and self.n_features * self.rows.X.itemsize <= LONGEST_ASKED)
+        self.adds_at_once = (n_outputs == 1 and not self.rows.is_sparse
+                             and not type(loss).costs_a_call)
         # Below this a solver runs to rounding whatever its tolerance: it costs little, and makes
         # a weight of k the same as k copies of a row to all digits.
         self.is_small = self.rows.n_stored < 20_000
@@ -216,61 +223,97 @@ cdef class Problem:
             for p in range(m):
                 prefetch(self.s_data + rows[p], 8)
 
-    cdef void margins_of(self, Py_ssize_t m, const Py_ssize_t* rows, const double* W,
-                         double scale, const double* b, double* z) noexcept nogil:
+    cdef void margins_of(self, Py_ssize_t m, Py_ssize_t left, const Py_ssize_t* rows,
+                         const double* W, double scale, const double* b,
+                         double* z) noexcept nogil:
+        # tiles of four rows are read at once
+        cdef Py_ssize_t ahead = max(4, self.rows.far_ahead)
+        self.rows.margins_of(m, rows, rows + ahead if m + ahead <= left else NULL,
+                             self.n_outputs, W, z)
+        self.finish_margins(m, rows, scale, b, z)
+
+    cdef void finish_margins(self, Py_ssize_t m, const Py_ssize_t* rows, double scale,
+                             const double* b, double* z) noexcept nogil:
         cdef Py_ssize_t p, k, K = self.n_outputs
-        self.rows.margins_of(m, rows, K, W, z)
-        for p in range(m):
-            for k in range(K):
-                z[p * K + k] = scale * z[p * K + k] + b[k]
+        cdef double first = b[0]
+        if K == 1:
+            for p in range(m):
+                z[p] = scale * z[p] + first
+        else:
+            for p in range(m):
+                for k in range(K):
+                    z[p * K + k] = scale * z[p * K + k] + b[k]
         if self.o_data != NULL:
             for p in range(m):
                 for k in range(K):
                     z[p * K + k] += self.o_data[rows[p] * K + k]
 
+    cdef void margins_and_gradient(self, Py_ssize_t m, Py_ssize_t left, const Py_ssize_t* rows,
+                                   const double* W, double scale, const double* b,
+                                   const double* y, const double* s, double mean_weight,
+                                   double* z, double* d, double* g) noexcept nogil:
+        cdef Py_ssize_t p, i, n, before = 0, start = 0, ahead = self.rows.far_ahead
+        cdef const Py_ssize_t* later
+        # margins of the block at `start`, while the `before` rows in front of it are added
+        while start < m or before > 0:
+            n = min(self.rows.block, m - start)
+            later = rows + start + (ahead if start + n + ahead <= left else 0)
+            if before == 0:
+                self.rows.margins_of(n, rows, later, 1, W, z)
+            else:
+                self.rows.margins_and_gradient(n, rows + start, later, W, z + start,
+                                               rows + start - before, d + start - before, g)
+                if n < before:
+                    i = start - before + n
+                    self.rows.add_all(before - n, rows + i, NULL, 1, d + i, g)
+            self.finish_margins(n, rows + start, scale, b, z + start)
+            self.loss.derivatives(n, 1, y + start, z + start, d + start)
+            if self.s_data != NULL or mean_weight != 1.0:
+                for p in range(start, start + n):
+                    d[p] *= s[p] / mean_weight
+            before = n
+            start += n
+
     cdef Py_ssize_t block_room(self) noexcept nogil:
         return LARGEST_BLOCK * (self.n_outputs + self.target_width + 1)
 
     cdef Py_ssize_t block(self) noexcept nogil:
-        # 64 kB of rows at a time (or 128 kB, where they are asked for), which the second-level cache
-        # still holds for the gradient
+        # 64 kB of rows at a time, which the second-level cache still holds for the gradient
         cdef Py_ssize_t row = max(self.rows.n_stored // max(self.n_rows, 1), 1)
-        if self.asks:
-            return min(LARGEST_BLOCK, max(GROUP, 16384 // row // GROUP * GROUP))
         return min(LARGEST_BLOCK, max(32, 8192 // row))
 
     cdef double sweep(self, Py_ssize_t start, Py_ssize_t stop, const double* W, const double* b,
                       double* z, double* g, double* g_b, double* room) noexcept nogil:
-        cdef Py_ssize_t i, k, m, p, asked, half, group, K = self.n_outputs, block = self.block()
-        cdef Py_ssize_t[256] rows               # LARGEST_BLOCK
+        cdef Py_ssize_t i, k, m, ahead, left, K = self.n_outputs
+        cdef Py_ssize_t[ROWS_AT_HAND] rows
         cdef double* d = room
         cdef double* y = room + LARGEST_BLOCK * K
         cdef double* s = y + LARGEST_BLOCK * self.target_width
         cdef double total = 0.0
+        cdef bint at_once = self.adds_at_once and W != NULL and g != NULL
+        cdef Py_ssize_t block = LARGEST_BLOCK if at_once else self.block()
         while start < stop:
             m = min(block, stop - start)
-            for i in range(m):
+            left = min(ROWS_AT_HAND, stop - start)
+            for i in range(left):
                 rows[i] = start + i
             self.gather(m, rows, y, s)
-            # rows of the next block are asked for meanwhile, half of them now, half in the gradient
-            asked = min(block, stop - start - m) if self.asks else 0
-            half = asked if g == NULL else asked // 2
-            group = GROUP if self.asks else m
-            for p from 0 <= p < (0 if W == NULL else m) by group:
-                ask_for_rows(self.rows, start + m + p * half // m,
-                             start + m + min(p + group, m) * half // m)
-                self.margins_of(min(group, m - p), rows + p, W, 1.0, b, z + p * K)
+            if at_once:
+                self.margins_and_gradient(m, left, rows, W, 1.0, b, y, s, 1.0, z, d, g)
+            elif W != NULL:
+                self.margins_of(m, left, rows, W, 1.0, b, z)
             total += self.loss.values(m, K, y, z, s)
             if g != NULL:
-                self.loss.derivatives(m, K, y, z, d)
-                for i in range(m):
-                    for k in range(K):
-                        d[i * K + k] *= s[i]
-                        g_b[k] += d[i * K + k]
-                for p from 0 <= p < m by group:
-                    ask_for_rows(self.rows, start + m + half + p * (asked - half) // m,
-                                 start + m + half + min(p + group, m) * (asked - half) // m)
-                    self.rows.add_all(min(group, m - p), rows + p, K, d + p * K, g)
+                if not at_once:
+                    self.loss.derivatives(m, K, y, z, d)
+                    for i in range(m):
+                        for k in range(K):
+                            d[i * K + k] *= s[i]
+                    # (rows whose margins were taken are in the cache)
+                    ahead = self.rows.far_ahead if W == NULL else 0
+                    self.rows.add_all(m, rows, rows + ahead if 0 < ahead <= left - m else NULL, K,
+                                      d, g)
+                add_up(m, K, d, g_b)
             z += m * K
             start += m
         return total
@@ -340,15 +383,19 @@ cdef class Problem:
     def _laid_out(self, W):
         """W as ``rows.margins_of`` wants it (and back): turned if dense with many outputs."""
         turned = self.n_outputs > 1 and not self.rows.is_sparse
-        return np.ascontiguousarray(np.transpose(W) if turned else W)
+        return self.placed(np.transpose(W) if turned else W)
+
+    def placed(self, array):
+        """A copy whose cache lines suit those of X."""
+        return aligned_like(array, self.rows.X) if self.adds_at_once else aligned(array)
 
     def _sweep_chunk(self, const double[:, ::1] W, const double[::1] b, double[:, ::1] z,
                      Py_ssize_t start, Py_ssize_t stop, bint gradient):
         """``sweep`` of one chunk into arrays of its own."""
         turned = self.n_outputs > 1 and not self.rows.is_sparse
         shape = (self.n_features, self.n_outputs)
-        cdef double[:, ::1] g = aligned(
-            np.zeros((shape[::-1] if turned else shape) if gradient else (1, 1)))
+        g_room = np.zeros((shape[::-1] if turned else shape) if gradient else (1, 1))
+        cdef double[:, ::1] g = self.placed(g_room)
         cdef double[::1] g_b = np.zeros(self.n_outputs)
         cdef double[::1] room = np.empty(self.block_room())
         cdef double total, none = 0.0

@@ -59,7 +59,10 @@ INLINE double LEVEL(total)(VEC v)
         if (j + LANES <= (n)) part[1] += VECTOR_TERM, j += LANES;                                \
         if (j + LANES <= (n)) part[2] += VECTOR_TERM, j += LANES;                                \
         sum = REST;                                                                              \
-        sum += LEVEL(total)((part[0] + part[1]) + (part[2] + part[3]));                          \
+        if ((n) < 2 * LANES) /* a single step on a short row waits for these additions */        \
+            sum += LEVEL(total)(part[0]);                                                        \
+        else                                                                                     \
+            sum += LEVEL(total)((part[0] + part[1]) + (part[2] + part[3]));                      \
     }
 
 /* What is left after whole vectors: half a vector, a quarter, .. A processor hands what one step
@@ -110,8 +113,8 @@ INLINE double LEVEL(total)(VEC v)
                                             const T *x1, const T *x2, const T *x3, double *g)    \
     {                                                                                            \
         if (n)                                                                                   \
-            *g += d[0] * (double)*x0 + d[1] * (double)*x1 + d[2] * (double)*x2                   \
-                  + d[3] * (double)*x3;                                                          \
+            *g = *g + d[0] * (double)*x0 + d[1] * (double)*x1 + d[2] * (double)*x2               \
+                 + d[3] * (double)*x3;                                                           \
     }
 #endif
 
@@ -232,6 +235,22 @@ LOOP void LEVEL(gram)(ptrdiff_t m, ptrdiff_t n, const double *A, double *G)
         }
     }
 }
+
+/* Where rows are whole cache lines, but X does not begin with one, as arrays of NumPy do not: the
+ * numbers before the first vector that lies in one line. A load of two lines that are still on their
+ * way takes twice as long; w and g are laid out alike (`aligned_like` in simd.pyx). */
+#define HEAD(T, n, X)                                                                            \
+    ((n) == 0 || (n) * sizeof(T) % 64 ? 0                                                        \
+                                      : (ptrdiff_t)(-(uintptr_t)(X) / sizeof(T) % LANES))
+/* x0 .. x3: four rows */
+#define FOUR_ROWS(T, x, rows)                                                                    \
+    const T *x##0 = (const T *)X + (rows)[0] * n, *x##1 = (const T *)X + (rows)[1] * n;          \
+    const T *x##2 = (const T *)X + (rows)[2] * n, *x##3 = (const T *)X + (rows)[3] * n;
+#define ASK_FOR_FOUR(x, j)                                                                       \
+    PREFETCH(x##0 + j);                                                                          \
+    PREFETCH(x##1 + j);                                                                          \
+    PREFETCH(x##2 + j);                                                                          \
+    PREFETCH(x##3 + j);
 
 #define DENSE_LOOPS(NAME, T)                                                                     \
     REST_LOOPS(NAME, T)                                                                          \
@@ -360,18 +379,21 @@ LOOP void LEVEL(gram)(ptrdiff_t m, ptrdiff_t n, const double *A, double *G)
             }                                                                                    \
         }                                                                                        \
     }                                                                                            \
-    /* four rows at a time, which read w, and read and write g, once for all four */             \
+    /* four rows at a time, which read w, and read and write g, once for all four; the lines of  \
+     * `later` rows are asked for meanwhile */                                                   \
     LOOP void LEVEL(margins_##NAME)(ptrdiff_t m, ptrdiff_t n, const void *X,                     \
-                                    const ptrdiff_t *rows, const double *w, double *z)           \
+                                    const ptrdiff_t *rows, const ptrdiff_t *later,               \
+                                    const double *w, double *z)                                  \
     {                                                                                            \
         ptrdiff_t i = 0;                                                                         \
         for (; i + 4 <= m; i += 4) {                                                             \
-            const T *x0 = (const T *)X + rows[i] * n, *x1 = (const T *)X + rows[i + 1] * n;      \
-            const T *x2 = (const T *)X + rows[i + 2] * n, *x3 = (const T *)X + rows[i + 3] * n;  \
+            FOUR_ROWS(T, x, rows + i)                                                            \
+            FOUR_ROWS(T, ask, later == NULL ? rows + i : later + i)                              \
             VEC s0 = LEVEL(zero)(), s1 = s0, s2 = s0, s3 = s0;                                   \
             ptrdiff_t j = 0;                                                                     \
             for (; j + LANES <= n; j += LANES) {                                                 \
                 const VEC v = LEVEL(load_f64)(w + j);                                            \
+                ASK_FOR_FOUR(ask, j)                                                             \
                 s0 += v * LEVEL(load_##NAME)(x0 + j);                                            \
                 s1 += v * LEVEL(load_##NAME)(x1 + j);                                            \
                 s2 += v * LEVEL(load_##NAME)(x2 + j);                                            \
@@ -385,26 +407,67 @@ LOOP void LEVEL(gram)(ptrdiff_t m, ptrdiff_t n, const double *A, double *G)
         for (; i < m; i++) z[i] = LEVEL(dot_##NAME)(n, (const T *)X + rows[i] * n, w);           \
     }                                                                                            \
     LOOP void LEVEL(gradient_##NAME)(ptrdiff_t m, ptrdiff_t n, const void *X,                    \
-                                     const ptrdiff_t *rows, const double *d, double *g)          \
+                                     const ptrdiff_t *rows, const ptrdiff_t *later,              \
+                                     const double *d, double *g)                                 \
     {                                                                                            \
         ptrdiff_t i = 0;                                                                         \
         for (; i + 4 <= m; i += 4) {                                                             \
-            const T *x0 = (const T *)X + rows[i] * n, *x1 = (const T *)X + rows[i + 1] * n;      \
-            const T *x2 = (const T *)X + rows[i + 2] * n, *x3 = (const T *)X + rows[i + 3] * n;  \
+            FOUR_ROWS(T, x, rows + i)                                                            \
+            FOUR_ROWS(T, ask, later == NULL ? rows + i : later + i)                              \
             const double d0 = d[i], d1 = d[i + 1], d2 = d[i + 2], d3 = d[i + 3];                 \
             ptrdiff_t j = 0;                                                                     \
-            for (; j + LANES <= n; j += LANES)                                                   \
+            for (; j + LANES <= n; j += LANES) {                                                 \
+                ASK_FOR_FOUR(ask, j)                                                             \
                 LEVEL(store)(g + j, LEVEL(load_f64)(g + j) + d0 * LEVEL(load_##NAME)(x0 + j)     \
                                         + d1 * LEVEL(load_##NAME)(x1 + j)                        \
                                         + d2 * LEVEL(load_##NAME)(x2 + j)                        \
                                         + d3 * LEVEL(load_##NAME)(x3 + j));                      \
+            }                                                                                    \
             LEVEL(rest_gradient_##NAME)(n - j, d + i, x0 + j, x1 + j, x2 + j, x3 + j, g + j);    \
         }                                                                                        \
         for (; i < m; i++) LEVEL(add_##NAME)(n, d[i], (const T *)X + rows[i] * n, g);            \
     }                                                                                            \
+    /* the margins of rows while `past` ones, which the cache still holds, are added to g: then  \
+     * the memory, which brings the `later` rows, never rests */                                 \
+    LOOP void LEVEL(margins_and_gradient_##NAME)(                                                \
+        ptrdiff_t m, ptrdiff_t n, const void *X, const ptrdiff_t *rows, const ptrdiff_t *later,  \
+        const double *w, double *z, const ptrdiff_t *past, const double *d, double *g)           \
+    {                                                                                            \
+        const ptrdiff_t head = HEAD(T, n, X);                                                    \
+        for (ptrdiff_t i = 0; i < m; i++) {                                                      \
+            const T *x = (const T *)X + rows[i] * n, *old = (const T *)X + past[i] * n;          \
+            const char *ask = (const char *)((const T *)X + later[i] * n);                       \
+            const double a = d[i];                                                               \
+            VEC s0 = LEVEL(zero)(), s1 = s0;                                                     \
+            ptrdiff_t j = head;                                                                  \
+            double rest = 0;                                                                     \
+            if (head > 0) {                                                                      \
+                PREFETCH(ask);                                                                   \
+                rest = LEVEL(rest_dot_##NAME)(head, x, w);                                       \
+                LEVEL(rest_add_##NAME)(head, a, old, g);                                         \
+            }                                                                                    \
+            for (; j + 2 * LANES <= n; j += LANES) {                                             \
+                PREFETCH(ask + j * sizeof(T));                                                   \
+                if (2 * LANES * sizeof(T) > 64) PREFETCH(ask + (j + LANES) * sizeof(T));         \
+                s0 += LEVEL(load_##NAME)(x + j) * LEVEL(load_f64)(w + j);                        \
+                LEVEL(store)(g + j, LEVEL(load_f64)(g + j) + a * LEVEL(load_##NAME)(old + j));   \
+                j += LANES;                                                                      \
+                s1 += LEVEL(load_##NAME)(x + j) * LEVEL(load_f64)(w + j);                        \
+                LEVEL(store)(g + j, LEVEL(load_f64)(g + j) + a * LEVEL(load_##NAME)(old + j));   \
+            }                                                                                    \
+            if (j + LANES <= n) {                                                                \
+                s0 += LEVEL(load_##NAME)(x + j) * LEVEL(load_f64)(w + j);                        \
+                LEVEL(store)(g + j, LEVEL(load_f64)(g + j) + a * LEVEL(load_##NAME)(old + j));   \
+                j += LANES;                                                                      \
+            }                                                                                    \
+            PREFETCH(ask + n * sizeof(T) - 1);                                                   \
+            z[i] = LEVEL(total)(s0 + s1) + (rest + LEVEL(rest_dot_##NAME)(n - j, x + j, w + j)); \
+            LEVEL(rest_add_##NAME)(n - j, a, old + j, g + j);                                    \
+        }                                                                                        \
+    }                                                                                            \
     /* z of R rows and C outputs in registers: R loads of X and C of w for R C products */       \
     INLINE void LEVEL(tile_##NAME)(int R, int C, ptrdiff_t n, ptrdiff_t K, const T *const *x,    \
-                                   const double *w, double *z)                                   \
+                                   const double *w, double *z, int n_asked, const T *const *ask) \
     {                                                                                            \
         VEC part[4][TILE_OUTPUTS];                                                               \
         ptrdiff_t j = 0;                                                                         \
@@ -412,6 +475,7 @@ LOOP void LEVEL(gram)(ptrdiff_t m, ptrdiff_t n, const double *A, double *G)
             for (int c = 0; c < C; c++) part[r][c] = LEVEL(zero)();                              \
         for (; j + LANES <= n; j += LANES) {                                                     \
             VEC row[4];                                                                          \
+            for (int r = 0; r < n_asked; r++) PREFETCH(ask[r] + j);                              \
             for (int r = 0; r < R; r++) row[r] = LEVEL(load_##NAME)(x[r] + j);                   \
             for (int c = 0; c < C; c++) {                                                        \
                 const VEC v = LEVEL(load_f64)(w + c * n + j);                                    \
@@ -425,17 +489,30 @@ LOOP void LEVEL(gram)(ptrdiff_t m, ptrdiff_t n, const double *A, double *G)
                 z[r * K + c] = sum;                                                              \
             }                                                                                    \
     }                                                                                            \
+    /* `later` rows are asked for by the first two tiles, two rows each, or all by an only one */\
     LOOP void LEVEL(margins_of_many_##NAME)(ptrdiff_t m, ptrdiff_t n, ptrdiff_t K,               \
                                             const void *X, const ptrdiff_t *rows,                \
-                                            const double *w, double *z)                          \
+                                            const ptrdiff_t *later, const double *w, double *z)  \
     {                                                                                            \
+        const int share = K == TILE_OUTPUTS || K == 1 ? 4 : 2;                                   \
         ptrdiff_t i = 0, k;                                                                      \
         for (; i + 4 <= m; i += 4) {                                                             \
-            const T *x[4];                                                                       \
-            for (int r = 0; r < 4; r++) x[r] = (const T *)X + rows[i + r] * n;                   \
-            for (k = 0; k + TILE_OUTPUTS <= K; k += TILE_OUTPUTS)                                \
-                LEVEL(tile_##NAME)(4, TILE_OUTPUTS, n, K, x, w + k * n, z + i * K + k);          \
-            for (; k < K; k++) LEVEL(tile_##NAME)(4, 1, n, K, x, w + k * n, z + i * K + k);      \
+            const T *x[4], *ask[4];                                                              \
+            int asked = later == NULL ? 4 : 0;                                                   \
+            for (int r = 0; r < 4; r++) {                                                        \
+                x[r] = (const T *)X + rows[i + r] * n;                                           \
+                ask[r] = later == NULL ? x[r] : (const T *)X + later[i + r] * n;                 \
+            }                                                                                    \
+            for (k = 0; k + TILE_OUTPUTS <= K; k += TILE_OUTPUTS) {                              \
+                LEVEL(tile_##NAME)(4, TILE_OUTPUTS, n, K, x, w + k * n, z + i * K + k,           \
+                                   asked < 4 ? share : 0, ask + asked % 4);                      \
+                asked += share;                                                                  \
+            }                                                                                    \
+            for (; k < K; k++) {                                                                 \
+                LEVEL(tile_##NAME)(4, 1, n, K, x, w + k * n, z + i * K + k,                      \
+                                   asked < 4 ? share : 0, ask + asked % 4);                      \
+                asked += share;                                                                  \
+            }                                                                                    \
         }                                                                                        \
         for (; i < m; i++)                                                                       \
             for (k = 0; k < K; k++)                                                              \
@@ -491,187 +568,20 @@ LOOP void LEVEL(gram)(ptrdiff_t m, ptrdiff_t n, const double *A, double *G)
         LEVEL(adds_dots_##NAME),                                                                 \
         LEVEL(square_norm_##NAME), LEVEL(read_##NAME), LEVEL(moments_##NAME),                    \
         LEVEL(margins_##NAME), LEVEL(gradient_##NAME), LEVEL(margins_of_many_##NAME),            \
-        LEVEL(gradient_of_many_##NAME), LEVEL(scaled_##NAME), LEVEL(gram)};
-
-/* Turns of 8 and 4 entries. ASK is said before each turn. The columns of a row are distinct, so that
- * four weights may be read before the first of them is stored. */
-#define SPARSE_DOT(ASK)                                                                          \
-    double s[8] = {0, 0, 0, 0, 0, 0, 0, 0};                                                      \
-    ptrdiff_t p = 0;                                                                             \
-    for (; p + 8 <= n; p += 8) {                                                                 \
-        ASK                                                                                      \
-        for (int q = 0; q < 8; q++) s[q] += (double)x[p + q] * w[column[p + q]];                 \
-    }                                                                                            \
-    for (; p < n; p++) s[0] += (double)x[p] * w[column[p]];
-#define SPARSE_TOTAL (((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7])))
-#define SPARSE_ADD(ASK)                                                                          \
-    ptrdiff_t p = 0;                                                                             \
-    for (; p + 4 <= n; p += 4) {                                                                 \
-        double *w0 = w + column[p], *w1 = w + column[p + 1];                                     \
-        double *w2 = w + column[p + 2], *w3 = w + column[p + 3];                                 \
-        ASK                                                                                      \
-        const double v0 = *w0 + a * (double)x[p], v1 = *w1 + a * (double)x[p + 1];               \
-        const double v2 = *w2 + a * (double)x[p + 2], v3 = *w3 + a * (double)x[p + 3];           \
-        *w0 = v0, *w1 = v1, *w2 = v2, *w3 = v3;                                                  \
-    }                                                                                            \
-    for (; p < n; p++) w[column[p]] += a * (double)x[p];
-/* while entry p is read: its share of one half of a later row of m entries */
-#define ASK_FOR_HALF(p)                                                                          \
-    if (p < m && !(p & 7)) {                                                                     \
-        PREFETCH(half + p * sizeof *x / 2);                                                     \
-        if (!(p & 31)) PREFETCH(half_columns + p * sizeof *column / 2);                         \
-    }
-
-#define SPARSE_LOOPS(NAME, T, I)                                                                 \
-    LOOP double LEVEL(dot_##NAME)(ptrdiff_t n, const void *row, const void *columns,             \
-                                  const double *w)                                               \
-    {                                                                                            \
-        const T *x = row;                                                                        \
-        const I *column = columns;                                                               \
-        SPARSE_DOT()                                                                             \
-        return SPARSE_TOTAL;                                                                     \
-    }                                                                                            \
-    LOOP void LEVEL(add_##NAME)(ptrdiff_t n, double a, const void *row, const void *columns,     \
-                                double *w)                                                       \
-    {                                                                                            \
-        const T *x = row;                                                                        \
-        const I *column = columns;                                                               \
-        SPARSE_ADD()                                                                             \
-    }                                                                                            \
-    LOOP double LEVEL(dot_ahead_##NAME)(ptrdiff_t n, const void *row, const void *columns,       \
-                                        const double *w, ptrdiff_t m, const void *later,         \
-                                        const void *later_columns)                               \
-    {                                                                                            \
-        const T *x = row;                                                                        \
-        const I *column = columns;                                                               \
-        const char *half = later, *half_columns = later_columns;                                 \
-        SPARSE_DOT(ASK_FOR_HALF(p))                                                              \
-        for (; p < m; p += 8 - p % 8) ASK_FOR_HALF(p)                                            \
-        return SPARSE_TOTAL;                                                                     \
-    }                                                                                            \
-    LOOP void LEVEL(add_ahead_##NAME)(ptrdiff_t n, double a, const void *row,                    \
-                                      const void *columns, double *w, ptrdiff_t m,               \
-                                      const void *later, const void *later_columns)              \
-    {                                                                                            \
-        const T *x = row;                                                                        \
-        const I *column = columns;                                                               \
-        const char *half = (const char *)later + m * sizeof(T) / 2;                              \
-        const char *half_columns = (const char *)later_columns + m * sizeof(I) / 2;              \
-        SPARSE_ADD(ASK_FOR_HALF(p))                                                              \
-        for (; p < m; p += 8 - p % 8) ASK_FOR_HALF(p)                                            \
-    }                                                                                            \
-    /* L1 takes from w what it has missed, and each entry is multiplied; four at a time, gathered    \
-     * to arrays of their own that become vectors */                                             \
-    LOOP double LEVEL(shrunk_dot_##NAME)(ptrdiff_t n, const void *row, const void *columns,      \
-                                         double *w, const Lag *given, ptrdiff_t m,               \
-                                         const void *later, const void *later_columns)           \
-    {                                                                                            \
-        const T *x = row;                                                                        \
-        const I *column = columns;                                                               \
-        const char *half = later, *half_columns = later_columns;                                 \
-        const Lag lag = *given;                                                                  \
-        double part[4] = {0, 0, 0, 0}, v[4], last[4];                                            \
-        ptrdiff_t p = 0;                                                                         \
-        for (; p + 4 <= n; p += 4) {                                                             \
-            ASK_FOR_HALF(p)                                                                      \
-            for (int k = 0; k < 4; k++) v[k] = w[column[p + k]], last[k] = lag.last[column[p + k]];\
-            SIMD for (int k = 0; k < 4; k++) {                                                   \
-                v[k] = shrunk_one(v[k], last[k], &lag);                                          \
-                part[k] += (double)x[p + k] * v[k];                                              \
-            }                                                                                    \
-            for (int k = 0; k < 4; k++)                                                          \
-                w[column[p + k]] = v[k], lag.last[column[p + k]] = lag.length;                   \
-        }                                                                                        \
-        for (; p < n; p++) {                                                                     \
-            const double one = shrunk_one(w[column[p]], lag.last[column[p]], &lag);              \
-            w[column[p]] = one, lag.last[column[p]] = lag.length;                                \
-            part[0] += (double)x[p] * one;                                                       \
-        }                                                                                        \
-        for (p += 7 - (p + 7) % 8; p < m; p += 8) ASK_FOR_HALF(p)                                \
-        return (part[0] + part[1]) + (part[2] + part[3]);                                        \
-    }                                                                                            \
-    /* w += a x, and each entry pays what it owes; likewise */                                   \
-    LOOP void LEVEL(truncated_add_##NAME)(ptrdiff_t n, double a, const void *row,                \
-                                          const void *columns, double *w, const Debt *given,     \
-                                          ptrdiff_t m, const void *later,                        \
-                                          const void *later_columns)                             \
-    {                                                                                            \
-        const T *x = row;                                                                        \
-        const I *column = columns;                                                               \
-        const char *half = (const char *)later + m * sizeof(T) / 2;                              \
-        const char *half_columns = (const char *)later_columns + m * sizeof(I) / 2;              \
-        const Debt debt = *given;                                                                \
-        double v[4], paid[4];                                                                    \
-        ptrdiff_t p = 0;                                                                         \
-        for (; p + 4 <= n; p += 4) {                                                             \
-            ASK_FOR_HALF(p)                                                                      \
-            for (int k = 0; k < 4; k++)                                                          \
-                v[k] = w[column[p + k]], paid[k] = debt.paid[column[p + k]];                     \
-            SIMD for (int k = 0; k < 4; k++)                                                     \
-                truncate_one(a * (double)x[p + k], v + k, paid + k, &debt);                      \
-            for (int k = 0; k < 4; k++)                                                          \
-                w[column[p + k]] = v[k], debt.paid[column[p + k]] = paid[k];                     \
-        }                                                                                        \
-        for (; p < n; p++)                                                                       \
-            truncate_one(a * (double)x[p], w + column[p], debt.paid + column[p], &debt);         \
-        for (p += 7 - (p + 7) % 8; p < m; p += 8) ASK_FOR_HALF(p)                                \
-    }                                                                                            \
-    LOOP void LEVEL(dots_##NAME)(ptrdiff_t n, ptrdiff_t K, const void *row, const void *columns, \
-                                 const double *W, double *z)                                     \
-    {                                                                                            \
-        const T *x = row;                                                                        \
-        const I *column = columns;                                                               \
-        if (K > 1 && K < FEWEST_OUTPUTS) {                                                       \
-            NARROWER(dots_##NAME)(n, K, row, columns, W, z);                                     \
-            return;                                                                              \
-        }                                                                                        \
-        DOTS(n, p, (double)x[p], W + (ptrdiff_t)column[p] * K)                                   \
-    }                                                                                            \
-    LOOP void LEVEL(adds_##NAME)(ptrdiff_t n, ptrdiff_t K, const double *d, const void *row,     \
-                                 const void *columns, double *W)                                 \
-    {                                                                                            \
-        const T *x = row;                                                                        \
-        const I *column = columns;                                                               \
-        if (K > 1 && K < FEWEST_OUTPUTS) {                                                       \
-            NARROWER(adds_##NAME)(n, K, d, row, columns, W);                                     \
-            return;                                                                              \
-        }                                                                                        \
-        ADDS(n, p, (double)x[p], W + (ptrdiff_t)column[p] * K)                                   \
-    }                                                                                            \
-    LOOP void LEVEL(moments_##NAME)(ptrdiff_t n, double s, const void *row, const void *columns, \
-                                    double *first, double *second, double *largest)              \
-    {                                                                                            \
-        const T *x = row;                                                                        \
-        const I *column = columns;                                                               \
-        for (ptrdiff_t p = 0; p < n; p++) {                                                      \
-            const ptrdiff_t j = (ptrdiff_t)column[p];                                            \
-            const double v = (double)x[p];                                                       \
-            const double size = v < 0 ? -v : v;                                                  \
-            first[j] += s * v;                                                                   \
-            second[j] += s * v * v;                                                              \
-            if (size > largest[j]) largest[j] = size;                                            \
-        }                                                                                        \
-    }                                                                                            \
-    static const SparseLoops LEVEL(sparse_##NAME) = {                                            \
-        LEVEL(dot_##NAME), LEVEL(add_##NAME), LEVEL(dot_ahead_##NAME),                           \
-        LEVEL(add_ahead_##NAME), LEVEL(shrunk_dot_##NAME), LEVEL(truncated_add_##NAME),          \
-        LEVEL(dots_##NAME), LEVEL(adds_##NAME), LEVEL(moments_##NAME)};
+        LEVEL(gradient_of_many_##NAME), LEVEL(margins_and_gradient_##NAME),                      \
+        LEVEL(scaled_##NAME), LEVEL(gram)};
 
 DENSE_LOOPS(f64, double)
 DENSE_LOOPS(f32, float)
 DENSE_LOOPS(u8, uint8_t)
 DENSE_LOOPS(i8, int8_t)
-SPARSE_LOOPS(f64_i32, double, int32_t)
-SPARSE_LOOPS(f64_i64, double, int64_t)
-SPARSE_LOOPS(f32_i32, float, int32_t)
-SPARSE_LOOPS(f32_i64, float, int64_t)
+
+#include "sparse_loops.h"
 
 #undef DENSE_LOOPS
-#undef SPARSE_LOOPS
-#undef SPARSE_DOT
-#undef SPARSE_TOTAL
-#undef SPARSE_ADD
-#undef ASK_FOR_HALF
+#undef HEAD
+#undef FOUR_ROWS
+#undef ASK_FOR_FOUR
 #undef DOTS
 #undef ADDS
 #undef VECTORS_LEFT

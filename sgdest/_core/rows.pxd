@@ -30,11 +30,18 @@ cdef class Rows:
                    double* W) noexcept nogil
     # blocks of m rows: z = X w, and g += X' d. Many outputs: z and d are (m, n_outputs), w and g
     # are (n_features, n_outputs) if sparse, else (n_outputs, n_features), which keeps tiles of
-    # them in registers
-    cdef void margins_of(self, Py_ssize_t m, const Py_ssize_t* rows, Py_ssize_t n_outputs,
-                         const double* w, double* z) noexcept nogil
-    cdef void add_all(self, Py_ssize_t m, const Py_ssize_t* rows, Py_ssize_t n_outputs,
-                      const double* d, double* g) noexcept nogil
+    # them in registers. Dense ones ask meanwhile for the m rows at `later`, if it is not NULL
+    cdef void margins_of(self, Py_ssize_t m, const Py_ssize_t* rows, const Py_ssize_t* later,
+                         Py_ssize_t n_outputs, const double* w, double* z) noexcept nogil
+    cdef void add_all(self, Py_ssize_t m, const Py_ssize_t* rows, const Py_ssize_t* later,
+                      Py_ssize_t n_outputs, const double* d, double* g) noexcept nogil
+    # one output: margins of m rows, while m rows that the cache holds are added to g; blocks of
+    # so many rows, and rows `later` so many rows ahead, suit dense rows best
+    cdef void margins_and_gradient(self, Py_ssize_t m, const Py_ssize_t* rows,
+                                   const Py_ssize_t* later, const double* w, double* z,
+                                   const Py_ssize_t* past, const double* d,
+                                   double* g) noexcept nogil
+    cdef readonly Py_ssize_t block, far_ahead
     # the stored entries of row i: how many, their (distinct) columns, their values
     cdef Py_ssize_t count(self, Py_ssize_t i) noexcept nogil
     cdef Py_ssize_t largest_count(self) noexcept nogil

@@ -32,6 +32,12 @@ cdef Py_ssize_t LONG_ROW = 1024
 cdef Py_ssize_t BYTES_AHEAD = 8192
 cdef Py_ssize_t FEWEST_AHEAD = 3
 cdef Py_ssize_t MOST_AHEAD = 12
+# Where rows are read and those before them are added in the same walk: a block has so many bytes,
+# which the first-level cache holds, and so many are under way.
+cdef Py_ssize_t BLOCK_BYTES = 8192
+cdef Py_ssize_t LARGEST_BLOCK = 16
+cdef Py_ssize_t BLOCK_BYTES_AHEAD = 16384
+cdef Py_ssize_t FARTHEST_AHEAD = 64
 
 ctypedef fused index:
     int32_t
@@ -48,6 +54,11 @@ cdef class Rows:
         """How rows of so many bytes are asked for ahead of time."""
         self.are_long = row_bytes >= LONG_ROW
         self.ahead = max(FEWEST_AHEAD, min(MOST_AHEAD, BYTES_AHEAD // max(row_bytes, 1)))
+        self.block = LARGEST_BLOCK
+        while self.block > 1 and self.block * row_bytes > BLOCK_BYTES:
+            self.block //= 2
+        self.far_ahead = max(self.block, min(FARTHEST_AHEAD,
+                                             BLOCK_BYTES_AHEAD // max(row_bytes, 1)))
 
     cdef double dot(self, Py_ssize_t i, const double* w) noexcept nogil:
         return 0.0
@@ -82,13 +93,20 @@ cdef class Rows:
         self.adds(i, n_outputs, d, W)
         self.dots(next, n_outputs, W, z)
 
-    cdef void margins_of(self, Py_ssize_t m, const Py_ssize_t* rows, Py_ssize_t n_outputs,
-                         const double* w, double* z) noexcept nogil:
+    cdef void margins_of(self, Py_ssize_t m, const Py_ssize_t* rows, const Py_ssize_t* later,
+                         Py_ssize_t n_outputs, const double* w, double* z) noexcept nogil:
         return
 
-    cdef void add_all(self, Py_ssize_t m, const Py_ssize_t* rows, Py_ssize_t n_outputs,
-                      const double* d, double* g) noexcept nogil:
+    cdef void add_all(self, Py_ssize_t m, const Py_ssize_t* rows, const Py_ssize_t* later,
+                      Py_ssize_t n_outputs, const double* d, double* g) noexcept nogil:
         return
+
+    cdef void margins_and_gradient(self, Py_ssize_t m, const Py_ssize_t* rows,
+                                   const Py_ssize_t* later, const double* w, double* z,
+                                   const Py_ssize_t* past, const double* d,
+                                   double* g) noexcept nogil:
+        self.margins_of(m, rows, NULL, 1, w, z)
+        self.add_all(m, past, NULL, 1, d, g)
 
     cdef Py_ssize_t count(self, Py_ssize_t i) noexcept nogil:
         return 0
@@ -136,7 +154,7 @@ cdef class Rows:
                 m = min(64, self.n_rows - start)
                 for i in range(m):
                     rows[i] = start + i
-                self.margins_of(m, rows, K, w, &z[start, 0])
+                self.margins_of(m, rows, NULL, K, w, &z[start, 0])
                 for i in range(start, start + m):
                     for k in range(K):
                         z[i, k] += b[k]
@@ -226,19 +244,27 @@ cdef class DenseRows(Rows):
         self.loops.adds_dots(self.n_features, n_outputs, d, self.data + i * self.row_bytes, W,
                              self.data + next * self.row_bytes, z)
 
-    cdef void margins_of(self, Py_ssize_t m, const Py_ssize_t* rows, Py_ssize_t n_outputs,
-                         const double* w, double* z) noexcept nogil:
+    cdef void margins_of(self, Py_ssize_t m, const Py_ssize_t* rows, const Py_ssize_t* later,
+                         Py_ssize_t n_outputs, const double* w, double* z) noexcept nogil:
         if n_outputs == 1:
-            self.loops.margins(m, self.n_features, self.data, rows, w, z)
+            self.loops.margins(m, self.n_features, self.data, rows, later, w, z)
         else:
-            self.loops.margins_of_many(m, self.n_features, n_outputs, self.data, rows, w, z)
+            self.loops.margins_of_many(m, self.n_features, n_outputs, self.data, rows, later, w,
+                                       z)
 
-    cdef void add_all(self, Py_ssize_t m, const Py_ssize_t* rows, Py_ssize_t n_outputs,
-                      const double* d, double* g) noexcept nogil:
+    cdef void add_all(self, Py_ssize_t m, const Py_ssize_t* rows, const Py_ssize_t* later,
+                      Py_ssize_t n_outputs, const double* d, double* g) noexcept nogil:
         if n_outputs == 1:
-            self.loops.gradient(m, self.n_features, self.data, rows, d, g)
+            self.loops.gradient(m, self.n_features, self.data, rows, later, d, g)
         else:
             self.loops.gradient_of_many(m, self.n_features, n_outputs, self.data, rows, d, g)
+
+    cdef void margins_and_gradient(self, Py_ssize_t m, const Py_ssize_t* rows,
+                                   const Py_ssize_t* later, const double* w, double* z,
+                                   const Py_ssize_t* past, const double* d,
+                                   double* g) noexcept nogil:
+        self.loops.margins_and_gradient(m, self.n_features, self.data, rows, later, w, z, past, d,
+                                        g)
 
     cdef Py_ssize_t count(self, Py_ssize_t i) noexcept nogil:
         return self.n_features
@@ -372,8 +398,8 @@ cdef class CSRRows(Rows):
         self.loops.adds(n, n_outputs, d, self.data + a * self.item_bytes,
                         self.indices + a * self.index_bytes, W)
 
-    cdef void margins_of(self, Py_ssize_t m, const Py_ssize_t* rows, Py_ssize_t n_outputs,
-                         const double* w, double* z) noexcept nogil:
+    cdef void margins_of(self, Py_ssize_t m, const Py_ssize_t* rows, const Py_ssize_t* later,
+                         Py_ssize_t n_outputs, const double* w, double* z) noexcept nogil:
         cdef Py_ssize_t p
         for p in range(m):
             if n_outputs == 1:
@@ -381,8 +407,8 @@ cdef class CSRRows(Rows):
             else:
                 self.dots(rows[p], n_outputs, w, z + p * n_outputs)
 
-    cdef void add_all(self, Py_ssize_t m, const Py_ssize_t* rows, Py_ssize_t n_outputs,
-                      const double* d, double* g) noexcept nogil:
+    cdef void add_all(self, Py_ssize_t m, const Py_ssize_t* rows, const Py_ssize_t* later,
+                      Py_ssize_t n_outputs, const double* d, double* g) noexcept nogil:
         cdef Py_ssize_t p
         for p in range(m):
             if n_outputs == 1:

@@ -44,8 +44,22 @@ def aligned(array):
     Vectors of it never lie in two lines, each of which would cost a load or store of its own: a
     step on 784 numbers in the cache takes 83 ns in the place of 102.
     """
-    room = np.empty(np.size(array) + 7)
-    first = -room.ctypes.data % 64 // 8
+    return _placed(array, 0)
+
+
+def aligned_like(array, X):
+    """A copy, float64 and C order, whose cache lines begin with the same columns as those of X.
+
+    Rows of 128 or 784 float64 are then read, multiplied and added line by line, although NumPy
+    begins X within a line.
+    """
+    return _placed(array, X.ctypes.data // X.itemsize % 8)
+
+
+def _placed(array, Py_ssize_t place):
+    """A copy that begins ``place`` numbers after the begin of a cache line."""
+    room = np.empty(np.size(array) + 15)
+    first = -room.ctypes.data % 64 // 8 + place
     copy = room[first:first + np.size(array)].reshape(np.shape(array))
     copy[...] = array
     return copy

@@ -151,7 +151,7 @@ def _chunk_together(list problems, const double[:, ::1] W, const double[::1] b, 
             for i in range(m):
                 rows[i] = start + i
             if w_data != NULL:
-                first.rows.margins_of(m, &rows[0], K, w_data, raw)
+                first.rows.margins_of(m, &rows[0], NULL, K, w_data, raw)
                 for k in range(K):
                     _put(<Problem> <PyObject*> problem[k], m, &rows[0], K, raw + k, b[k],
                          <double*> margins[k] + start)
@@ -163,7 +163,7 @@ def _chunk_together(list problems, const double[:, ::1] W, const double[::1] b, 
                     s = room[0, i] * room[1, i]
                     d[i * K + k] = s
                     g_b[k] += s
-            first.rows.add_all(m, &rows[0], K, d, g_data)
+            first.rows.add_all(m, &rows[0], NULL, K, d, g_data)
             start += m
     return np.asarray(values), np.asarray(g), np.asarray(g_b)
 

@@ -48,9 +48,12 @@ cdef class StepMethod(Method):
     cdef Py_ssize_t asked                  # of so many next rows, each row at hand asks for one
     cdef bint asks_by_and_by               # where rows are long
     cdef void take_margins_asking(self, const Py_ssize_t* rows, Py_ssize_t m) noexcept nogil
-    cdef bint adds_at_once                 # dense ones are added one by one
+    cdef bint adds_at_once                 # see `Problem.margins_and_gradient`
+    cdef bint takes_turns                  # rows so long that they are read and added in turns
     cdef void add_one_by_one(self, const Py_ssize_t* rows, Py_ssize_t m,
                              Py_ssize_t left) noexcept nogil
+    cdef void add_at_once(self, const Py_ssize_t* rows, Py_ssize_t m,
+                          Py_ssize_t left) noexcept nogil
     # make the slopes of m rows those of a batch: times s / mean weight
     cdef void weigh(self, Py_ssize_t m) noexcept nogil
     # forget the batch that was learned
