@@ -14,10 +14,11 @@ cdef class Columns:
     cdef readonly Py_ssize_t reads         # passes over X so far
     cdef double[::1] mean                  # of the columns
     cdef readonly object removed           # what was subtracted from each column
+    cdef object sizes                      # entries of each column of sparse rows, once known
 
+    cdef read_sparse(self, wanted)
+    cdef void spread_out(self, Py_ssize_t at, Py_ssize_t n, double mean) noexcept nogil
     cdef read_dense(self, const Py_ssize_t[::1] wanted)
-    cdef read_sparse(self, const Py_ssize_t[::1] wanted)
-    cdef centre(self, Py_ssize_t j)
     cdef make_room(self, Py_ssize_t end)
     cdef Py_ssize_t pack(self, Py_ssize_t j, Py_ssize_t start, Py_ssize_t end) noexcept nogil
     # v . x_j, sum of h x_j^2, and v += c h x_j

@@ -4,8 +4,7 @@ No copy of X by columns is made: those that never matter are not touched.
 """
 
 cimport cython
-from libc.stdint cimport int32_t
-from libc.string cimport memcpy
+from libc.stdint cimport int32_t, int64_t
 
 import numpy as np
 
@@ -17,6 +16,8 @@ cdef const DenseLoops* loops = dense_loops(F64, simd.level)
 
 # Columns with more entries than this share of the rows are kept without row numbers.
 cdef double FULL = 0.3
+# Entries of sparse rows of which all columns are read at once, which takes 50 MB.
+cdef Py_ssize_t MOST_AT_ONCE = 1 << 22
 # Rows that are turned into columns at a time: a line of the cache of each.
 cdef enum:
     TURNED = 8
@@ -47,48 +48,49 @@ cdef class Columns:
             return
         self.reads += 1
         more = np.zeros(len(missing), dtype=bool)
-        more[wanted] = more[likely()] = True
+        if self.rows.is_sparse and self.rows.n_stored <= MOST_AT_ONCE:
+            more[:] = True
+        else:
+            more[wanted] = more[likely()] = True
         more = np.flatnonzero(more & missing)
         if self.rows.is_sparse:
             self.read_sparse(more)
         else:
             self.read_dense(more)
 
-    cdef read_sparse(self, const Py_ssize_t[::1] wanted):
-        cdef Py_ssize_t k, p, at, n_wanted = wanted.shape[0], n_rows = self.rows.n_rows
-        cdef const Py_ssize_t[::1] starts, ends
-        cdef const int32_t[::1] row
-        cdef const double[::1] value
-        place = np.full(self.rows.n_features, -1, dtype=np.int32)
-        place[np.asarray(wanted)] = np.arange(n_wanted, dtype=np.int32)
-        starts, ends, row, value = found = self.rows.entries_of(place, n_wanted)
-        sizes = np.subtract(ends[:n_wanted], starts[:n_wanted])
-        full = sizes > FULL * n_rows
-        if self.n_used == 0 and not full.any():
-            np.asarray(self.start)[wanted] = found[0][:n_wanted]
-            np.asarray(self.count)[wanted] = sizes
-            self.numbers, self.values, self.n_used = found[2], found[3], len(found[2])
-            return
-        sizes[full] = n_rows
-        at = self.n_used
-        self.make_room(at + sizes.sum())
+    cdef read_sparse(self, wanted):
+        cdef Py_ssize_t k, at, n_wanted = len(wanted), n_rows = self.rows.n_rows
+        cdef Py_ssize_t[::1] starts, ends, j = wanted
+        X = self.rows.X
+        if self.sizes is None:
+            self.sizes = _sizes(X.indices, self.rows.n_stored, self.rows.n_features)
+        sizes = np.append(self.sizes[wanted], 1)    # a place for what is not wanted
+        sizes[:n_wanted][sizes[:n_wanted] > FULL * n_rows] = n_rows
+        place = np.full(self.rows.n_features, n_wanted, dtype=np.int32)
+        place[wanted] = np.arange(n_wanted, dtype=np.int32)
+        bounds = self.n_used + np.cumsum(sizes)
+        starts, ends = bounds - sizes, bounds - sizes
+        self.make_room(bounds[n_wanted])
+        _turn(X.indptr, X.indices, X.data, place, ends, self.numbers, self.values)
+        self.n_used = starts[n_wanted]
         for k in range(n_wanted):
-            self.start[wanted[k]], self.count[wanted[k]] = at, sizes[k]
-            if full[k]:
-                self.centre(wanted[k])
-                for p in range(starts[k], ends[k]):
-                    self.values[at + row[p]] += value[p]
-            elif sizes[k]:
-                memcpy(&self.numbers[at], &row[starts[k]], sizes[k] * sizeof(int32_t))
-                memcpy(&self.values[at], &value[starts[k]], sizes[k] * sizeof(double))
-            at += sizes[k]
-        self.n_used = at
+            at, self.start[j[k]], self.count[j[k]] = starts[k], starts[k], ends[k] - starts[k]
+            if starts[k + 1] - at == n_rows:
+                self.count[j[k]] = n_rows
+                self.removed[j[k]] = self.mean[j[k]]
+                self.spread_out(at, ends[k] - at, self.mean[j[k]])
 
-    cdef centre(self, Py_ssize_t j):
-        """Begin a column without row numbers."""
-        cdef Py_ssize_t at = self.start[j]
-        np.asarray(self.values)[at:at + self.rows.n_rows] = -self.mean[j]
-        self.removed[j] = self.mean[j]
+    cdef void spread_out(self, Py_ssize_t at, Py_ssize_t n, double mean) noexcept nogil:
+        """Make a centred column without row numbers of the n entries that stand where it begins."""
+        cdef Py_ssize_t i
+        cdef double* x = &self.values[0] + at
+        cdef const int32_t* row = &self.numbers[0] + at
+        for i in range(self.rows.n_rows - 1, -1, -1):
+            if n > 0 and row[n - 1] == i:
+                n -= 1
+                x[i] = x[n] - mean
+            else:
+                x[i] = -mean
 
     cdef read_dense(self, const Py_ssize_t[::1] wanted):
         cdef Py_ssize_t i, k, m, first, n_wanted = wanted.shape[0], n_rows = self.rows.n_rows
@@ -179,3 +181,40 @@ cdef class Columns:
             return
         for p in range(n):
             v[row[p]] += c * h[row[p]] * x[p]
+
+
+ctypedef fused index:
+    int32_t
+    int64_t
+
+ctypedef fused number:
+    float
+    double
+
+
+def _sizes(const index[::1] columns, Py_ssize_t n_stored, Py_ssize_t n_features):
+    """How many stored entries each column has."""
+    cdef Py_ssize_t p
+    cdef Py_ssize_t[::1] sizes = np.zeros(n_features, dtype=np.intp)
+    with nogil:
+        for p in range(n_stored):
+            sizes[columns[p]] += 1
+    return np.asarray(sizes)
+
+
+def _turn(const index[::1] starts, const index[::1] columns, const number[::1] x,
+          const int32_t[::1] place, Py_ssize_t[::1] ends, int32_t[::1] numbers, double[::1] values):
+    """Write the entries of column j, zeros aside, to where ``ends[place[j]]`` points, and move that.
+
+    The last place takes what is not wanted, over and over: a branch would be hard to predict.
+    """
+    cdef Py_ssize_t i, p, end, last = ends.shape[0] - 1
+    cdef int32_t k
+    cdef double v
+    with nogil:
+        for i in range(starts.shape[0] - 1):
+            for p in range(starts[i], starts[i + 1]):
+                k, v = place[columns[p]], x[p]
+                end = ends[k]
+                numbers[end], values[end] = <int32_t> i, v
+                ends[k] = end + (k != last and v != 0.0)

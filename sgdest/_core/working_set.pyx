@@ -82,6 +82,7 @@ class WorkingSetLane(RelayLane):
     """Rounds of a gradient, a working set, and its subproblem."""
 
     newton_steps = 50       # most of a round
+    accuracy = 0.1          # of a round: share of the largest violation that it may leave
     least = 100             # columns of a working set
     patience = 3            # rounds that change F by rounding only
     trials = 12             # rounds that do not halve the violations
@@ -173,7 +174,7 @@ class WorkingSetLane(RelayLane):
         before = self.W[chosen, 0]
         part = Subproblem(self.problem, self.columns, chosen, before.copy(), self.l1[chosen],
                           self.l2[chosen], self.z[:, 0], self.s)
-        part.minimise(self.newton_steps, 0.1 * self.largest, self.rounding())
+        part.minimise(self.newton_steps, self.accuracy * self.largest, self.rounding())
         after = np.asarray(part.w)
         self.W[chosen, 0] = after
         self.b = self.b + (part.change_b - np.einsum("j,j->", self.columns.removed[chosen],
