@@ -55,7 +55,7 @@ cdef class Subproblem:
     cdef Problem problem
     cdef Columns columns
     cdef Py_ssize_t[::1] chosen
-    cdef double[::1] l1, l2, H
+    cdef double[::1] l1, l2, H             # H: of the model along each coordinate; -1: not yet known
     cdef double[::1] origin                # w where the model was made
     cdef readonly double[::1] w, z
     cdef double[::1] s, r, h, G, along, room
@@ -121,7 +121,7 @@ cdef class Subproblem:
         self.step_b = 0.0
         for k in range(self.chosen.shape[0]):
             self.origin[k] = self.w[k]
-            self.H[k] = self.columns.square(self.chosen[k], &self.h[0]) + self.l2[k]
+            self.H[k] = -1.0               # most coordinates that stay at zero need none
 
     cdef void epoch(self, bint every) noexcept nogil:
         """Visit every coordinate, or those that have a weight."""
@@ -142,7 +142,11 @@ cdef class Subproblem:
             g = self.columns.dot(self.chosen[k], &self.G[0]) + self.l2[k] * w
             out = violation(w, g, self.l1[k], self.positive)
             self.violation = fmax(self.violation, out)
-            if out == 0.0 or self.H[k] <= 0.0:
+            if out == 0.0:
+                continue
+            if self.H[k] < 0.0:
+                self.H[k] = self.columns.square(self.chosen[k], &self.h[0]) + self.l2[k]
+            if self.H[k] == 0.0:
                 continue
             step = soft(w - g / self.H[k], self.l1[k] / self.H[k], self.positive) - w
             if step != 0.0:
