@@ -21,12 +21,15 @@ from sgdest._core.dual import dual_bound
 from sgdest._core.intercept import best_intercept
 from sgdest._core.method import Optimizer
 from sgdest._core.relay import RelayLane
-from sgdest._core.solver import Solver, seconds_of_pass
+from sgdest._core.solver import Solver, best_constant, constant_margins, seconds_of_pass
 from sgdest._core.subproblem import Subproblem, violations
 from sgdest._core.subsampled_newton import sound_lane
 
 # Columns read at a time, in working sets.
 AHEAD = 4
+# From this share of the least L1 that uses no column on, 569 x 30 numbers take half of the time of
+# Newton's method; at a hundredth of it ten times as long.
+STRONG = 1e-3
 
 
 class WorkingSet(Optimizer):
@@ -64,6 +67,9 @@ class WorkingSet(Optimizer):
         if (problem.penalty.l1 == 0.0 or type(problem.loss).joint
                 or type(problem.loss).smoothness != "smooth"):
             return np.inf
+        # on small data both go on to rounding, and that is soon where few columns matter
+        if problem.is_small and problem.loss.name != "squared_error" and is_strong(problem):
+            return -1.0
         # X by columns, then rounds of a pass and some epochs on few columns
         return 25.0 * seconds_of_pass(problem) * problem.n_outputs
 
@@ -76,6 +82,15 @@ class WorkingSet(Optimizer):
                 f"optimizer='working_set' needs a smooth loss; got loss={problem.loss.name!r}. Use "
                 "optimizer='auto'.")
         return Solver(problem, W, b, WorkingSetLane, tol, warm)
+
+
+def is_strong(problem):
+    """Whether L1 is more than a thousandth of what would leave no column of use."""
+    if problem.n_outputs > 1:
+        return False
+    z = constant_margins(problem, best_constant(problem))
+    g = problem.evaluate(None, None, z)[1]
+    return problem.penalty.l1 > STRONG * np.abs(g).max(initial=0.0)
 
 
 class WorkingSetLane(RelayLane):
@@ -97,8 +112,11 @@ class WorkingSetLane(RelayLane):
         c = np.ones(problem.n_features) if penalty.factors is None else penalty.factors
         self.l1, self.l2, self.positive = penalty.l1 * c, penalty.l2 * c * c, penalty.positive
         self.s = (np.ones(problem.n_rows) if s is None else s) / problem.total_weight
+        mean, variance, _ = start.moments
+        self.spread = np.sqrt(variance if problem.fit_intercept else variance + mean**2)
         self.best_dual, self.largest, self.least_violation = -np.inf, np.inf, np.inf
-        self.stalled, self.in_vain, self.ratio = 0, 0, np.inf
+        self.size, self.ratio = np.inf, np.inf     # of all violations; of a size to the one before
+        self.stalled, self.in_vain = 0, 0
         d = problem.n_features
         self.least = max(self.least, d // 128, min(self.most, d // 7, problem.n_rows))
 
@@ -109,7 +127,7 @@ class WorkingSetLane(RelayLane):
         yield from self.look()
 
     def go(self):
-        before, violation = self.objective, self.largest
+        before, size = self.objective, self.size
         chosen = self.choose()
         self.columns.fetch(chosen, lambda: self.choose(AHEAD))
         self.passes = self.columns.reads
@@ -117,7 +135,7 @@ class WorkingSetLane(RelayLane):
         self.centre()
         yield from self.look()
         gain = before - self.objective
-        self.estimate(gain, self.largest / violation if violation > 0.0 else 0.0)
+        self.estimate(gain, self.size / size if size > 0.0 else 0.0)
         self.stalled = 0 if gain > self.rounding() else self.stalled + 1
         if self.stalled >= self.patience or self.largest == 0.0:
             self.finished = self.is_close()
@@ -139,6 +157,9 @@ class WorkingSetLane(RelayLane):
         self.objective = value + self.problem.penalty.value_of(self.W)
         self.out = violations(w, g + self.l2 * w, self.l1, self.positive)
         self.largest = self.out.max(initial=abs(g_b[0]))
+        # as if columns were scaled: what each could gain alone is about half the square
+        scaled = self.out / np.where(self.spread > 0.0, self.spread, np.inf)
+        self.size = float(np.sqrt(np.einsum("j,j->", scaled, scaled)))
         self.gradient_norm = float(np.sqrt(np.einsum("j,j->", self.out, self.out) + g_b[0] ** 2))
         # far from the optimum the slopes must be scaled so much that the dual says nothing
         near = self.largest <= 2.0 * self.l1.max(initial=0.0) or self.problem.is_small
@@ -150,13 +171,15 @@ class WorkingSetLane(RelayLane):
     def estimate(self, gain, ratio):
         """What remains, where two rounds in a row have shrunk the violations.
 
-        The gap falls like the violations, F like their square. A round that makes them ``ratio``
-        times as large leaves about ratio^2 of what it gained; twice the larger ratio of two is on
-        the safe side. (A geometric sum of the gains is not: it fell short by up to 5 times.)
+        F falls at least like the size of all violations, mostly like its square; a gap falls like
+        the largest one, of a single column maybe. Thrice the larger ratio of two, times the gain of
+        the last round, is on the safe side: of 227 rounds on 45 problems the estimate was below
+        the truth in 4, by a third at most, and in the median 28 times above it. (What each column
+        could gain alone fell short by up to 75 times.)
         """
         worst = max(ratio, self.ratio)
-        if worst <= 0.4 and self.largest <= self.l1.max(initial=0.0):
-            self.remaining = min(self.remaining, 2.0 * worst * max(gain, self.rounding()))
+        if worst <= 0.4:
+            self.remaining = min(self.remaining, 3.0 * worst * max(gain, self.rounding()))
         self.ratio = ratio
 
     def choose(self, times=1):
