@@ -468,40 +468,6 @@ cdef class CSRRows(Rows):
                     own[2] = v if v > own[2] else own[2]
         return np.ascontiguousarray(np.asarray(record)[:self.n_features, :3].T)
 
-    def entries_of(self, const int32_t[::1] place, Py_ssize_t n_wanted):
-        """Entries of the columns that have a place, place after place, without stored zeros.
-
-        (starts, ends, rows, values): those of place k are starts[k] .. ends[k] - 1.
-        """
-        cdef Py_ssize_t[::1] starts = np.zeros(n_wanted + 1, dtype=np.intp), ends
-        cdef const int32_t* narrow = <const int32_t*> self.indices
-        cdef const int64_t* wide = <const int64_t*> self.indices
-        cdef bint is_narrow = self.narrow_starts != NULL, single = self.item_bytes == 4
-        cdef Py_ssize_t i, p, n = self.start(self.n_rows)
-        cdef int32_t k
-        cdef int32_t[::1] rows
-        cdef double[::1] values
-        cdef double v
-        with nogil:
-            for p in range(n):
-                k = place[narrow[p] if is_narrow else wide[p]]
-                if k >= 0:
-                    starts[k + 1] += 1
-        ends = np.cumsum(starts)
-        starts = np.array(ends)
-        rows, values = np.empty(ends[n_wanted], dtype=np.int32), np.empty(ends[n_wanted])
-        with nogil:
-            for i in range(self.n_rows):
-                for p in range(self.start(i), self.start(i + 1)):
-                    k = place[narrow[p] if is_narrow else wide[p]]
-                    if k >= 0:
-                        v = ((<const float*> self.data)[p] if single
-                             else (<const double*> self.data)[p])
-                        if v != 0.0:
-                            rows[ends[k]], values[ends[k]] = <int32_t> i, v
-                            ends[k] += 1
-        return starts, ends, rows, values
-
     cdef void prefetch(self, Py_ssize_t i, Py_ssize_t later) noexcept nogil:
         # two stages: where a row begins must be known before its entries can be asked for
         cdef Py_ssize_t a = self.start(i), n = self.start(i + 1) - a

@@ -1,0 +1,352 @@
+"""The objective in the columns of a working set, minimised by proximal Newton steps.
+
+A step: a quadratic model of the loss about the point, some epochs of coordinate descent on it
+(Yuan, Ho, Lin 2012) with Anderson extrapolation (Bertrand, Massias 2021), then a search along the
+change on cached margins. Of a quadratic loss the model is the problem itself.
+"""
+
+cimport cython
+from libc.math cimport INFINITY, fabs, fmax, isfinite
+
+import numpy as np
+
+from sgdest._core.columns cimport Columns
+from sgdest._core.problem cimport Problem
+
+cdef Py_ssize_t BLOCK = 256
+# Epochs between extrapolations.
+cdef enum:
+    SPAN = 5
+cdef Py_ssize_t HALVINGS = 40
+# Where the loss is straight, the model is a little curved: this share of the mean.
+cdef double FLATTEST = 1e-3
+
+
+@cython.final
+cdef class Subproblem:
+    """F as a function of some coefficients and the intercept.
+
+    G = r + h dz is kept, r and h being slopes and curvatures of the mean loss in the margins and dz
+    their change: G gives the gradient of a column by one product.
+
+    Parameters
+    ----------
+    problem : Problem of one output
+    columns : Columns
+        Those of ``chosen`` are there.
+    chosen : ndarray of intp
+    w, l1, l2 : ndarrays of shape (len(chosen),)
+        Coefficients, and what the penalty says of each.
+    z : ndarray of shape (n_rows,)
+        The margins.
+    s : ndarray of shape (n_rows,)
+        The weights of the rows; they sum to one.
+
+    Attributes
+    ----------
+    w, z : arrays
+        At the point now.
+    change_b : float
+        Of the intercept of the columns as they are in ``columns``.
+    loss : float
+        The mean loss now.
+    """
+
+    cdef Problem problem
+    cdef Columns columns
+    cdef Py_ssize_t[::1] chosen
+    cdef double[::1] l1, l2, H             # H: of the model along each coordinate; -1: not yet known
+    cdef double[::1] origin                # w where the model was made
+    cdef readonly double[::1] w, z
+    cdef double[::1] s, r, h, G, along, room
+    cdef double[:, ::1] points             # w and the intercept after the last epochs
+    cdef Py_ssize_t n_points
+    cdef readonly double change_b, loss
+    cdef double step_b                     # of the model
+    cdef double mass, bound, violation     # the largest violation met in the last epoch
+    cdef bint positive, fit_intercept
+
+    def __init__(self, Problem problem, Columns columns, chosen, w, l1, l2, z, s):
+        n, m = problem.n_rows, len(chosen)
+        self.problem, self.columns, self.chosen = problem, columns, chosen
+        self.w, self.l1, self.l2, self.z, self.s = w, l1, l2, z.copy(), s
+        self.origin, self.H, self.points = w.copy(), np.empty(m), np.empty((SPAN + 1, m + 1))
+        self.r, self.h, self.G, self.along = np.empty((4, n))
+        self.room = np.empty(max(n, BLOCK))
+        self.positive, self.fit_intercept = problem.penalty.positive, problem.fit_intercept
+        bound = type(problem.loss).curvature_bound
+        self.bound = bound if np.isfinite(bound) else 1.0
+
+    def minimise(self, Py_ssize_t n_steps, double enough, double rounding):
+        """Steps until the largest violation is ``enough``, or F falls by rounding at most."""
+        cdef Py_ssize_t step
+        cdef double first
+        cdef bint is_quadratic = self.problem.loss.name == "squared_error"
+        self.loss = self.mean_loss(self.z)
+        for step in range(n_steps):
+            with nogil:
+                self.approximate()
+                if is_quadratic:
+                    first = self.descend(1000, enough, 0.0)
+                else:
+                    first = self.descend(4 if step < 2 else 20, 0.3 * enough, 0.3)
+                moved = self.move(rounding)
+            self.problem.loss.raise_error()
+            if is_quadratic or not moved or first <= enough:
+                return
+
+    # -- the model -------------------------------------------------------------------------
+
+    cdef void approximate(self) noexcept nogil:
+        """The quadratic model about the point."""
+        cdef Py_ssize_t i, k, m, first, n = self.problem.n_rows
+        cdef const double* y = NULL
+        cdef double mean = 0.0
+        for first from 0 <= first < n by BLOCK:
+            m = min(BLOCK, n - first)
+            y = self.problem.targets_of(first, m, &self.room[0])
+            self.problem.loss.derivatives(m, 1, y, &self.z[first], &self.r[first])
+            self.problem.loss.curvatures(m, 1, y, &self.z[first], &self.h[first])
+        for i in range(n):
+            mean += self.h[i] * self.s[i]
+        if not mean > 0.0:
+            mean = self.bound
+        self.mass = 0.0
+        for i in range(n):
+            self.r[i] *= self.s[i]
+            # rows without weight have slope 0: any curvature will do
+            self.h[i] = fmax(self.h[i], FLATTEST * mean) * fmax(self.s[i], 1e-300)
+            self.G[i] = self.r[i]
+            self.mass += self.h[i]
+        self.step_b = 0.0
+        for k in range(self.chosen.shape[0]):
+            self.origin[k] = self.w[k]
+            self.H[k] = -1.0               # most coordinates that stay at zero need none
+
+    cdef void epoch(self, bint every) noexcept nogil:
+        """Visit every coordinate, or those that have a weight."""
+        cdef Py_ssize_t k, i
+        cdef double g, w, out, step, total
+        self.violation = 0.0
+        if self.fit_intercept:
+            total = sum_of(self.G)
+            step = -total / self.mass
+            self.step_b += step
+            for i in range(self.G.shape[0]):
+                self.G[i] += step * self.h[i]
+            self.violation = fabs(total)
+        for k in range(self.chosen.shape[0]):
+            w = self.w[k]
+            if w == 0.0 and not every:
+                continue
+            g = self.columns.dot(self.chosen[k], &self.G[0]) + self.l2[k] * w
+            out = violation(w, g, self.l1[k], self.positive)
+            self.violation = fmax(self.violation, out)
+            if out == 0.0:
+                continue
+            if self.H[k] < 0.0:
+                self.H[k] = self.columns.square(self.chosen[k], &self.h[0]) + self.l2[k]
+            if self.H[k] == 0.0:
+                continue
+            step = soft(w - g / self.H[k], self.l1[k] / self.H[k], self.positive) - w
+            if step != 0.0:
+                self.w[k] = w + step
+                self.columns.add(self.chosen[k], step, &self.h[0], &self.G[0])
+
+    cdef double descend(self, Py_ssize_t n_epochs, double enough, double share) noexcept nogil:
+        """Epochs until the largest violation is ``enough``, or that share of the first one.
+
+        One epoch, where the first violation times ``share`` is no more than ``enough``. Coordinates
+        without a weight are visited in the first epoch and whenever the others have been solved.
+        Returns the first violation.
+        """
+        cdef double first = INFINITY
+        cdef Py_ssize_t turn
+        cdef bint every = True
+        self.n_points = 0
+        for turn in range(n_epochs):
+            self.epoch(every)
+            if turn == 0:
+                first = self.violation
+                if 0.0 < first * share <= enough:
+                    break
+                enough = fmax(enough, share * first)
+            if self.violation <= enough:
+                if every:
+                    break
+                every = True
+                continue
+            every = False
+            self.remember()
+        return first
+
+    # -- extrapolation ---------------------------------------------------------------------
+
+    cdef void remember(self) noexcept nogil:
+        """Keep the point; after ``SPAN`` epochs extrapolate."""
+        cdef Py_ssize_t k, m = self.chosen.shape[0]
+        for k in range(m):
+            self.points[self.n_points, k] = self.w[k]
+        self.points[self.n_points, m] = self.step_b
+        self.n_points += 1
+        if self.n_points > SPAN:
+            self.extrapolate()
+            self.n_points = 0
+
+    cdef void extrapolate(self) noexcept nogil:
+        """Anderson's mixture of the last points, if the model is lower there."""
+        cdef Py_ssize_t i, k, q, m = self.chosen.shape[0]
+        cdef double[5] c                   # SPAN
+        cdef double now, w, change
+        if not mixture(self.points, c):
+            return
+        for k in range(m + 1):
+            w = 0.0
+            for q in range(SPAN):
+                w += c[q] * self.points[q + 1, k]
+            self.points[0, k] = fmax(w, 0.0) if self.positive and k < m else w
+        for i in range(self.G.shape[0]):
+            self.room[i] = self.r[i] + self.points[0, m] * self.h[i]
+        for k in range(m):
+            change = self.points[0, k] - self.origin[k]
+            if change != 0.0:
+                self.columns.add(self.chosen[k], change, &self.h[0], &self.room[0])
+        now = self.value(&self.w[0], &self.G[0])
+        if not self.value(&self.points[0, 0], &self.room[0]) < now:
+            return
+        for k in range(m):
+            self.w[k] = self.points[0, k]
+        self.step_b = self.points[0, m]
+        for i in range(self.G.shape[0]):
+            self.G[i] = self.room[i]
+
+    cdef double value(self, const double* w, const double* G) noexcept nogil:
+        """The model: the sum of r dz + h dz^2 / 2, and the penalty."""
+        cdef Py_ssize_t i
+        cdef double total = 0.0
+        for i in range(self.G.shape[0]):
+            total += 0.5 * (G[i] - self.r[i]) * (G[i] + self.r[i]) / self.h[i]
+        return total + self.penalty(w)
+
+    # -- the search ------------------------------------------------------------------------
+
+    cdef bint move(self, double rounding) noexcept nogil:
+        """Go to the minimum of the model, or as far towards it as F falls; whether it did."""
+        cdef Py_ssize_t i, k, halving
+        cdef double t = 1.0, slope, value, before = self.penalty(&self.origin[0])
+        cdef double[::1] along = self.along, trial = self.room, aim = self.points[0]
+        slope = self.penalty(&self.w[0]) - before
+        for i in range(along.shape[0]):
+            along[i] = (self.G[i] - self.r[i]) / self.h[i]
+            slope += self.r[i] * along[i]
+        for k in range(self.w.shape[0]):
+            aim[k] = self.w[k]
+        for halving in range(HALVINGS):
+            for i in range(along.shape[0]):
+                trial[i] = self.z[i] + t * along[i]
+            if t < 1.0:
+                for k in range(self.w.shape[0]):
+                    self.w[k] = self.origin[k] + t * (aim[k] - self.origin[k])
+            value = self.mean_loss(trial)
+            if (value - self.loss + self.penalty(&self.w[0]) - before
+                    <= 0.01 * t * slope + rounding):
+                self.change_b += t * self.step_b
+                self.loss = value
+                for i in range(along.shape[0]):
+                    self.z[i] = trial[i]
+                return True
+            t *= 0.5
+        for k in range(self.w.shape[0]):
+            self.w[k] = self.origin[k]
+        return False
+
+    cdef double mean_loss(self, const double[::1] z) noexcept nogil:
+        cdef Py_ssize_t m, first, n = self.problem.n_rows
+        cdef double[256] y                 # BLOCK
+        cdef double total = 0.0
+        for first from 0 <= first < n by BLOCK:
+            m = min(BLOCK, n - first)
+            total += self.problem.loss.values(m, 1, self.problem.targets_of(first, m, y), &z[first],
+                                              &self.s[first])
+        return total
+
+    cdef double penalty(self, const double* w) noexcept nogil:
+        cdef Py_ssize_t k
+        cdef double total = 0.0
+        for k in range(self.l1.shape[0]):
+            total += self.l1[k] * fabs(w[k]) + 0.5 * self.l2[k] * w[k] * w[k]
+        return total
+
+
+cdef bint mixture(const double[:, ::1] points, double* c) noexcept nogil:
+    """Anderson's weights of the points after the first, which sum to one; whether there are any.
+
+    They solve (D D') c = 1, D being the differences, by elimination with a little on the diagonal.
+    """
+    cdef double[5][5] A                    # SPAN
+    cdef Py_ssize_t p, q, k
+    cdef double trace = 0.0, total = 0.0, factor
+    for p in range(SPAN):
+        for q in range(p + 1):
+            total = 0.0
+            for k in range(points.shape[1]):
+                total += (points[p + 1, k] - points[p, k]) * (points[q + 1, k] - points[q, k])
+            A[p][q] = A[q][p] = total
+        trace += A[p][p]
+        c[p] = 1.0
+    for p in range(SPAN):
+        A[p][p] += 1e-10 * trace + 1e-300
+    for p in range(SPAN):
+        for q in range(p + 1, SPAN):
+            factor = A[q][p] / A[p][p]
+            c[q] -= factor * c[p]
+            for k in range(p, SPAN):
+                A[q][k] -= factor * A[p][k]
+    total = 0.0
+    for p in range(SPAN - 1, -1, -1):
+        for k in range(p + 1, SPAN):
+            c[p] -= A[p][k] * c[k]
+        c[p] /= A[p][p]
+        total += c[p]
+    for p in range(SPAN):
+        c[p] /= total
+    return isfinite(total) and total != 0.0
+
+
+cdef double sum_of(const double[::1] v) noexcept nogil:
+    """By four sums, which a processor adds to at the same time."""
+    cdef Py_ssize_t i, n = v.shape[0]
+    cdef double a = 0.0, b = 0.0, c = 0.0, d = 0.0
+    for i in range(0, n - 3, 4):
+        a += v[i]
+        b += v[i + 1]
+        c += v[i + 2]
+        d += v[i + 3]
+    for i in range(n - n % 4, n):
+        a += v[i]
+    return (a + b) + (c + d)
+
+
+cdef inline double soft(double w, double by, bint positive) noexcept nogil:
+    """w moved towards zero; 0 where it would cross, or be negative against ``positive``."""
+    if w > by:
+        return w - by
+    return w + by if w < -by and not positive else 0.0
+
+
+cdef inline double violation(double w, double g, double l1, bint positive) noexcept nogil:
+    """The smallest subgradient of a coordinate, g being the gradient of its smooth part."""
+    if w > 0.0:
+        return fabs(g + l1)
+    if w < 0.0:
+        return fabs(g - l1)
+    return fmax(0.0, -g - l1) if positive else fmax(0.0, fabs(g) - l1)
+
+
+def violations(const double[::1] w, const double[::1] g, const double[::1] l1, bint positive):
+    """The same of every coordinate."""
+    cdef Py_ssize_t j
+    cdef double[::1] out = np.empty(w.shape[0])
+    for j in range(w.shape[0]):
+        out[j] = violation(w[j], g[j], l1[j], positive)
+    return np.asarray(out)
