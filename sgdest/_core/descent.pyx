@@ -79,6 +79,7 @@ class DescentLane(Lane):
         self.sharpness, self.best, self.stages_in_vain = 0.0, None, 0
         self.ends, self.drift, self.unsure = [], 0.0, 0
         self.is_exact = False      # the minimum has been found, and proven to be one
+        self.first = start.gradient
         self.gap_known = None      # at the margins as they are
         self.signed = problem.penalty.l1 > 0.0 or problem.penalty.positive
         if problem.is_small:
@@ -125,7 +126,11 @@ class DescentLane(Lane):
 
     def begin(self):
         """Evaluate what is under way at the current point and forget the curvature."""
-        self.smooth_objective, self.g = yield from self.evaluate(self.x, self.z)
+        if self.first is None:
+            self.smooth_objective, self.g = yield from self.evaluate(self.x, self.z)
+        else:                      # at the best constants, where the penalty is 0
+            self.smooth_objective = self.start_objective
+            self.g, self.first = self.coordinates.gradient(*self.first), None
         self.forget()
         self.decrements, self.stalled = [], 0
         self.least_gradient = self.least_inner = np.inf

@@ -267,7 +267,7 @@ cdef class Problem:
                     i = start - before + n
                     self.rows.add_all(before - n, rows + i, NULL, 1, d + i, g)
             self.finish_margins(n, rows + start, scale, b, z + start)
-            self.loss.derivatives(n, 1, y + start, z + start, d + start)
+            self.loss.derivatives(n, 1, y + start * self.target_width, z + start, d + start)
             if self.s_data != NULL or mean_weight != 1.0:
                 for p in range(start, start + n):
                     d[p] *= s[p] / mean_weight
@@ -596,6 +596,16 @@ cdef class Problem:
         The sums are taken about a pivot (the mean of up to 256 rows; 0 for sparse rows), so that
         large offsets do not cancel all digits of the variance.
         """
+        return self.first_pass()[0]
+
+    def first_pass(self, slopes=None):
+        """(moments, G): ``moments``, and by the same pass the gradient that ``slopes`` make.
+
+        Parameters
+        ----------
+        slopes : ndarray of shape (n_rows, n_outputs), default=None
+            Of dense rows, times their weights. None: G is None.
+        """
         pivot = np.zeros(self.n_features)
         if not self.rows.is_sparse:
             picked = self.rows.X[::max(1, self.n_rows // 256)]
@@ -603,11 +613,11 @@ cdef class Problem:
 
         def work(start, stop):
             if self.rows.is_sparse:
-                return self.rows.column_sums(start, stop, self.sample_weight)
-            return self._moments_chunk(pivot, start, stop)
+                return self.rows.column_sums(start, stop, self.sample_weight), None
+            return self._moments_chunk(pivot, start, stop, slopes)
 
-        sums, *others = self.over_chunks(work)
-        for part in others:
+        (sums, G), *others = self.over_chunks(work)
+        for part, _ in others:
             sums[:2] += part[:2]
             np.maximum(sums[2], part[2], out=sums[2])
         first, second, largest = sums       # in place: of many columns each copy counts
@@ -616,19 +626,32 @@ cdef class Problem:
         np.maximum(second, 0.0, out=second)
         if not self.rows.is_sparse:
             first += pivot
-        return first, second, largest
+        if slopes is not None:
+            G = self._laid_out(sum((part for _, part in others), G)) / self.total_weight
+        return (first, second, largest), G
 
-    def _moments_chunk(self, const double[::1] pivot, Py_ssize_t start, Py_ssize_t stop):
-        cdef Py_ssize_t i
+    def _moments_chunk(self, const double[::1] pivot, Py_ssize_t start, Py_ssize_t stop,
+                       const double[:, ::1] slopes=None):
+        cdef Py_ssize_t i, m, block = self.block(), K = self.n_outputs
+        cdef Py_ssize_t[256] rows               # LARGEST_BLOCK
         cdef double[:, ::1] sums = np.zeros((3, max(self.n_features, 1)))
+        cdef double[:, ::1] g = aligned(np.zeros(
+            (K, self.n_features) if K > 1 else (self.n_features, K)))
         cdef double none = 0.0
+        cdef bint adds = slopes is not None and self.n_features > 0
         cdef const double* pivot_data = &pivot[0] if self.n_features else &none
         with nogil:
-            for i in range(start, stop):
-                if self.weight(i) > 0.0:
-                    self.rows.moments(i, self.weight(i), pivot_data, &sums[0, 0], &sums[1, 0],
-                                      &sums[2, 0])
-        return np.asarray(sums)[:, :self.n_features]
+            while start < stop:
+                m = min(block, stop - start)
+                for i in range(m):
+                    rows[i] = start + i
+                    if self.weight(start + i) > 0.0:
+                        self.rows.moments(start + i, self.weight(start + i), pivot_data,
+                                          &sums[0, 0], &sums[1, 0], &sums[2, 0])
+                if adds:
+                    self.rows.add_all(m, rows, NULL, K, &slopes[start, 0], &g[0, 0])
+                start += m
+        return np.asarray(sums)[:, :self.n_features], np.asarray(g)
 
     def smoothed(self, loss, centres):
         """The same problem with a ``Smoothed`` loss and these centres, one per target."""

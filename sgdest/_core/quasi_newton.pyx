@@ -70,7 +70,7 @@ class LBFGS(Optimizer):
     def method(self, problem, W, b, *, tol=1e-4, warm=False):
         """The solver, at work on ``W`` and ``b``; its lanes are ``LBFGSLane``."""
         return Solver(problem, W, b, lambda part, start: LBFGSLane(part, start, self.memory),
-                      tol, warm)
+                      tol, warm, descends=True)
 
 
 cdef class CurvaturePairs:
@@ -178,6 +178,7 @@ class LBFGSLane(DescentLane):
         super().__init__(problem, start)
         self.pairs = CurvaturePairs(pairs_remembered(problem, memory, self.x.size), self.x.size)
         self.newton = None         # a direction to try first
+        self.was_sure = False      # at the point before
         self.stride = 1.0          # where a step within an orthant sets out, in units of p
 
     def push(self, s, y):
@@ -206,7 +207,12 @@ class LBFGSLane(DescentLane):
             else:
                 inner = yield from self.solved_decrement()
         self.remaining = self.gap() + inner
-        return self.remaining <= self.target()
+        sure, before = self.remaining <= self.target(), self.was_sure
+        self.was_sure = sure
+        if sure and not before and self.sharpness > 0.0:
+            self.remaining = np.inf        # the next point shows what kinks have hidden from this
+            return False
+        return sure
 
     def look_back(self):
         """As of every descent; on small data stages may also end far from the minimum."""

@@ -273,11 +273,14 @@ class Lane:
 
 
 class Start:
-    """What a lane sets out from: its arrays, the best constants, whether ``W`` was given."""
+    """What a lane sets out from: its arrays, the best constants, whether ``W`` was given.
 
-    def __init__(self, W, b, constant, tol, warm, moments):
+    ``gradient`` holds those of the mean loss in W and b at the best constants, or is None.
+    """
+
+    def __init__(self, W, b, constant, tol, warm, moments, gradient=None):
         self.W, self.b, self.constant = W, b, constant
-        self.tol, self.warm, self.moments = tol, warm, moments
+        self.tol, self.warm, self.moments, self.gradient = tol, warm, moments, gradient
 
 
 @cython.final
@@ -293,6 +296,8 @@ cdef class Solver(Method):
         Set out from ``W`` and ``b`` as they are, not from the best constant model.
     moments : tuple, default=None
         Those of the columns, where they are known already.
+    descends : bool, default=False
+        Whether lanes begin with the gradient.
 
     Attributes
     ----------
@@ -309,7 +314,7 @@ cdef class Solver(Method):
     cdef readonly Py_ssize_t passes
 
     def __init__(self, Problem problem, double[:, ::1] W, double[::1] b, lane, double tol=1e-4,
-                 bint warm=False, moments=None):
+                 bint warm=False, moments=None, bint descends=False):
         super().__init__(problem, W, b)
         W_, b_ = np.asarray(W), np.asarray(b)
         self.constant = best_constant(problem)
@@ -317,18 +322,34 @@ cdef class Solver(Method):
             W_[:], b_[:] = 0.0, self.constant
         if problem.penalty.positive:
             np.maximum(W_, 0.0, out=W_)
-        self.moments = problem.moments() if moments is None else moments
+        self.moments, gradient = (
+            self._first_pass(descends and not warm) if moments is None else (moments, None))
         parts = problem.outputs()
         n = problem.n_outputs // len(parts)
         self.lanes = []
         for k, part in enumerate(parts):
             own = slice(k * n, (k + 1) * n)
             start = Start(W_[:, own].copy(), b_[own].copy(), self.constant[own], tol, warm,
-                          self.moments)
+                          self.moments, gradient and tuple(g[..., own] for g in gradient))
             self.lanes.append(lane(part, start))
         self.passes = 1
         self._advance([(lane, lane.begin()) for lane in self.lanes])
         self._store()
+
+    def _first_pass(self, descends):
+        """The moments of the columns, and by the same pass the gradients at the best constants.
+
+        Of sparse rows, and of losses with kinks, which lanes smooth, the moments alone: then None.
+        """
+        problem = self.problem
+        if not descends or problem.rows.is_sparse or type(problem.loss).smoothness != "smooth":
+            return problem.moments(), None
+        slopes = problem.slopes(constant_margins(problem, self.constant))
+        if problem.sample_weight is not None:
+            slopes *= problem.sample_weight[:, None]
+        moments, G = problem.first_pass(slopes)
+        g_b = slopes.sum(axis=0) / problem.total_weight
+        return moments, (G, g_b if problem.fit_intercept else np.zeros_like(g_b))
 
     @staticmethod
     def going_on(Problem problem, double[:, ::1] W, double[::1] b, state, double tol):

@@ -118,7 +118,7 @@ class SubsampledNewton(Optimizer):
                 return WideLane(part, start, span, self.rows_per_column)
             return NewtonLane(part, start, self.rows_per_column)
 
-        return Solver(problem, W, b, lane, tol, warm, moments)
+        return Solver(problem, W, b, lane, tol, warm, moments, descends=span is None)
 
 
 def unknowns(problem):
