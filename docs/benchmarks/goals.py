@@ -52,16 +52,26 @@ class Result:
         self.race, self.name = race, name
         self.ns = 1e9 * median(seconds) / race.n_rows / race.n_passes
         self.ratio, self.low, self.high = median(ratios), min(ratios), max(ratios)
+        # of the bandwidth of its threads
         self.share = race.n_bytes / median(seconds) / speed if race.n_bytes else None
         # the share of what the machine can do
         self.of_limit = median(b / s for b, s in zip(bare, seconds)) if bare else None
-        self.goal = race.goals.get(name)
+        self.goal, self.share_goal = race.goals.get(name), race.share_goals.get(name)
+
+    @property
+    def goals(self):
+        """The goals in words."""
+        ratio = "" if self.goal is None else f"{self.goal:.2g}"
+        share = "" if self.share_goal is None else f"{100 * self.share_goal:.0f} % of bandwidth"
+        return " or ".join(filter(None, [ratio, share]))
 
     @property
     def verdict(self):
-        if self.goal is None:
+        if not self.goals:
             return ""
-        if self.ratio >= self.goal:
+        if self.goal is not None and self.ratio >= self.goal:
+            return "met"
+        if self.share_goal is not None and self.share >= self.share_goal:
             return "met"
         at_limit = max(self.of_limit or 0.0, self.share or 0.0) >= 0.85
         return "met: at the limit" if at_limit else "missed"
@@ -78,19 +88,18 @@ def run(race, repeats, speeds):
     for times in seconds.values():
         del times[0]  # the first meets cold memory and imports
     base = next(iter(seconds.values()))
-    speed = speeds[race.n_threads]
-    bare = seconds.get(LIMIT)
-    return [Result(race, name, times, base, speed, bare) for name, times in seconds.items()]
+    return [Result(race, name, times, base, speeds[race.threads_of(name)],
+                   seconds.get(race.limit_of(name)))
+            for name, times in seconds.items()]
 
 
 def line(result):
     """A row of the table."""
     share = "" if result.share is None else f"{100 * result.share:.0f} %"
-    goal = "" if result.goal is None else f"{result.goal:.1f}"
     of_limit = "" if result.of_limit is None else f"{100 * result.of_limit:.0f} %"
     return (
         f"| {result.race.name} | {result.name} | {result.ns:.0f} | {result.ratio:.2f} | "
-        f"{result.low:.2f} - {result.high:.2f} | {goal} | {result.verdict} | "
+        f"{result.low:.2f} - {result.high:.2f} | {result.goals} | {result.verdict} | "
         f"{of_limit} | {share} |"
     )
 
