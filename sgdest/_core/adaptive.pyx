@@ -392,6 +392,7 @@ cdef class FTRLMethod(CoordinateMethod):
 
     cdef void step(self, Coordinates* at, double eta) noexcept nogil:
         cdef Leader leader = self.leader(at)
+        # (`lead` finds in the cache what `follow` has written: see `step_in_parts`)
         loops.follow(at.n, eta, self.beta, at.g, at.w, &leader)
         self.rest(at)
 
