@@ -267,7 +267,7 @@ cdef class Problem:
                     i = start - before + n
                     self.rows.add_all(before - n, rows + i, NULL, 1, d + i, g)
             self.finish_margins(n, rows + start, scale, b, z + start)
-            self.loss.derivatives(n, 1, y + start, z + start, d + start)
+            self.loss.derivatives(n, 1, y + start * self.target_width, z + start, d + start)
             if self.s_data != NULL or mean_weight != 1.0:
                 for p in range(start, start + n):
                     d[p] *= s[p] / mean_weight
