@@ -104,6 +104,17 @@ def line(result):
     )
 
 
+def note(race, results):
+    """What limits a race, and how near those that missed their ratio come to it."""
+    text = f"- *{race.name}*: {race.limited_by}"
+    for result in results:
+        if result.goals and result.verdict != "met":
+            of = {"the bare loop": result.of_limit, "the bandwidth": result.share}
+            shares = [f"{100 * share:.0f} % of {what}" for what, share in of.items() if share]
+            text += f"; {result.name} reaches {' and '.join(shares) or 'no limit that is measured'}"
+    return text
+
+
 HEAD = (
     "| race | runner | ns a row and pass | times as fast | range | goal | | of the bare loop "
     "| of the bandwidth |\n|---|---|---|---|---|---|---|---|---|"
@@ -176,7 +187,7 @@ def main():
             continue
         results += found
         lines += [line(result) for result in found]
-        notes.append(f"- *{race.name}*: {race.limited_by}")
+        notes.append(note(race, found))
         print("\n".join(lines[-len(found) :]), flush=True)
     if options.only:
         return
