@@ -548,3 +548,24 @@ def test_estimators_steps_are_those_of_the_method():
     method.settle()
     assert_array_equal(model.coef_, W[:, 0])
     assert_array_equal(model.intercept_, b)
+
+
+@pytest.mark.parametrize("batch_size", [40, 256, 300])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("n_features", [8, 54, 128, 784])
+def test_batches_of_dense_rows_step_along_their_mean_gradient(n_features, dtype, batch_size):
+    rng = np.random.RandomState(0)
+    X = (rng.randn(700, n_features) / n_features**0.5).astype(dtype)
+    y, s = (rng.rand(700) < 0.5).astype(int), rng.rand(700)
+    model = GDClassifier(
+        optimizer="sgd", learning_rate=0.5, batch_size=batch_size, penalty=None,
+        shuffle=False, max_iter=2, tol=None,
+    ).fit(X, y, sample_weight=s)
+    w, b = np.zeros(n_features), 0.0
+    for start in 2 * list(range(0, 700, batch_size)):
+        rows = slice(start, start + batch_size)
+        A = X[rows].astype(float)
+        d = s[rows] / s.mean() * (1.0 / (1.0 + np.exp(-(A @ w + b))) - y[rows])
+        w, b = w - 0.5 * A.T @ d / len(A), b - 0.5 * d.mean()
+    assert_allclose(model.coef_[0], w, rtol=1e-10, atol=1e-13)
+    assert_allclose(model.intercept_, b, rtol=1e-10, atol=1e-13)

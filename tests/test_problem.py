@@ -389,3 +389,39 @@ def test_a_pickled_problem_is_the_same_function(penalty, layout):
         for one, other in zip(again.objective_and_gradient(case.W[:, :K].copy(), case.b[:K]),
                               problem.objective_and_gradient(case.W[:, :K].copy(), case.b[:K])):
             assert_array_equal(one, other)
+
+
+def placed_within(X, shift):
+    """A copy of X that begins ``shift`` numbers after the begin of a cache line."""
+    room = np.empty(X.size + 128, dtype=X.dtype)
+    first = -room.ctypes.data % 64 // X.itemsize + shift
+    copy = room[first : first + X.size].reshape(X.shape)
+    copy[...] = X
+    return copy
+
+
+@pytest.mark.parametrize("shift", [0, 2, 5])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.uint8])
+@pytest.mark.parametrize("n_features", [1, 8, 17, 54, 64, 128, 784, 1100])
+def test_a_pass_over_dense_rows_adds_each_once_wherever_blocks_and_lines_end(
+    n_features, dtype, shift
+):
+    rng = np.random.RandomState(0)
+    for n_rows in (1, 7, 16, 255, 257, 300):
+        X = rng.randint(0, 9, size=(n_rows, n_features)).astype(dtype)
+        y, s = rng.randn(n_rows), rng.rand(n_rows)
+        W, b, z = rng.randn(n_features, 1), np.ones(1), np.empty((n_rows, 1))
+        problem = Problem(
+            placed_within(X, shift), y, LOSSES["squared_error"](), PENALTIES["l2"](0.1),
+            sample_weight=s,
+        )
+        value, g, g_b = problem.evaluate(W, b, z)
+        expected = X.astype(float) @ W[:, 0] + 1.0
+        rest = s / s.sum() * (expected - y)
+        near = dict(rtol=1e-11, atol=1e-11 * n_features)
+        assert_allclose(z[:, 0], expected, **near)
+        assert_allclose(value, 0.5 * rest @ (expected - y), rtol=1e-11)
+        assert_allclose(g[:, 0], X.astype(float).T @ rest, **near)
+        assert_allclose(g_b, rest.sum(), **near)
+        known = problem.evaluate(None, b, z)  # margins at hand: the gradient alone
+        assert_allclose(known[1], g, **near)

@@ -11,7 +11,7 @@ from sgdest._core import simd
 
 LOWER_LEVELS = simd.available()[:-1] if simd.available() else ()
 # the files whose tests walk through every loop there is
-FILES = ("test_rows.py", "test_losses.py", "test_problem.py")
+FILES = ("test_rows.py", "test_losses.py", "test_problem.py", "test_optimizers.py")
 
 
 HERE = Path(__file__).parent

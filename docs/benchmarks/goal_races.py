@@ -31,11 +31,11 @@ class Race:
     """Abstract: runners by name, the first is the yardstick; a runner returns seconds.
 
     ``n_bytes``: what a runner must read at least; None where that says nothing. ``n_passes`` over
-    the rows are one run. ``goals``: times
-    as fast as the yardstick, by runner. ``limited_by``: a sentence on what limits it.
+    the rows are one run. ``goals``: times as fast as the yardstick, by runner; ``share_goals``:
+    shares of the bandwidth. ``limited_by``: a sentence on what limits it.
     """
 
-    n_threads = 1
+    share_goals = {}
     n_passes = 1
     n_bytes = None
     limited_by = ""
@@ -48,6 +48,14 @@ class Race:
 
     def check(self):
         """Raise Refused unless all did the same work."""
+
+    def threads_of(self, runner):
+        """How many threads a runner has."""
+        return 1
+
+    def limit_of(self, runner):
+        """The name of the runner that shows the limit of this one."""
+        return LIMIT
 
 
 def dense(n_rows, n_features, dtype, rng):
@@ -222,6 +230,50 @@ def parameters(model):
     return np.asarray(model.coef_, dtype=float), model.intercept_
 
 
+class Solvers(MiniBatches):
+    """Batches of 256 by a solver that scikit-learn's networks have too, theirs without a layer."""
+
+    def __init__(self, name, n_rows, goals, data, optimizer, theirs, rate):
+        super().__init__(name, n_rows, goals, data, within=0.1)
+        self.optimizer, self.theirs, self.rate = optimizer, theirs, rate
+
+    def competitors(self):
+        shared = dict(max_iter=EPOCHS, random_state=0, batch_size=256)
+        return {
+            "MLPClassifier()": MLPClassifier(
+                (), alpha=0.0, tol=0.0, learning_rate_init=self.rate,
+                n_iter_no_change=EPOCHS + 1, **self.theirs, **shared),
+            "GDClassifier": GDClassifier(
+                optimizer=self.optimizer, learning_rate=self.rate, penalty=None, tol=None,
+                **shared),
+        }
+
+    def check(self):
+        reference, zero = (log_loss(self.X, self.y, *parameters(model)) if model else np.log(2.0)
+                           for model in (self.models["MLPClassifier()"], None))
+        ours = log_loss(self.X, self.y, *parameters(self.models["GDClassifier"]))
+        self.agree("GDClassifier", ours, reference, zero)
+
+
+class Updates(Steps):
+    """Batches of 256: what an optimizer costs beside plain SGD, the yardstick."""
+
+    def __init__(self, name, n_rows, goals, data):
+        super().__init__(name, n_rows, goals, data)
+
+    def limit(self):
+        return None
+
+    def competitors(self):
+        return {name: GDClassifier(optimizer=name, batch_size=256, learning_rate=0.1,
+                                   **self.shared()) for name in ("sgd", *self.goals)}
+
+    def check(self):
+        counts = {name: model.t_ for name, model in self.models.items()}
+        if len(set(counts.values())) > 1:
+            raise Refused(f"the numbers of steps differ: {counts}")
+
+
 class Torch:
     """A loop over slices of a shuffled tensor, as one writes it with torch."""
 
@@ -254,26 +306,30 @@ class Torch:
 class Gradient(Race):
     """One gradient of all rows against reading them: the yardstick is the bandwidth measured."""
 
-    def __init__(self, name, n_rows, goal, data, n_threads):
-        super().__init__(name, n_rows, {})
-        self.data, self.n_threads, self.goal = data, n_threads, goal
+    def __init__(self, name, n_rows, goal, data):
+        super().__init__(name, n_rows, {"2 threads": goal})
+        self.data = data
 
     def prepare(self):
         X, y = self.data(np.random.default_rng(0))
         self.n_bytes = bytes_of(X)
-        one, many = (
-            Problem(X, y, LOSSES["log_loss"](), PENALTIES["l2"](ALPHA["l2"]), n_threads=n)
-            for n in (1, self.n_threads)
-        )
+        if isinstance(X, np.ndarray):
+            self.share_goals = {"one thread": 0.8, "2 threads": 0.9}
         W, b, z = np.zeros((X.shape[1], 1)), np.zeros(1), np.zeros((self.n_rows, 1))
-        self.runners["one thread"] = lambda: seconds_of(lambda: one.evaluate(W, b, z))
-        if self.n_threads > 1:
-            name = f"{self.n_threads} threads"
-            self.runners[name] = lambda: seconds_of(lambda: many.evaluate(W, b, z))
-            self.goals[name] = self.goal
-        bare = gradient(X, y)
-        if bare is not None:
-            self.runners[LIMIT] = bare
+        for n, name in ((1, "one thread"), (2, "2 threads")):
+            problem = Problem(X, y, LOSSES["log_loss"](), PENALTIES["l2"](ALPHA["l2"]),
+                              n_threads=n)
+            self.runners[name] = (
+                lambda problem=problem: seconds_of(lambda: problem.evaluate(W, b, z)))
+            bare = gradient(X, y, n)
+            if bare is not None:
+                self.runners[LIMIT if n == 1 else LIMIT + ", 2 threads"] = bare
+
+    def threads_of(self, runner):
+        return 2 if runner.endswith("2 threads") else 1
+
+    def limit_of(self, runner):
+        return LIMIT + ", 2 threads" if runner.endswith("2 threads") else LIMIT
 
 
 class Softmax(Race):
@@ -420,13 +476,26 @@ def races():
                 limit = "the load, comparison and store of two numbers per entry"
             add(Steps, limit, f"CSR {k} {penalty}", n, both(goal),
                 lambda n, rng, k=k: csr(n, k, 10_000, rng), penalty=penalty)
-    for d in (54, 784):
+    wide = lambda n, rng: dense(n, 784, np.float64, rng)
+    for optimizer, theirs, rate in (
+        ("momentum", {"solver": "sgd", "nesterovs_momentum": False}, 0.1 * RATE),
+        ("nesterov", {"solver": "sgd"}, 0.1 * RATE), ("adam", {"solver": "adam"}, 0.01),
+    ):
+        add(Solvers, "reading X in random order", f"mini-batches 256, 784, {optimizer}",
+            sizes[784], {"GDClassifier": 5}, wide, optimizer, theirs, rate)
+    add(Updates, "a root and a division per coordinate, hidden behind the memory",
+        "optimizers, dense 784", sizes[784],
+        dict.fromkeys(("momentum", "adagrad", "adam"), 1 / 1.3), wide)
+    add(Updates, "a step of every feature per batch: a root and a division each",
+        "optimizers, CSR 75 of 20,000", stored[75],
+        dict.fromkeys(("momentum", "nesterov", "adagrad", "ftrl"), 0.5),
+        lambda n, rng: csr(n, 75, 20_000, rng))
+    for d in (54, 128, 784):
         for dtype in (np.float64, np.float32):
             add(Gradient, "bandwidth; a narrow row, the loss", f"gradient {d} {dtype.__name__}",
-                sizes[d], 1.8, lambda n, rng, d=d, dtype=dtype: dense(n, d, dtype, rng),
-                n_threads=2)
+                sizes[d], 1.8, lambda n, rng, d=d, dtype=dtype: dense(n, d, dtype, rng))
     add(Gradient, "scattered additions; two threads double them", "gradient CSR 75", stored[75],
-        1.8, lambda n, rng: csr(n, 75, 10_000, rng), n_threads=2)
+        1.8, lambda n, rng: csr(n, 75, 10_000, rng))
     for dtype in (np.float64, np.float32):
         add(Softmax, "multiplications, in registers", f"softmax 784 {dtype.__name__}", sizes[784],
             {"Problem": 2.0}, n_features=784, dtype=dtype)

@@ -52,16 +52,26 @@ class Result:
         self.race, self.name = race, name
         self.ns = 1e9 * median(seconds) / race.n_rows / race.n_passes
         self.ratio, self.low, self.high = median(ratios), min(ratios), max(ratios)
+        # of the bandwidth of its threads
         self.share = race.n_bytes / median(seconds) / speed if race.n_bytes else None
         # the share of what the machine can do
         self.of_limit = median(b / s for b, s in zip(bare, seconds)) if bare else None
-        self.goal = race.goals.get(name)
+        self.goal, self.share_goal = race.goals.get(name), race.share_goals.get(name)
+
+    @property
+    def goals(self):
+        """The goals in words."""
+        ratio = "" if self.goal is None else f"{self.goal:.2g}"
+        share = "" if self.share_goal is None else f"{100 * self.share_goal:.0f} % of bandwidth"
+        return " or ".join(filter(None, [ratio, share]))
 
     @property
     def verdict(self):
-        if self.goal is None:
+        if not self.goals:
             return ""
-        if self.ratio >= self.goal:
+        if self.goal is not None and self.ratio >= self.goal:
+            return "met"
+        if self.share_goal is not None and self.share >= self.share_goal:
             return "met"
         at_limit = max(self.of_limit or 0.0, self.share or 0.0) >= 0.85
         return "met: at the limit" if at_limit else "missed"
@@ -78,21 +88,31 @@ def run(race, repeats, speeds):
     for times in seconds.values():
         del times[0]  # the first meets cold memory and imports
     base = next(iter(seconds.values()))
-    speed = speeds[race.n_threads]
-    bare = seconds.get(LIMIT)
-    return [Result(race, name, times, base, speed, bare) for name, times in seconds.items()]
+    return [Result(race, name, times, base, speeds[race.threads_of(name)],
+                   seconds.get(race.limit_of(name)))
+            for name, times in seconds.items()]
 
 
 def line(result):
     """A row of the table."""
     share = "" if result.share is None else f"{100 * result.share:.0f} %"
-    goal = "" if result.goal is None else f"{result.goal:.1f}"
     of_limit = "" if result.of_limit is None else f"{100 * result.of_limit:.0f} %"
     return (
         f"| {result.race.name} | {result.name} | {result.ns:.0f} | {result.ratio:.2f} | "
-        f"{result.low:.2f} - {result.high:.2f} | {goal} | {result.verdict} | "
+        f"{result.low:.2f} - {result.high:.2f} | {result.goals} | {result.verdict} | "
         f"{of_limit} | {share} |"
     )
+
+
+def note(race, results):
+    """What limits a race, and how near those that missed their ratio come to it."""
+    text = f"- *{race.name}*: {race.limited_by}"
+    for result in results:
+        if result.goals and result.verdict != "met":
+            of = {"the bare loop": result.of_limit, "the bandwidth": result.share}
+            shares = [f"{100 * share:.0f} % of {what}" for what, share in of.items() if share]
+            text += f"; {result.name} reaches {' and '.join(shares) or 'no limit that is measured'}"
+    return text
 
 
 HEAD = (
@@ -167,7 +187,7 @@ def main():
             continue
         results += found
         lines += [line(result) for result in found]
-        notes.append(f"- *{race.name}*: {race.limited_by}")
+        notes.append(note(race, found))
         print("\n".join(lines[-len(found) :]), flush=True)
     if options.only:
         return

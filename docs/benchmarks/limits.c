@@ -42,25 +42,48 @@ static inline double slope(double y, double z) { return 1 / (1 + exp(-z)) - y; }
     double reads_##NAME(ptrdiff_t n, ptrdiff_t d, const T *X, const int64_t *order,              \
                         ptrdiff_t ahead)                                                         \
     {                                                                                            \
+        const ptrdiff_t line = 64 / sizeof(T);                                                   \
         double sum = 0;                                                                          \
         for (ptrdiff_t t = 0; t < n; t++) {                                                      \
-            const T *x = X + order[t] * d;                                                       \
-            ask((const char *)(X + order[t + ahead < n ? t + ahead : n - 1] * d), d * sizeof(T));\
-            for (ptrdiff_t j = 0; j < d; j++) sum += x[j];                                       \
+            const T *x = X + order[t] * d, *later = X + order[t + ahead < n ? t + ahead : n - 1] * d; \
+            ptrdiff_t j = 0;                                                                     \
+            for (; j + line <= d; j += line) {                                                   \
+                __builtin_prefetch(later + j);                                                   \
+                for (ptrdiff_t l = j; l < j + line; l++) sum += x[l];                            \
+            }                                                                                    \
+            __builtin_prefetch(later + d - 1);                                                   \
+            for (; j < d; j++) sum += x[j];                                                      \
         }                                                                                        \
         return sum;                                                                              \
     }                                                                                            \
-    /* the gradient of all rows in their order */                                                \
-    void gradient_##NAME(ptrdiff_t n, ptrdiff_t d, const T *X, const int64_t *y,                 \
-                         ptrdiff_t ahead, const double *w, double *g)                            \
+    /* the gradient of all rows in their order: each is read while the one `block` rows before it, \
+     * which the first-level cache holds, is added */                                            \
+    void gradient_##NAME(ptrdiff_t n, ptrdiff_t d, const T *X, const int64_t *y, ptrdiff_t block, \
+                         ptrdiff_t ahead, const double *restrict w, double *restrict g)          \
     {                                                                                            \
-        for (ptrdiff_t i = 0; i < n; i++) {                                                      \
-            const T *x = X + i * d;                                                              \
-            double z = 0, a;                                                                     \
-            if (ahead) ask((const char *)(x + ahead * d), d * sizeof(T));                        \
-            for (ptrdiff_t j = 0; j < d; j++) z += x[j] * w[j];                                  \
-            a = slope(y[i], z);                                                                  \
-            for (ptrdiff_t j = 0; j < d; j++) g[j] += a * x[j];                                  \
+        const ptrdiff_t turn = 128 / sizeof(T);                                                  \
+        double a[64] = {0}, z[64];                                                               \
+        for (ptrdiff_t start = 0; start < n + block; start += block) {                           \
+            for (ptrdiff_t i = start; i < start + block; i++) {                                  \
+                const T *x = X + (i < n ? i : n - 1) * d;                                        \
+                const T *old = X + (i < block ? 0 : i - block < n ? i - block : n - 1) * d;      \
+                const double factor = a[i - start];                                              \
+                double sum = 0;                                                                  \
+                for (ptrdiff_t j = 0; j < d; j += turn) {                                        \
+                    const ptrdiff_t stop = j + turn < d ? j + turn : d;                          \
+                    if (ahead) {                                                                 \
+                        __builtin_prefetch(x + ahead * d + j);                                   \
+                        __builtin_prefetch(x + ahead * d + j + turn / 2);                        \
+                    }                                                                            \
+                    for (ptrdiff_t l = j; l < stop; l++) {                                       \
+                        sum += x[l] * w[l];                                                      \
+                        g[l] += factor * old[l];                                                 \
+                    }                                                                            \
+                }                                                                                \
+                z[i - start] = sum;                                                              \
+            }                                                                                    \
+            for (ptrdiff_t i = 0; i < block; i++)                                                \
+                a[i] = start + i < n ? slope(y[start + i], z[i]) : 0;                            \
         }                                                                                        \
     }                                                                                            \
     /* what finds a number that is not finite */                                                 \
@@ -74,12 +97,15 @@ static inline double slope(double y, double z) { return 1 / (1 + exp(-z)) - y; }
 DENSE(f64, double)
 DENSE(f32, float)
 
+/* That of scikit-learn, whose order of rows is to be kept: a division per row. */
 void shuffle(ptrdiff_t n, int64_t *order)
 {
-    static uint64_t state = 1;
-    for (ptrdiff_t i = n - 1; i > 0; i--) {
-        state = state * 6364136223846793005u + 1442695040888963407u;
-        const ptrdiff_t other = (state >> 32) * (uint64_t)(i + 1) >> 32;
+    static uint32_t state = 1;
+    for (ptrdiff_t i = 0; i < n - 1; i++) {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        const ptrdiff_t other = i + (state & 0x7fffffff) % (uint32_t)(n - i);
         const int64_t kept = order[i];
         order[i] = order[other], order[other] = kept;
     }

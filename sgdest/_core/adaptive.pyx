@@ -6,18 +6,19 @@ has never had a gradient has no rate yet: it stays where it is, and is not shrun
 """
 
 cimport cython
-from libc.math cimport copysign, fabs, pow
+from libc.math cimport pow
+from libc.string cimport memset
 
 from sgdest._core cimport simd
 from sgdest._core.coordinates cimport CoordinateMethod, Coordinates, power
-from sgdest._core.loss_kernels cimport LossLoops, loss_loops
+from sgdest._core.step_kernels cimport Leader, StepLoops, step_loops
 
 from sgdest._core.alone import StepOptimizer
 from sgdest._core.coordinates import powers
 from sgdest._core.schedules import Harmonic
 
 # roots and divisions, which are most of a step, in vectors as wide as the machine has
-cdef const LossLoops* loops = loss_loops(simd.level)
+cdef const StepLoops* loops = step_loops(simd.level)
 
 
 def falling(facts, eta, power):
@@ -382,41 +383,27 @@ cdef class FTRLMethod(CoordinateMethod):
         self.beta = beta
         super().__init__(*args)
 
+    cdef inline Leader leader(self, Coordinates* at) noexcept nogil:
+        cdef Leader found
+        found.z, found.squares = at.slots, at.slots + at.stride
+        found.inverse_rate = at.slots + 2 * at.stride
+        return found
+
     cdef void step(self, Coordinates* at, double eta) noexcept nogil:
-        cdef double* z = at.slots
-        cdef double* n = z + at.stride
-        cdef double* inverse_rate = n + at.stride
-        cdef double first = self.beta / eta, rate = 1.0 / eta, beta = self.beta
-        cdef double g, w, rate_before, z_before, before, after
-        cdef Py_ssize_t p
-        for p in range(at.n):
-            n[p] += at.g[p] * at.g[p]
-        loops.roots(at.n, n, at.length)
-        # loads first, choices in the place of branches: the loop is SIMD
-        for p in range(at.n):
-            g, w, z_before, rate_before = at.g[p], at.w[p], z[p], inverse_rate[p]
-            before = first if g != 0.0 else 0.0
-            before = rate_before if rate_before > 0.0 else before
-            # begin such that w is the leader
-            z_before = z_before if rate_before > 0.0 else -before * w
-            after = (beta + at.length[p]) * rate
-            after = after if g != 0.0 else before
-            z[p] = z_before + g - (after - before) * w
-            inverse_rate[p] = after
-            at.length[p] = 0.0             # the leader has the penalty in it, but for its sign
+        cdef Leader leader = self.leader(at)
+        # (`lead` finds in the cache what `follow` has written: see `step_in_parts`)
+        loops.follow(at.n, eta, self.beta, at.g, at.w, &leader)
         self.rest(at)
+
+    cdef void shrink(self, Coordinates* at) noexcept nogil:
+        # the leader has the penalty in it, but for the sign that it may not have
+        if self.problem.penalty.positive:
+            CoordinateMethod.shrink(self, at)
 
     cdef void rest(self, Coordinates* at) noexcept nogil:
         """To the leader: argmin of ``z w + inverse_rate w^2 / 2`` and the penalty of all steps."""
-        cdef const double* z = at.slots
-        cdef const double* inverse_rate = at.slots + 2 * at.stride
-        cdef double l1 = self.n_steps * self.problem.penalty.l1
-        cdef double l2 = self.n_steps * self.problem.penalty.l2
-        cdef double c, size, leader
-        cdef Py_ssize_t p
-        for p in range(at.n):
-            c = 1.0 if at.c == NULL else at.c[p]
-            size = fabs(z[p]) - l1 * c
-            leader = copysign(size if size > 0.0 else 0.0, -z[p]) / (inverse_rate[p] + l2 * c * c)
-            # + 0.0 makes a zero of -0.0
-            at.w[p] = leader + 0.0 if inverse_rate[p] > 0.0 else at.w[p]
+        cdef Leader leader = self.leader(at)
+        loops.lead(at.n, self.n_steps * self.problem.penalty.l1,
+                   self.n_steps * self.problem.penalty.l2, at.c, &leader, at.w)
+        if self.problem.penalty.positive:
+            memset(at.length, 0, at.n * sizeof(double))

@@ -56,6 +56,7 @@ cdef class CoordinateMethod(StepMethod):
     cdef void scatter(self, Py_ssize_t n, const Py_ssize_t* columns,
                       Coordinates* at) noexcept nogil
     cdef void shrink(self, Coordinates* at) noexcept nogil
+    cdef void step_in_parts(self, Coordinates at, double eta) noexcept nogil
     cdef void normalise(self) noexcept nogil
     cdef void step_intercept(self, double eta) noexcept nogil
     cdef void move_intercept(self, double sign) noexcept nogil

@@ -22,6 +22,8 @@ from sgdest._core.step cimport StepMethod
 
 # Features that ``settle`` brings up to date at once.
 cdef Py_ssize_t SETTLED_AT_ONCE = 256
+# Coordinates that are stepped and shrunk at once: their arrays take 100 kB of the second-level cache.
+cdef Py_ssize_t STEPPED_AT_ONCE = 2048
 
 
 def powers(double base):
@@ -224,8 +226,7 @@ cdef class CoordinateMethod(StepMethod):
         self.n_steps += 1.0
         self.move_intercept(1.0)
         self.gather(n, columns, True, &at)
-        self.step(&at, eta)
-        self.shrink(&at)
+        self.step_in_parts(at, eta)
         self.scatter(n, columns, &at)
         if self.problem.fit_intercept:
             self.step_intercept(eta)
@@ -237,6 +238,18 @@ cdef class CoordinateMethod(StepMethod):
                 self.seen[j], self.seen_path[j] = self.n_steps, self.path
         if self.average > 0 and self.t >= self.average:
             self.accumulate()
+
+    cdef void step_in_parts(self, Coordinates at, double eta) noexcept nogil:
+        """Step and shrink coordinates, so many at a time that the cache holds them in between."""
+        cdef Py_ssize_t n, left = at.n
+        while left > 0:
+            n = at.n = min(left, STEPPED_AT_ONCE)
+            self.step(&at, eta)
+            self.shrink(&at)
+            at.w, at.g, at.length = at.w + n, at.g + n, at.length + n
+            at.slots = at.slots + n if at.slots != NULL else NULL
+            at.c = at.c + n if at.c != NULL else NULL
+            left -= n
 
     cdef void normalise(self) noexcept nogil:
         """Make the sum over the batch its mean, no longer than ``clip_norm``."""

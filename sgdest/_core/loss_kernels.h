@@ -1,5 +1,4 @@
-/* Losses on blocks of margins, penalties and rates on blocks of coordinates, at three SIMD levels;
- * see levels.h. */
+/* Losses on blocks of margins, penalties on blocks of coordinates, at three SIMD levels; see levels.h. */
 #ifndef SGDEST_LOSS_KERNELS_H
 #define SGDEST_LOSS_KERNELS_H
 
@@ -120,9 +119,6 @@ typedef struct {
     /* |w_j| decays by exp(-l2 length_j) while l1 takes off */
     void (*shrink)(ptrdiff_t n, double l1, double l2, int positive, const double *length,
                    double *w);
-    /* rates by coordinate: sqrt(x), and 1 / (sqrt(x) + eps) or, where x is 0, 0 */
-    void (*roots)(ptrdiff_t n, const double *x, double *out);
-    void (*inverse_roots)(ptrdiff_t n, double eps, const double *x, double *out);
 } LossLoops;
 
 #define LEVEL(name) name##_baseline

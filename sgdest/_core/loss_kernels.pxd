@@ -21,8 +21,5 @@ cdef extern from "loss_kernels.h" nogil:
                                 const double* z, double* out) noexcept nogil
         void (*shrink)(Py_ssize_t n, double l1, double l2, bint positive, const double* length,
                        double* w) noexcept nogil
-        void (*roots)(Py_ssize_t n, const double* x, double* out) noexcept nogil
-        void (*inverse_roots)(Py_ssize_t n, double eps, const double* x,
-                              double* out) noexcept nogil
 
     const LossLoops* loss_loops(int level)

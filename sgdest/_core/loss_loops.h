@@ -82,19 +82,8 @@ LOOP void LEVEL(shrink)(ptrdiff_t n, double l1, double l2, int positive, const d
 #undef SHORT_MEAN
 #undef ANY_MEAN
 
-LOOP void LEVEL(roots)(ptrdiff_t n, const double *x, double *out)
-{
-    SIMD for (ptrdiff_t j = 0; j < n; j++) out[j] = sqrt(x[j]);
-}
-
-LOOP void LEVEL(inverse_roots)(ptrdiff_t n, double eps, const double *x, double *out)
-{
-    SIMD for (ptrdiff_t j = 0; j < n; j++) out[j] = x[j] > 0 ? 1.0 / (sqrt(x[j]) + eps) : 0.0;
-}
-
 static const LossLoops LEVEL(losses) = {
     LEVEL(exps), LEVEL(log_loss), LEVEL(log_loss_slopes), LEVEL(log_loss_slope),
-    LEVEL(log_loss_curvatures), LEVEL(smoothed), LEVEL(smoothed_slopes), LEVEL(shrink),
-    LEVEL(roots), LEVEL(inverse_roots)};
+    LEVEL(log_loss_curvatures), LEVEL(smoothed), LEVEL(smoothed_slopes), LEVEL(shrink)};
 
 #undef LEVEL

@@ -386,8 +386,10 @@ cdef class Problem:
         return self.placed(np.transpose(W) if turned else W)
 
     def placed(self, array):
-        """A copy whose cache lines suit those of X."""
-        return aligned_like(array, self.rows.X) if self.adds_at_once else aligned(array)
+        """A copy whose cache lines suit those of the rows, where all begin alike."""
+        if self.adds_at_once and self.n_features * self.rows.X.itemsize % 64 == 0:
+            return aligned_like(array, self.rows.X.itemsize)
+        return aligned(array)
 
     def _sweep_chunk(self, const double[:, ::1] W, const double[::1] b, double[:, ::1] z,
                      Py_ssize_t start, Py_ssize_t stop, bint gradient):

@@ -255,12 +255,11 @@ LOOP void LEVEL(gram)(ptrdiff_t m, ptrdiff_t n, const double *A, double *G)
     }
 }
 
-/* Where rows are whole cache lines, but X does not begin with one, as arrays of NumPy do not: the
- * numbers before the first vector that lies in one line. A load of two lines that are still on their
- * way takes twice as long; w and g are laid out alike (`aligned_like` in simd.pyx). */
-#define HEAD(T, n, X)                                                                            \
-    ((n) == 0 || (n) * sizeof(T) % 64 ? 0                                                        \
-                                      : (ptrdiff_t)(-(uintptr_t)(X) / sizeof(T) % LANES))
+/* Where rows are whole cache lines: the numbers before the first vector that lies in one line, for an
+ * X that begins 16 bytes after one, as large arrays of NumPy do. A load from two lines that are still
+ * on their way takes twice as long; w and g are laid out alike (`aligned_like` in simd.pyx). It may
+ * not depend on where X is: sums would, in their last bits. */
+#define HEAD(T, n) ((n) == 0 || (n) * sizeof(T) % 64 ? 0 : (ptrdiff_t)(48 / sizeof(T)) % LANES)
 /* x0 .. x3: four rows */
 #define FOUR_ROWS(T, x, rows)                                                                    \
     const T *x##0 = (const T *)X + (rows)[0] * n, *x##1 = (const T *)X + (rows)[1] * n;          \
@@ -452,7 +451,7 @@ LOOP void LEVEL(gram)(ptrdiff_t m, ptrdiff_t n, const double *A, double *G)
         ptrdiff_t m, ptrdiff_t n, const void *X, const ptrdiff_t *rows, const ptrdiff_t *later,  \
         const double *w, double *z, const ptrdiff_t *past, const double *d, double *g)           \
     {                                                                                            \
-        const ptrdiff_t head = HEAD(T, n, X);                                                    \
+        const ptrdiff_t head = HEAD(T, n);                                                       \
         for (ptrdiff_t i = 0; i < m; i++) {                                                      \
             const T *x = (const T *)X + rows[i] * n, *old = (const T *)X + past[i] * n;          \
             const char *ask = (const char *)((const T *)X + later[i] * n);                       \

@@ -47,13 +47,13 @@ def aligned(array):
     return _placed(array, 0)
 
 
-def aligned_like(array, X):
+def aligned_like(array, itemsize):
     """A copy, float64 and C order, whose cache lines begin with the same columns as those of X.
 
-    Rows of 128 or 784 float64 are then read, multiplied and added line by line, although NumPy
-    begins X within a line.
+    X has numbers of ``itemsize`` bytes and begins 16 bytes after the begin of a line, as large
+    arrays of NumPy do. Rows of 128 or 784 float64 are then read, multiplied and added line by line.
     """
-    return _placed(array, X.ctypes.data // X.itemsize % 8)
+    return _placed(array, 16 // itemsize % 8)
 
 
 def _placed(array, Py_ssize_t place):

@@ -75,15 +75,15 @@ cdef class StepMethod(Method):
         self.by_columns = problem.rows.is_sparse and not self.steps_all
         self.columns = np.empty(problem.rows.largest_count() + 1, dtype=np.intp)
         d, K = problem.n_features, problem.n_outputs
+        self.adds_at_once = problem.adds_at_once
+        self.takes_turns = d * problem.rows.X.itemsize > LONGEST_WALKED if self.adds_at_once else 0
         if not self.by_rows:
             self.turns = K > 1 and not problem.rows.is_sparse
             shape = [K, d] if self.turns else [d, K]
-            self.g = problem.placed(np.zeros(shape))
+            self.g = (aligned if self.takes_turns else problem.placed)(np.zeros(shape))
             self.turned = aligned(np.empty(shape if self.turns else [0, 0]))
         self.ahead = problem.rows.ahead
         row = max(problem.rows.n_stored // max(problem.n_rows, 1), 1)
-        self.adds_at_once = problem.adds_at_once
-        self.takes_turns = d * problem.rows.X.itemsize > LONGEST_WALKED if self.adds_at_once else 0
         if self.adds_at_once:
             self.tile = LARGEST_BLOCK
         elif problem.rows.is_sparse:
