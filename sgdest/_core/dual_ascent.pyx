@@ -13,6 +13,11 @@ Design:
   So sum_i s_i a_i tends to zero, without steps that could overshoot.
 - Rows at a bound are put aside, rows that hardly move are visited less often; a check of the gap
   takes back those that would move.
+- The gap of the whole is the sum of the gaps of the rows, which a visit knows as they were before
+  it: epochs go on until these tell that a check is due. Of kinked losses most rows then rest, and
+  those that rest at any margin within reach need not be read for it.
+- Kinked losses drift along one direction until a multiplier meets its bound: after every two
+  passes a step goes as far along the change as the dual rises, cut off at the box.
 - Where the gap falls slowly, smooth losses are handed over to ``TruncatedNewton``.
 """
 
@@ -187,7 +192,8 @@ class DualAscentLane(RelayLane):
                            else np.zeros(problem.n_features))
         self.at = self.frame.inwards(self.W, self.b)
         self.smooth = type(problem.loss).smoothness == "smooth"
-        self.epochs, self.planned, self.visited, self.caution = 0, self.first_check, 0.0, 1.0
+        self.epochs, self.planned, self.visited = 0, self.first_check, 0.0
+        self.caution = self.doubt = 1.0       # of what looks like the gap, and of what seems to be left
         self.last_gap, self.least_gap = abs(self.start_objective), np.inf
         self.last_halving, self.passes_left, self.last_trial = 0, 0.0, self.start_objective
         self.newton = self.multipliers = None
@@ -241,24 +247,23 @@ class DualAscentLane(RelayLane):
 
     def ascend(self):
         """Epochs, then a check of the gap."""
-        multipliers, problem = self.multipliers, self.problem
-        self.planned = multipliers.run(self.planned, self.enough)
+        self.planned = self.multipliers.run(self.planned, self.enough)
         self.epochs += self.planned
-        if not (multipliers.few_are_active() and not problem.is_small and self.glance()):
+        worth = self.multipliers.few_are_active() and not self.problem.is_small
+        if not (worth and self.glance()):
             self.look()
 
     def enough(self):
         """The gap that is asked for; before the first check by what the dual has gained."""
         if self.epochs:
-            return self.target()
+            return self.target() / self.doubt
         gained = self.start_objective - self.multipliers.dual_objective(self.multipliers.b)
         return max(self.tol * gained, self.rounding())
 
     def glance(self):
         """A check by the rows that may move; whether F has fallen, else all must be looked at."""
-        multipliers = self.multipliers
+        multipliers, b = self.multipliers, self.multipliers.b
         gap, w = multipliers.glance(), multipliers.weights()
-        b = multipliers.b
         dual = multipliers.dual_objective(b)
         if not dual + gap < self.objective:
             return False
@@ -309,6 +314,7 @@ class DualAscentLane(RelayLane):
         if self.remaining <= self.target():
             self.remaining = self.objective - self.multipliers.certified(w)
             self.caution = min(max(1.0, self.remaining / gap), 100.0) if gap > 0.0 else 1.0
+        self.doubt = min(max(1.0, gap / max(self.multipliers.left, 1e-300)), 10.0)
         if gap < 0.5 * self.least_gap:
             self.least_gap, self.last_halving = gap, self.epochs
         rate = np.log(self.last_gap / gap) / self.planned if 0.0 < gap < self.last_gap else 0.0

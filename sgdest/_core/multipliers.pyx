@@ -27,6 +27,8 @@ cdef double FAST = 0.2
 cdef Py_ssize_t IN_CACHE = 80_000
 # Outside of it that many rows are visited one after the other, which is faster by a quarter.
 cdef Py_ssize_t RUN = 8
+# Stored values whose product with v takes longer than to tell that a row rests.
+cdef Py_ssize_t LONG_ROW = 40
 
 
 def square(v):
@@ -63,7 +65,8 @@ cdef class Multipliers:
     cdef Rows rows
     cdef Loss loss
     cdef readonly double l2, b, visited
-    cdef readonly double seen     # sum of the gaps that the rows had when they were last visited
+    cdef readonly double left     # gap that there seems to be
+    cdef double seen              # sum of the gaps that the rows had when they were last visited
     cdef double largest_move, imbalance, shortest, mean_move, pull, A, v_mean, mean_mean, last_seen
     cdef bint curved, logistic, naps_allowed, kinked, centred, weighted, has_seen
     cdef double unit              # what a weight of 1 is of all weights
@@ -109,7 +112,7 @@ cdef class Multipliers:
         # one step of Newton leaves an error of a tenth of the step where q h is at most 1/8
         self.shortest = 0.125 / bound
         self.largest_move, self.mean_move = INFINITY, 0.0
-        self.seen = self.last_seen = 1e300
+        self.seen = self.last_seen = 0.0
         self.seed = 1
         self.kinked = not self.naps_allowed
         self.a_mark, self.a_room, self.z_seen = np.empty((3, n if self.kinked else 0))
@@ -156,7 +159,8 @@ cdef class Multipliers:
                 self.epoch()
                 if self.kinked:
                     self.look_far()
-            if enough is not None and self.seen * min(1.0, self.seen / self.last_seen) <= enough():
+            self.left = self.seen * min(1.0, self.seen / self.last_seen)
+            if enough is not None and self.left <= enough():
                 break
         return n + 1
 
@@ -192,7 +196,8 @@ cdef class Multipliers:
             n_moved += 1
             if self.naps_allowed:
                 self.rest_for_a_while(i, fabs(change), fmin(self.mean_move, total / n_moved))
-        self.last_seen, self.seen = fmax(self.seen, 1e-300) if self.epoch_number > 1 else seen, seen
+        self.last_seen = fmax(self.seen, 1e-300) if self.epoch_number > 1 else seen
+        self.seen = seen
         self.largest_move = largest
         total = total / n_moved if n_moved else 0.0
         if self.naps_allowed and total < FAST * self.mean_move:  # all rows move less now: none is special
@@ -251,6 +256,7 @@ cdef class Multipliers:
         ``gap`` is by how much value and conjugate exceed z a_i now, roughly where the loss is curved.
         """
         cdef double y = self.y[i], a = self.a[i]
+        gap[0] = 0.0
         if self.logistic:
             return self.logistic_change(y, a, z, q, gap)
         if not self.curved:
@@ -323,9 +329,7 @@ cdef class Multipliers:
         cdef double* dv = &self.v_mark[0]
         cdef double dA = self.A - self.mark[SUM], dm = self.v_mean - self.mark[MEAN]
         cdef double dS = self.imbalance - self.mark[IMBALANCE]
-        cdef double rise, curvature, before, t, o, c
-        cdef int _
-        cdef double[N_SUMS] sums
+        cdef double rise, curvature, o, c
         for i in range(n):
             da[i] = self.a[i] - da[i]
         for i in range(d):
@@ -343,11 +347,16 @@ cdef class Multipliers:
                 c = (self.loss.conjugate(self.y[i], self.a[i])
                      - self.loss.conjugate(self.y[i], self.a[i] - da[i]))
                 rise += self.share(i) * (da[i] * o - c)
-        if not (rise > 0.0 and curvature > 0.0):
-            return
-        before = self.dual()
+        if rise > 0.0 and curvature > 0.0:
+            self.rise_along(rise / curvature, dA, dm, dS)
+
+    cdef void rise_along(self, double t, double dA, double dm, double dS) noexcept nogil:
+        """t times the change, a quarter of that, or nothing: what raises the dual."""
+        cdef Py_ssize_t n = self.n_rows, d = self.v.shape[0] - 1
+        cdef double before = self.dual()
+        cdef double[N_SUMS] sums
+        cdef int _
         self.keep(&self.a_room[0], &self.v_room[0], sums)
-        t = rise / curvature
         for _ in range(2):
             self.go_along(t, dA, dm, dS)
             if self.dual() > before:
@@ -455,8 +464,9 @@ cdef class Multipliers:
             self.n_active += 1
 
     def few_are_active(self):
-        """Whether ``glance`` is worth a try: kinked losses, most rows put aside."""
-        return self.has_seen and 3 * self.n_active < self.n_rows
+        """Whether ``glance`` is worth a try: kinked losses, long rows, most of them put aside."""
+        return (self.has_seen and 3 * self.n_active < self.n_rows
+                and self.rows.n_stored > LONG_ROW * self.n_rows)
 
     def glance(self):
         """The gap at the intercept as it is, without the margins of all rows.

@@ -569,22 +569,20 @@ def check_csr(const index[::1] starts, const index[::1] columns, Py_ssize_t n_st
     # over all rows at once, which becomes vectors; then row by row to say what is wrong. Blocks stay
     # in the cache for the second walk
     cdef Py_ssize_t n = starts[n_rows], first, stop
-    cdef index least = 0, largest = 0
     cdef Py_ssize_t n_descents = 0
-    cdef index some
+    cdef index n_here, outside = 0, end = <index> min(n_features, 2**31 - 1)
     for first from 0 <= first < n by 4096:
-        stop, some = min(first + 4096, n), 0
+        stop, n_here = min(first + 4096, n), 0
         for p in range(first, stop):
-            least = min(least, columns[p])
-            largest = max(largest, columns[p])
+            outside |= (columns[p] < 0) | (columns[p] >= end)
         for p in range(max(first, 1), stop):
-            some += columns[p] <= columns[p - 1]
-        n_descents += some
+            n_here += columns[p] <= columns[p - 1]
+        n_descents += n_here
     for i in range(1, n_rows):
         p = starts[i]
         if 0 < p < n and p < starts[i + 1]:
             n_descents -= columns[p] <= columns[p - 1]
-    for i in range(n_rows if least < 0 or (n and largest >= n_features) else 0):
+    for i in range(n_rows if outside else 0):
         for p in range(starts[i], starts[i + 1]):
             if not 0 <= columns[p] < n_features:
                 raise ValueError(
