@@ -180,6 +180,7 @@ class DualAscentLane(RelayLane):
     """Epochs of dual ascent between checks of the gap; then, maybe, steps of Newton's method."""
 
     first_check = 4         # epochs, unless fewer seem to be enough
+    hope = 3.0              # what seems to be left may be as many times too much
     least_epochs = 10       # before the hand-over
     patience = 15.0         # passes that may be left; more, and Newton's method is faster
     between_checks = 4.0    # passes; a check costs half of one
@@ -258,7 +259,8 @@ class DualAscentLane(RelayLane):
         if self.epochs:
             return self.target() / self.doubt
         gained = self.start_objective - self.multipliers.dual_objective(self.multipliers.b)
-        return max(self.tol * gained, self.rounding())
+        # with little coupling of the rows a second epoch leaves far less than it has seen
+        return max(self.tol * gained, self.rounding()) * self.hope
 
     def glance(self):
         """A check by the rows that may move; whether F has fallen, else all must be looked at."""
@@ -314,7 +316,7 @@ class DualAscentLane(RelayLane):
         if self.remaining <= self.target():
             self.remaining = self.objective - self.multipliers.certified(w)
             self.caution = min(max(1.0, self.remaining / gap), 100.0) if gap > 0.0 else 1.0
-        self.doubt = min(max(1.0, gap / max(self.multipliers.left, 1e-300)), 10.0)
+        self.doubt = min(max(1.0 / self.hope, gap / max(self.multipliers.left, 1e-300)), 10.0)
         if gap < 0.5 * self.least_gap:
             self.least_gap, self.last_halving = gap, self.epochs
         rate = np.log(self.last_gap / gap) / self.planned if 0.0 < gap < self.last_gap else 0.0

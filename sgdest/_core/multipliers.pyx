@@ -182,14 +182,14 @@ cdef class Multipliers:
             self.visited += 1.0
             q = self.q[i] + self.share(i) * self.pull
             change = self.change(i, z, q, &gap)
-            seen += self.share(i) * gap
-            if change == 0.0:
+            if change == 0.0:               # and no gap
                 if self.rests(i, z, q, self.largest_move):
                     self.n_active -= 1      # in its place comes a row that has been visited
                     order[p] = order[self.n_active]
                     order[self.n_active] = i
                     continue
             else:
+                seen += self.share(i) * (gap if self.curved else self.gap(i, z))
                 self.move(i, change)
                 largest = fmax(largest, q * fabs(change))
             total += fabs(change)
@@ -250,17 +250,20 @@ cdef class Multipliers:
         return (self.loss.dual_step(y, u - reach, q) == self.a[i]
                 and self.loss.dual_step(y, u + reach, q) == self.a[i])
 
+    cdef inline double gap(self, Py_ssize_t i, double z) noexcept nogil:
+        """By how much value and conjugate exceed z a_i."""
+        cdef double y = self.y[i], a = self.a[i]
+        return self.loss.value(y, z) + self.loss.conjugate(y, a) - z * a
+
     cdef inline double change(self, Py_ssize_t i, double z, double q, double* gap) noexcept nogil:
         """How far to the slope at the margin that it causes itself; z is the margin now.
 
-        ``gap`` is by how much value and conjugate exceed z a_i now, roughly where the loss is curved.
+        Where the loss is curved, ``gap`` is roughly that of the row as it is.
         """
         cdef double y = self.y[i], a = self.a[i]
         gap[0] = 0.0
         if self.logistic:
             return self.logistic_change(y, a, z, q, gap)
-        if not self.curved:
-            gap[0] = self.loss.value(y, z) + self.loss.conjugate(y, a) - z * a
         if q <= 0.0:
             return self.loss.derivative(y, z) - a
         if self.curved:
@@ -491,9 +494,7 @@ cdef class Multipliers:
             for p in range(self.n_active):
                 i = self.order[p]
                 z = self.margin(i) + self.b
-                gap += self.share(i) * (self.loss.value(self.y[i], z)
-                                        + self.loss.conjugate(self.y[i], self.a[i])
-                                        - z * self.a[i])
+                gap += self.share(i) * self.gap(i, z)
         return gap
 
     def dual_objective(self, double b):
