@@ -46,6 +46,7 @@ ENTRIES_FOR_THREADS = 1 << 20
 # A mean loss below this many times the one before is not looked at as a possible explosion.
 SUSPICIOUS = 1e3
 MOST_RETREATS = 60
+EPS = float(np.finfo(float).eps)
 
 
 def all_or_nothing(method):
@@ -402,17 +403,17 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         self._history = before.copy()
         self._history.extend(outcome.epochs.table(), outcome.per_output)
         self.converged_ = outcome.converged
-        scores, objectives = outcome.history["validation"], outcome.history["objective"]
+        history = outcome.history
+        scores, objectives = history["validation"], history["objective"]
         if not np.isnan(scores).all():
             self.best_validation_score_ = float(np.nanmax(scores))
         elif "best_validation_score_" in self.__dict__:
             del self.best_validation_score_
         self.best_epoch_ = len(before) + outcome.best_epoch
         gained = zero - (objectives[-1] if len(objectives) else zero)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            rounding = np.finfo(float).eps * max(abs(zero), abs(gained))
-            remaining = max(outcome.remaining, rounding)  # of which no estimate can know less
-            self.suboptimality_ = float(np.divide(remaining, gained)) if gained else 0.0
+        rounding = EPS * max(abs(zero), abs(gained))
+        remaining = max(outcome.remaining, rounding)  # of which no estimate can know less
+        self.suboptimality_ = float(remaining) / float(gained) if gained else 0.0
 
     def _warn(self, plan, outcome, left_out):
         """ConvergenceWarning that says what happened and what to do."""

@@ -246,7 +246,7 @@ class GDClassifier(ClassifierMixin, GDBase):
 
     def _learn_targets(self, y):
         labels, codes = validation.encoded_labels(y)
-        self.classes_ = validation.check_classes(labels)
+        self.classes_ = validation.check_several(labels)
         self._class_totals = np.zeros(len(self.classes_))
         return self._coded_targets(labels, codes)
 

@@ -380,7 +380,11 @@ def encoded_labels(y):
 
 def check_classes(classes):
     """The sorted labels; ValueError if there are fewer than two."""
-    classes = np.unique(classes)
+    return check_several(np.unique(classes))
+
+
+def check_several(classes):
+    """Distinct labels; ValueError if there are fewer than two."""
     if len(classes) < 2:
         raise ValueError(
             f"The number of classes has to be greater than one; got {len(classes)} class: "

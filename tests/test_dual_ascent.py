@@ -5,9 +5,11 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.optimize import minimize
 from scipy.sparse import csr_array
+from scipy.special import xlogy
 
 from sgdest import GDClassifier, GDRegressor
-from sgdest._core.dual_ascent import DualAscent
+from sgdest._core.dual import dual_loss
+from sgdest._core.dual_ascent import DualAscent, DualAscentLane
 from sgdest._core.losses import LOSSES
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.problem import Problem
@@ -112,6 +114,47 @@ def test_the_tolerance_bounds_the_true_suboptimality(name, tol):
     objective = one.objective(W, b)
     assert_allclose(method.objective, objective, rtol=1e-9)
     assert objective - best <= 2 * tol * (method.start_objective - best)
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("name", ["hinge", "absolute_error", "epsilon_insensitive", "quantile"])
+def test_checks_that_leave_rows_at_rest_unread_are_as_true(name, fit_intercept, monkeypatch):
+    glances = []
+    glance = DualAscentLane.glance
+    monkeypatch.setattr(
+        DualAscentLane, "glance", lambda lane: glances.append(glance(lane)) or glances[-1])
+    X, y = made(LOSSES[name].targets, n=600, d=1000, density=0.1)
+    rng = np.random.default_rng(1)
+    # so little penalty that some rows move, so much that most rest
+    one = problem(name, csr_array(X), y, alpha=0.3 if name == "hinge" else 2.0,
+                  fit_intercept=fit_intercept, sample_weight=rng.integers(1, 4, len(y)).astype(float),
+                  offset=0.1 * rng.normal(size=len(y)))
+    best = one.objective(*solved(DualAscent(), one, tol=1e-11)[:2])
+    for tol in (1e-3, 1e-5, 1e-7):
+        W, b, method = solved(DualAscent(), one, tol=tol)
+        assert_allclose(method.objective, one.objective(W, b), rtol=1e-9)
+        assert method.objective - best <= 2 * tol * (method.start_objective - best)
+    assert any(glances)
+
+
+def test_the_dual_of_log_loss_is_that_of_its_formula():
+    X, y = made("binary", n=1000, d=5)
+    rng = np.random.default_rng(0)
+    p, s, o = rng.random(1000) ** 9, rng.random(1000), rng.normal(size=1000)
+    p[:4] = 0.0, 1.0, 1e-310, 0.5
+    one = problem("log_loss", X, y, sample_weight=s, offset=o)
+    direct = np.average((p - y) * (o + 0.3) - xlogy(p, p) - xlogy(1 - p, 1 - p), weights=s)
+    assert_allclose(dual_loss(one, p - y, 0.3), direct, rtol=1e-13)
+    p[7] = 1.001
+    assert dual_loss(one, p - y, 0.3) == -np.inf
+
+
+def test_newton_steps_fit_rows_of_small_weight_too():
+    X, y = made("real", n=60, d=400)
+    s = np.random.default_rng(0).random(60)
+    one = problem("squared_error", X, y, alpha=1e-3, sample_weight=s)
+    lane = solved(DualAscent(), one, tol=1e-9)[2]
+    assert lane.is_close and lane.passes <= 300
 
 
 @pytest.mark.parametrize("name", ["log_loss", "squared_hinge"])

@@ -5,9 +5,15 @@ multiplier a_i of a row whose weighted sum is zero (with an intercept), o being 
 v = X' a / n. Without L2 no v_j may exceed l1 c_j: there the multipliers are scaled.
 """
 
+from libc.math cimport INFINITY
+
 import numpy as np
 
+from sgdest._core cimport simd
+from sgdest._core.loss_kernels cimport LossLoops, loss_loops
 from sgdest._core.problem cimport Problem
+
+cdef const LossLoops* loops = loss_loops(simd.level)
 
 
 def dual_bound(problem, slopes, v):
@@ -41,7 +47,7 @@ def dual_loss(Problem problem, const double[::1] slopes, double b=0.0):
     cdef Py_ssize_t i
     cdef double y, s, total = 0.0
     if problem.loss.name == "log_loss":
-        return _of_log_loss(problem, np.asarray(slopes), b)
+        return _of_log_loss(problem, slopes, b)
     with nogil:
         for i in range(problem.n_rows):
             s = problem.weight(i)
@@ -53,14 +59,23 @@ def dual_loss(Problem problem, const double[::1] slopes, double b=0.0):
     return total / problem.total_weight
 
 
-def _of_log_loss(problem, a, b):
+cdef double _of_log_loss(Problem problem, const double[::1] slopes, double b) noexcept nogil:
     """The same by blocks: logarithms of numbers one by one would cost as much as a pass."""
-    p = a + problem.targets()[:, 0]
-    if not (p.min() >= 0.0 and p.max() <= 1.0):
-        return -np.inf
-    q = 1.0 - p
-    entropy = p * np.log(np.maximum(p, 1e-300)) + q * np.log(np.maximum(q, 1e-300))
-    a = a * (b if problem.offset is None else problem.offset[:, 0] + b)
-    gained = a - entropy
-    s = problem.sample_weight
-    return (gained.sum() if s is None else np.einsum("i,i->", s, gained)) / problem.total_weight
+    cdef Py_ssize_t i, n, first
+    cdef double[256] room, conjugates
+    cdef const double* y = NULL
+    cdef const double* o = problem.o_data
+    cdef const double* s = problem.s_data
+    cdef const double* a = NULL
+    cdef double gained, total = 0.0
+    for first from 0 <= first < problem.n_rows by 256:
+        n = min(256, problem.n_rows - first)
+        a, y = &slopes[first], problem.targets_of(first, n, room)
+        for i in range(n):
+            if not 0.0 <= a[i] + y[i] <= 1.0:
+                return -INFINITY
+        loops.log_loss_conjugates(n, y, a, conjugates)
+        for i in range(n):
+            gained = a[i] * (b if o == NULL else b + o[first + i]) - conjugates[i]
+            total += gained if s == NULL else s[first + i] * gained
+    return total / problem.total_weight

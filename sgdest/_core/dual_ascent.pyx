@@ -13,326 +13,35 @@ Design:
   So sum_i s_i a_i tends to zero, without steps that could overshoot.
 - Rows at a bound are put aside, rows that hardly move are visited less often; a check of the gap
   takes back those that would move.
+- The gap of the whole is the sum of the gaps of the rows, which a visit knows as they were before
+  it: epochs go on until these tell that a check is due. Of kinked losses most rows then rest, and
+  those that rest at any margin within reach need not be read for it.
+- Kinked losses drift along one direction until a multiplier meets its bound: after every two
+  passes a step goes as far along the change as the dual rises, cut off at the box.
 - Where the gap falls slowly, smooth losses are handed over to ``TruncatedNewton``.
 """
 
-cimport cython
-from libc.math cimport INFINITY, fabs, fmax, isfinite, isnan
-from libc.stdint cimport int32_t, uint64_t
+from libc.math cimport isnan
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from sgdest._core.active_set import on_active_set
-from sgdest._core.dual import dual_loss
 from sgdest._core.intercept import best_intercept
 from sgdest._core.method import Optimizer
+from sgdest._core.multipliers import Multipliers, square
 from sgdest._core.penalties import L2
 from sgdest._core.relay import RelayLane
 from sgdest._core.solver import Solver, seconds_of_pass
 from sgdest._core.subsampled_newton import sound_lane
 from sgdest._core.truncated_newton import TruncatedNewton
 
-from sgdest._core.losses cimport Loss
 from sgdest._core.problem cimport Problem
-from sgdest._core.random cimport shuffle
-from sgdest._core.rows cimport Rows
 
 # Seconds for a visit of a row (of a curved loss some exponentials more), for each of its stored
 # entries, and of dense rows within the cache or outside of it.
 VISIT, CURVED_VISIT, ENTRY, CACHED_ENTRY, DENSE_ENTRY = 1.5e-8, 6e-8, 2.5e-9, 4e-10, 1.2e-9
 CACHE = 1 << 19         # entries
-# A row that moves less than this share of the mean sits out 1, 3, 7, then 15 epochs.
-cdef double LITTLE = 0.1
-cdef int MOST_NAPS = 4
-# Where the mean itself falls to less than this share in an epoch, all sleepers are woken.
-cdef double FAST = 0.2
-
-
-def square(v):
-    """|v|^2, not by the BLAS, whose threads would spin beside ours."""
-    return np.einsum("j,j->", v, v)
-
-
-@cython.final
-cdef class Multipliers:
-    """The multipliers of a problem of one output with an L2 penalty, and epochs over them."""
-
-    cdef Problem problem
-    cdef Rows rows
-    cdef Loss loss
-    cdef readonly double l2, b, visited
-    cdef double largest_move, imbalance, shortest, mean_move, pull, A, v_mean, mean_mean
-    cdef bint curved, logistic, naps_allowed, centred
-    cdef double unit              # what a weight of 1 is of all weights
-    cdef double[::1] q, m, a, v, mean
-    cdef Py_ssize_t[::1] order
-    cdef readonly Py_ssize_t n_active, n_rows, epoch_number
-    cdef int32_t[::1] wakes, naps
-    cdef uint64_t seed
-    cdef double last_imbalance
-    cdef int same
-
-    def __init__(self, Problem problem, mean, double b, double stiffness):
-        cdef Py_ssize_t i
-        cdef double bound = type(problem.loss).curvature_bound
-        self.problem, self.rows, self.loss = problem, problem.rows, problem.loss
-        self.l2 = problem.penalty.l2
-        self.b = b
-        self.centred = problem.fit_intercept
-        self.pull = 1.0 / stiffness if self.centred else 0.0
-        n, d = problem.n_rows, problem.n_features
-        self.n_rows = n
-        self.unit = 1.0 / problem.total_weight
-        self.q, self.m, self.a = np.zeros(n), np.zeros(n if self.centred else 0), np.zeros(n)
-        self.v, self.mean = np.zeros(d + 1), np.zeros(d + 1)
-        if self.centred:
-            np.asarray(self.mean)[:d] = mean
-            self.mean_mean = square(mean)
-        self.curved = type(problem.loss).curved
-        self.logistic = problem.loss.name == "log_loss"
-        self.naps_allowed = type(problem.loss).smoothness == "smooth"
-        self.wakes, self.naps = (
-            np.zeros(n if self.naps_allowed else 0, dtype=np.int32) for _ in range(2))
-        # one step of Newton leaves an error of a tenth of the step where q h is at most 1/8
-        self.shortest = 0.125 / bound
-        self.largest_move, self.mean_move = INFINITY, 0.0
-        self.seed = 1
-        with nogil:
-            self.measure()
-        s = problem.sample_weight
-        self.order = np.arange(n) if s is None else np.flatnonzero(s)
-        self.n_active = self.order.shape[0]
-
-    cdef void measure(self) noexcept nogil:
-        """The curvature of the dual along each multiplier."""
-        cdef Py_ssize_t i
-        cdef double square
-        for i in range(self.n_rows):
-            square = self.rows.square_norm(i)
-            if self.centred:
-                self.m[i] = self.rows.dot(i, &self.mean[0])
-                square = fmax(0.0, square - 2.0 * self.m[i] + self.mean_mean)
-            self.q[i] = self.share(i) * square / self.l2
-
-    cdef inline double share(self, Py_ssize_t i) noexcept nogil:
-        """The weight of row i of all weights."""
-        return self.unit * self.problem.weight(i)
-
-    cdef inline double target(self, Py_ssize_t i) noexcept nogil:
-        cdef double y
-        self.problem.target(i, &y)
-        return y
-
-    cdef inline double margin(self, Py_ssize_t i) noexcept nogil:
-        """Of the centred columns, offset included, without intercept."""
-        cdef double z = self.rows.dot(i, &self.v[0])
-        if self.centred:
-            z += self.A * (self.mean_mean - self.m[i]) - self.v_mean
-        return z if self.problem.o_data == NULL else z + self.problem.o_data[i]
-
-    # -- an epoch --------------------------------------------------------------------------
-
-    def run(self, Py_ssize_t n_epochs):
-        """That many epochs over the rows that are not put aside."""
-        cdef Py_ssize_t _
-        with nogil:
-            for _ in range(n_epochs):
-                self.epoch()
-
-    cdef void epoch(self) noexcept nogil:
-        cdef Py_ssize_t p = 0, i, n_moved = 0, ahead
-        cdef double z, a, q, change, largest = 0.0, total = 0.0
-        shuffle(self.n_active, &self.order[0], &self.seed)
-        self.epoch_number += 1
-        while p < self.n_active:
-            i = self.order[p]
-            if self.naps_allowed and self.wakes[i] > self.epoch_number:
-                p += 1
-                continue
-            ahead = min(p + 4, self.n_active - 1)
-            self.rows.prefetch(self.order[min(p + 2, ahead)], self.order[ahead])
-            z = self.margin(i) + self.b
-            self.visited += 1.0
-            q = self.q[i] + self.share(i) * self.pull
-            a = self.slope(i, z, q)
-            change = a - self.a[i]
-            if change == 0.0:
-                if self.rests(i, z, q, self.largest_move):
-                    self.n_active -= 1
-                    self.order[p] = self.order[self.n_active]
-                    self.order[self.n_active] = i
-                    continue
-            else:
-                self.move(i, change)
-                largest = fmax(largest, q * fabs(change))
-            total += fabs(change)
-            n_moved += 1
-            if self.naps_allowed:
-                self.rest_for_a_while(i, fabs(change))
-            p += 1
-        self.largest_move = largest
-        total = total / n_moved if n_moved else 0.0
-        if self.naps_allowed and total < FAST * self.mean_move:  # all rows move less now: none is special
-            for i in range(self.n_rows):
-                self.wakes[i] = self.naps[i] = 0
-        self.mean_move = total
-        if self.centred:
-            self.b -= self.imbalance * self.pull
-            if not self.naps_allowed:
-                self.follow()
-
-    cdef inline void follow(self) noexcept nogil:
-        """Loosen the intercept while the sum of the multipliers keeps its sign, else stiffen it."""
-        cdef double now = self.imbalance, before = self.last_imbalance
-        if now * before < 0.0:
-            self.pull *= 0.5
-            self.same = 0
-        elif fabs(now) > 0.5 * fabs(before):
-            self.same += 1
-            if self.same >= 2:
-                self.pull *= 2.0
-                self.same = 0
-        self.last_imbalance = now
-
-    cdef inline void move(self, Py_ssize_t i, double change) noexcept nogil:
-        """a_i += change, and what depends on it."""
-        cdef double moved = self.share(i) * change, step = -moved / self.l2
-        self.a[i] += change
-        self.rows.add(i, step, &self.v[0])
-        if self.centred:
-            self.A += step
-            self.v_mean += step * self.m[i]
-            self.imbalance += moved
-            self.b -= moved * self.pull
-
-    cdef inline void rest_for_a_while(self, Py_ssize_t i, double change) noexcept nogil:
-        if change < LITTLE * self.mean_move:
-            self.naps[i] = min(self.naps[i] + 1, MOST_NAPS)
-            self.wakes[i] = <int32_t> self.epoch_number + (1 << self.naps[i])
-        else:
-            self.naps[i] = 0
-
-    cdef inline bint rests(self, Py_ssize_t i, double z, double q, double reach) noexcept nogil:
-        """Whether a_i would stay where it is at any margin within ``reach`` of z."""
-        cdef double u = z + q * self.a[i], y
-        if q <= 0.0 or self.curved or not isfinite(reach):
-            return False
-        y = self.target(i)
-        return (self.loss.dual_step(y, u - reach, q) == self.a[i]
-                and self.loss.dual_step(y, u + reach, q) == self.a[i])
-
-    cdef inline double slope(self, Py_ssize_t i, double z, double q) noexcept nogil:
-        """The slope at the margin that it causes itself; z is the margin now.
-
-        For curved losses a few steps of Newton, each a mean of the slope so far and the slope at
-        its margin, so that it stays within the domain of the conjugate.
-        """
-        cdef double y = self.target(i), a = self.a[i], v = z, slope, h
-        cdef double u = z + q * a, change, before = INFINITY
-        if q <= 0.0:
-            return self.loss.derivative(y, z)
-        if not self.curved:
-            return self.loss.dual_step(y, u, q)
-        for _ in range(6):
-            slope = self.loss.derivative(y, v)
-            # a second exponential would cost as much as the visit of a short row
-            h = (slope + y) * (1.0 - slope - y) if self.logistic else self.loss.curvature(y, v)
-            change = (slope - a) / (1.0 + q * h)
-            if not fabs(change) <= 0.5 * before:
-                break
-            a += change
-            if q <= self.shortest or fabs(change) <= 0.1 * fabs(a - self.a[i]):
-                return a
-            before = fabs(change)
-            v = u - q * a
-        return self.loss.dual_step(y, u, q)
-
-    # -- a check ---------------------------------------------------------------------------
-
-    def weights(self):
-        """w: ndarray of shape (n_features,)."""
-        w = np.array(self.v)[:self.problem.n_features]
-        if self.centred:
-            w -= self.A * np.asarray(self.mean)[:len(w)]
-        return w
-
-    def slopes(self):
-        """The multipliers: ndarray of shape (n_rows, 1)."""
-        return np.array(self.a)[:, None]
-
-    def margins(self, double[::1] z):
-        """Fills z with the margins of the centred columns, offsets included, without intercept."""
-        cdef Py_ssize_t i
-        with nogil:
-            for i in range(self.n_rows):
-                z[i] = self.margin(i)
-
-    def take_back(self, const double[::1] z):
-        """Visit again the rows put aside that would move at the margins z."""
-        cdef Py_ssize_t p, i
-        for p in range(self.n_active, self.order.shape[0]):
-            i = self.order[p]
-            if not self.rests(i, z[i], self.q[i] + self.share(i) * self.pull, 0.0):
-                self.order[p] = self.order[self.n_active]
-                self.order[self.n_active] = i
-                self.n_active += 1
-
-    def dual_loss(self, double b, double down=1.0, double up=1.0, double by=0.0):
-        """sum_i s_i (a_i (o_i + b) - conjugate(a_i)), multipliers scaled or moved.
-
-        Negative ones count ``down`` times, positive ones ``up`` times; all are moved by ``by``.
-        """
-        a = np.asarray(self.a)
-        if down != 1.0 or up != 1.0:
-            a = np.where(a < 0.0, down, up) * a
-        return dual_loss(self.problem, a + by if by else a, b)
-
-    cdef double sum_of_multipliers(self) noexcept nogil:
-        cdef Py_ssize_t i
-        cdef double total = 0.0
-        for i in range(self.n_rows):
-            total += self.share(i) * self.a[i]
-        return total
-
-    def certified(self, w):
-        """A lower bound of F: the dual at multipliers made feasible for an intercept.
-
-        They are moved by a constant, which leaves w as it is, if that keeps them in the domain;
-        else those of the sign that prevails are scaled, and w is summed anew.
-        """
-        cdef Py_ssize_t i
-        cdef double up = 0.0, down = 0.0, a
-        cdef double[::1] v
-        if not self.centred:
-            return self.dual_loss(0.0) - 0.5 * self.l2 * square(w)
-        self.imbalance = self.sum_of_multipliers()
-        moved = self.dual_loss(0.0, by=-self.imbalance) - 0.5 * self.l2 * square(w)
-        if np.isfinite(moved):
-            return moved
-        for i in range(self.n_rows):
-            a = self.share(i) * self.a[i]
-            up += fmax(a, 0.0)
-            down += fmax(-a, 0.0)
-        least = min(up, down)
-        down, up = (least / part if part > 0.0 else 1.0 for part in (down, up))
-        v = np.zeros(self.problem.n_features + 1)
-        with nogil:
-            for i in range(self.n_rows):
-                a = (down if self.a[i] < 0.0 else up) * self.a[i]
-                if a != 0.0:
-                    self.rows.add(i, -self.share(i) * a / self.l2, &v[0])
-        return self.dual_loss(0.0, down, up) - 0.5 * self.l2 * square(v)
-
-    def start_from(self, const double[:, ::1] slopes):
-        """Set the multipliers, and w by one pass."""
-        cdef Py_ssize_t i
-        cdef double b = self.b
-        with nogil:
-            for i in range(self.n_rows):
-                if self.share(i) > 0.0 and slopes[i, 0] != 0.0:
-                    self.move(i, slopes[i, 0] - self.a[i])
-        self.b = b
 
 
 class DualAscent(Optimizer):
@@ -470,7 +179,8 @@ class Frame:
 class DualAscentLane(RelayLane):
     """Epochs of dual ascent between checks of the gap; then, maybe, steps of Newton's method."""
 
-    first_check = 2         # epochs
+    first_check = 4         # epochs, unless fewer seem to be enough
+    hope = 3.0              # what seems to be left may be as many times too much
     least_epochs = 10       # before the hand-over
     patience = 15.0         # passes that may be left; more, and Newton's method is faster
     between_checks = 4.0    # passes; a check costs half of one
@@ -483,7 +193,8 @@ class DualAscentLane(RelayLane):
                            else np.zeros(problem.n_features))
         self.at = self.frame.inwards(self.W, self.b)
         self.smooth = type(problem.loss).smoothness == "smooth"
-        self.epochs, self.planned, self.visited, self.caution = 0, self.first_check, 0.0, 1.0
+        self.epochs, self.planned, self.visited = 0, self.first_check, 0.0
+        self.caution = self.doubt = 1.0       # of what looks like the gap, and of what seems to be left
         self.last_gap, self.least_gap = abs(self.start_objective), np.inf
         self.last_halving, self.passes_left, self.last_trial = 0, 0.0, self.start_objective
         self.newton = self.multipliers = None
@@ -537,10 +248,37 @@ class DualAscentLane(RelayLane):
 
     def ascend(self):
         """Epochs, then a check of the gap."""
-        multipliers, problem = self.multipliers, self.problem
-        multipliers.run(self.planned)
+        self.planned = self.multipliers.run(self.planned, self.enough)
         self.epochs += self.planned
-        z = np.empty_like(self.z)
+        worth = self.multipliers.few_are_active() and not self.problem.is_small
+        if not (worth and self.glance()):
+            self.look()
+
+    def enough(self):
+        """The gap that is asked for; before the first check by what the dual has gained."""
+        if self.epochs:
+            return self.target() / self.doubt
+        gained = self.start_objective - self.multipliers.dual_objective(self.multipliers.b)
+        # with little coupling of the rows a second epoch leaves far less than it has seen
+        return max(self.tol * gained, self.rounding()) * self.hope
+
+    def glance(self):
+        """A check by the rows that may move; whether F has fallen, else all must be looked at."""
+        multipliers, b = self.multipliers, self.multipliers.b
+        gap, w = multipliers.glance(), multipliers.weights()
+        dual = multipliers.dual_objective(b)
+        if not dual + gap < self.objective:
+            return False
+        shift = np.einsum("j,j->", self.frame.mean, w)
+        self.objective, self.z, self.at = dual + gap, None, (w[:, None], np.array([b - shift]))
+        self.W, self.b = self.frame.outwards(*self.at)
+        self.judge(gap, w)
+        return True
+
+    def look(self):
+        """A check of all rows."""
+        multipliers, problem = self.multipliers, self.problem
+        z = np.empty((problem.n_rows, 1))
         multipliers.margins(z[:, 0])
         b, shift, w = 0.0, 0.0, multipliers.weights()
         if problem.fit_intercept:
@@ -549,7 +287,7 @@ class DualAscentLane(RelayLane):
         multipliers.take_back(z[:, 0])
         z += b
         size = 0.5 * multipliers.l2 * square(w)
-        self.approach(w, np.array([b - shift]), z, self.mean_loss(z) + size)
+        self.approach(w, np.array([b - shift]), z, multipliers.mean_loss(z[:, 0]) + size)
         self.judge(self.objective - (multipliers.dual_loss(b) - size), w)
 
     def approach(self, w, b, z, objective):
@@ -557,6 +295,8 @@ class DualAscentLane(RelayLane):
         W, share, (last_W, last_b) = w[:, None], 1.0, self.at
         while objective > self.objective + self.rounding() and share > 0.05:
             share *= 0.5
+            if self.z is None:
+                self.z = self.problem.margins(self.W, self.b)
             W, b, z = 0.5 * (last_W + W), 0.5 * (last_b + b), 0.5 * (self.z + z)
             objective = self.mean_loss(z) + 0.5 * self.multipliers.l2 * square(W[:, 0])
         if objective < self.objective:
@@ -576,6 +316,7 @@ class DualAscentLane(RelayLane):
         if self.remaining <= self.target():
             self.remaining = self.objective - self.multipliers.certified(w)
             self.caution = min(max(1.0, self.remaining / gap), 100.0) if gap > 0.0 else 1.0
+        self.doubt = min(max(1.0 / self.hope, gap / max(self.multipliers.left, 1e-300)), 10.0)
         if gap < 0.5 * self.least_gap:
             self.least_gap, self.last_halving = gap, self.epochs
         rate = np.log(self.last_gap / gap) / self.planned if 0.0 < gap < self.last_gap else 0.0

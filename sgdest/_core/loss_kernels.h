@@ -81,6 +81,34 @@ INLINE double log1p_of(double e)
     return (e > half ? 0.6931471805599453 : 0.0) + (2.0 * s + 2.0 * s * q * p);
 }
 
+/* x log(x) for x in [0, 1], 0 at 0: x = 2^k (1 + f) with 1 + f about 1 / sqrt(2) .. sqrt(2), and the
+ * series of log1p_of. */
+INLINE double entropy_of(double x)
+{
+    const double sound = x < 1e-300 ? 1e-300 : x;
+    int64_t bits, k;
+    double m, f, s, q, p;
+    memcpy(&bits, &sound, sizeof bits);
+    k = (bits - 4604544271217802189) >> 52; /* of 1 / sqrt(2) */
+    bits -= (int64_t)((uint64_t)k << 52);
+    memcpy(&m, &bits, sizeof m);
+    f = m - 1.0;
+    s = f / (2.0 + f);
+    q = s * s;
+    p = 1.0 / 23.0;
+    p = p * q + 1.0 / 21.0;
+    p = p * q + 1.0 / 19.0;
+    p = p * q + 1.0 / 17.0;
+    p = p * q + 1.0 / 15.0;
+    p = p * q + 1.0 / 13.0;
+    p = p * q + 1.0 / 11.0;
+    p = p * q + 1.0 / 9.0;
+    p = p * q + 1.0 / 7.0;
+    p = p * q + 1.0 / 5.0;
+    p = p * q + 1.0 / 3.0;
+    return x * ((double)k * 0.6931471805599453 + (2.0 * s + 2.0 * s * q * p));
+}
+
 /* A piecewise-linear loss: max over a in [low, high] of a u - dead |a|, with u = z - place y; low and
  * high for targets up to 0 and above. Its smoothed form takes (a - c)^2 / (2 sharpness) off. */
 typedef struct {
@@ -116,6 +144,8 @@ typedef struct {
     void (*smoothed)(const Kink *kink, ptrdiff_t n, const double *y, const double *z, double *out);
     void (*smoothed_slopes)(const Kink *kink, ptrdiff_t n, const double *y, const double *z,
                             double *out);
+    /* of slopes a, with a + y in [0, 1] */
+    void (*log_loss_conjugates)(ptrdiff_t n, const double *y, const double *a, double *out);
     /* |w_j| decays by exp(-l2 length_j) while l1 takes off */
     void (*shrink)(ptrdiff_t n, double l1, double l2, int positive, const double *length,
                    double *w);

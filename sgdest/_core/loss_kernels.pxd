@@ -15,6 +15,8 @@ cdef extern from "loss_kernels.h" nogil:
                                 double* out) noexcept nogil
         double (*log_loss_slope)(double y, double z) noexcept nogil
         void (*log_loss_curvatures)(Py_ssize_t n, const double* z, double* out) noexcept nogil
+        void (*log_loss_conjugates)(Py_ssize_t n, const double* y, const double* a,
+                                    double* out) noexcept nogil
         void (*smoothed)(const Kink* kink, Py_ssize_t n, const double* y, const double* z,
                          double* out) noexcept nogil
         void (*smoothed_slopes)(const Kink* kink, Py_ssize_t n, const double* y,

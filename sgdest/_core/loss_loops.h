@@ -40,6 +40,14 @@ LOOP void LEVEL(log_loss_curvatures)(ptrdiff_t n, const double *z, double *out)
     }
 }
 
+LOOP void LEVEL(log_loss_conjugates)(ptrdiff_t n, const double *y, const double *a, double *out)
+{
+    SIMD for (ptrdiff_t i = 0; i < n; i++) {
+        const double p = a[i] + y[i];
+        out[i] = entropy_of(p) + entropy_of(1.0 - p);
+    }
+}
+
 LOOP void LEVEL(smoothed)(const Kink *kink, ptrdiff_t n, const double *y, const double *z,
                           double *out)
 {
@@ -84,6 +92,7 @@ LOOP void LEVEL(shrink)(ptrdiff_t n, double l1, double l2, int positive, const d
 
 static const LossLoops LEVEL(losses) = {
     LEVEL(exps), LEVEL(log_loss), LEVEL(log_loss_slopes), LEVEL(log_loss_slope),
-    LEVEL(log_loss_curvatures), LEVEL(smoothed), LEVEL(smoothed_slopes), LEVEL(shrink)};
+    LEVEL(log_loss_curvatures), LEVEL(smoothed), LEVEL(smoothed_slopes),
+    LEVEL(log_loss_conjugates), LEVEL(shrink)};
 
 #undef LEVEL

@@ -323,7 +323,10 @@ cdef class CSRRows(Rows):
         self.narrow_starts = NULL if wide else <const int32_t*> start_of(X.indptr)
         self.loops = sparse_loops(single, wide, simd.level)
         self.value_loops = dense_loops(F32 if single else F64, simd.level)
-        self.longest = np.diff(X.indptr).max() if self.n_rows else 0
+        cdef Py_ssize_t i
+        self.longest = 0
+        for i in range(self.n_rows):
+            self.longest = max(self.longest, self.count(i))
         self.plan((self.item_bytes + self.index_bytes) * self.n_stored // max(self.n_rows, 1))
 
     cdef inline Py_ssize_t start(self, Py_ssize_t i) noexcept nogil:
@@ -555,19 +558,23 @@ def check_csr(const index[::1] starts, const index[::1] columns, Py_ssize_t n_st
                 f"X is a malformed CSR array: indptr must not decrease; it does at row {i} "
                 f"({starts[i]} then {starts[i + 1]}). Rebuild X from its rows, columns and values."
             )
-    # over all rows at once, which becomes vectors; then row by row to say what is wrong
-    cdef Py_ssize_t n = starts[n_rows]
-    cdef index least = 0, largest = 0, n_descents = 0
-    for p in range(n):
-        least = min(least, columns[p])
-        largest = max(largest, columns[p])
-    for p in range(1, n):
-        n_descents += columns[p] <= columns[p - 1]
+    # over all rows at once, which becomes vectors; then row by row to say what is wrong. Blocks stay
+    # in the cache for the second walk
+    cdef Py_ssize_t n = starts[n_rows], first, stop
+    cdef Py_ssize_t n_descents = 0
+    cdef index n_here, outside = 0, end = <index> min(n_features, 2**31 - 1)
+    for first from 0 <= first < n by 4096:
+        stop, n_here = min(first + 4096, n), 0
+        for p in range(first, stop):
+            outside |= (columns[p] < 0) | (columns[p] >= end)
+        for p in range(max(first, 1), stop):
+            n_here += columns[p] <= columns[p - 1]
+        n_descents += n_here
     for i in range(1, n_rows):
         p = starts[i]
         if 0 < p < n and p < starts[i + 1]:
             n_descents -= columns[p] <= columns[p - 1]
-    for i in range(n_rows if least < 0 or (n and largest >= n_features) else 0):
+    for i in range(n_rows if outside else 0):
         for p in range(starts[i], starts[i + 1]):
             if not 0 <= columns[p] < n_features:
                 raise ValueError(
@@ -589,6 +596,13 @@ def has_duplicates(const index[::1] starts, const index[::1] columns, Py_ssize_t
     return False
 
 
+def as_usable(array, dtype):
+    """The array, or a copy if it is not contiguous, aligned and of that type."""
+    if type(array) is np.ndarray and array.dtype == dtype and array.flags.carray:
+        return array
+    return np.require(array, dtype=dtype, requirements=["C", "A"])
+
+
 def as_rows(X):
     """``Rows`` of a 2-D ndarray or of a CSR array, whose structure is checked here.
 
@@ -608,9 +622,8 @@ def as_rows(X):
     dtype = X.data.dtype if X.data.dtype in SPARSE_TYPES else np.float64
     narrow = np.can_cast(X.indices.dtype, np.int32) and np.can_cast(X.indptr.dtype, np.int32)
     index_type = np.int32 if narrow else np.int64
-    indptr = np.require(X.indptr, dtype=index_type, requirements=["C", "A"])
-    indices = np.require(X.indices, dtype=index_type, requirements=["C", "A"])
-    data = np.require(X.data, dtype=dtype, requirements=["C", "A"])
+    indptr, indices = as_usable(X.indptr, index_type), as_usable(X.indices, index_type)
+    data = as_usable(X.data, dtype)
     increasing = check_csr(indptr, indices, data.shape[0], n_rows, n_features)
     if not increasing and has_duplicates(indptr, indices, n_features):
         X = sp.csr_array((data, indices, indptr), shape=X.shape, copy=True)

@@ -43,13 +43,17 @@ def best_constant(Problem problem):
             return b - b.mean()
         mean = rate if problem.negative_code == 0.0 else 2.0 * rate - 1.0
     else:
-        # not s @ y: it would wake threads of the BLAS, which then spin for a tenth of a second
-        y = problem.y.reshape(problem.n_rows, K)
-        mean = np.mean(y, axis=0) if s is None else np.einsum("i,ik->k", s, y) / s.sum()
+        mean = mean_of(problem.y.reshape(problem.n_rows, K), s)
     if link == "logit":
         mean = np.clip(mean, 1e-3, 1.0 - 1e-3)
         return np.log(mean / (1.0 - mean))
     return np.log(np.maximum(mean, 1e-8)) if link == "log" else mean
+
+
+def mean_of(y, s):
+    """Weighted mean of each column."""
+    # not s @ y: it would wake threads of the BLAS, which then spin for a tenth of a second
+    return np.mean(y, axis=0) if s is None else np.einsum("i,ik->k", s, y) / s.sum()
 
 
 def constant_margins(problem, b):
@@ -478,8 +482,8 @@ def facts_of(problem, moments, constant, mean_loss):
     y, s = small.y.reshape(small.n_rows, -1), small.sample_weight
     if s is not None:
         y, s = y[s > 0], s[s > 0]
-    y_mean = np.average(y, axis=0, weights=s)
-    y_variance = np.average((y - y_mean) ** 2, axis=0, weights=s)
+    y_mean = mean_of(y, s)
+    y_variance = mean_of((y - y_mean) ** 2, s)
     if square is None and problem.loss.name == "squared_error" and problem.offset is None:
         square_derivative = np.mean(y_variance + (y_mean - constant) ** 2)
     else:

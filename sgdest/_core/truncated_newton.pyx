@@ -4,7 +4,8 @@ Design:
 
 - Only products with the Hessian are needed: X'(h (X p)), one pass over the rows that matter. The
   rows that hold the last 2 % of the sum of h are left out of the Hessian (where classes are
-  nearly separated that is half of them); the gradient is exact.
+  nearly separated that is half of them); the gradient is exact. Once a step gains hardly anything
+  of what it promised, all rows count: nothing else may hold a row of small weight that is fitted.
 - The intercept is eliminated: the products are centred by the h-weighted mean of the columns.
 - Preconditioned by the diagonal; the relative residual follows the square root of the gradient's
   fall, so that early systems are solved roughly (Dembo, Steihaug 1983; Lin, Weng, Keerthi 2008).
@@ -55,7 +56,7 @@ cdef class TruncatedNewton:
     cdef Rows rows
     cdef object W, b, z
     cdef readonly double bound, decrement, unsolved, gain, gradient_norm, passes
-    cdef double l2, first_residual
+    cdef double l2, first_residual, trimmed
     cdef double[::1] g, c, D, x, r, p, Hp, h, s
     cdef Py_ssize_t[::1] kept
     cdef Py_ssize_t d, n_kept
@@ -70,7 +71,7 @@ cdef class TruncatedNewton:
         self.kept, self.h = np.empty(n, dtype=np.intp), np.empty(n)
         s = np.ones(n) if problem.sample_weight is None else problem.sample_weight
         self.s = s / problem.total_weight
-        self.first_residual = 0.0
+        self.first_residual, self.trimmed = 0.0, TRIMMED
 
     def step(self, double target):
         """One step, unless F is within ``target`` of its minimum; whether F has fallen."""
@@ -86,7 +87,10 @@ cdef class TruncatedNewton:
         p_b = 0.0
         if self.problem.fit_intercept:
             p_b = -(g_b + self.dot(self.c, self.x)) / mass
-        return self.move(p_b, g_b)
+        fell = self.move(p_b, g_b)
+        if self.gain < 0.1 * self.decrement:
+            self.trimmed = 0.0
+        return fell
 
     cdef double dot(self, double[::1] a, double[::1] b) noexcept nogil:
         cdef Py_ssize_t j
@@ -139,7 +143,7 @@ cdef class TruncatedNewton:
         return fmax(mass, 1e-300)
 
     cdef double trim(self) noexcept nogil:
-        """h up to which rows hold at most ``TRIMMED`` of the sum, to a power of two."""
+        """h up to which rows hold at most ``trimmed`` of the sum, to a power of two."""
         cdef double[256] held
         cdef Py_ssize_t i
         cdef double total = 0.0, below = 0.0, largest = 0.0
@@ -158,7 +162,7 @@ cdef class TruncatedNewton:
                 total += self.h[i]
         for e in range(255, -1, -1):
             below += held[e]
-            if below > TRIMMED * total:
+            if below > self.trimmed * total:
                 break
         # rows of exponent top - e and above stay
         return ldexp(1.0, top - e - 1)
