@@ -178,11 +178,16 @@ cdef class Columns:
         cdef Py_ssize_t p, n = self.count[j]
         cdef const double* x = &self.values[0] + self.start[j]
         cdef const int32_t* row = &self.numbers[0] + self.start[j]
-        if n == self.rows.n_rows:
+        if n == self.rows.n_rows and h == NULL:
+            loops.add(n, c, x, v)
+        elif n == self.rows.n_rows:
             weighted.weighted_add(n, c, h, x, v)
-            return
-        for p in range(n):
-            v[row[p]] += c * h[row[p]] * x[p]
+        elif h == NULL:
+            for p in range(n):
+                v[row[p]] += c * x[p]
+        else:
+            for p in range(n):
+                v[row[p]] += c * h[row[p]] * x[p]
 
 
 ctypedef fused index:
