@@ -95,7 +95,7 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
     """
 
     @classmethod
-    @functools.lru_cache(maxsize=None)
+    @functools.lru_cache
     def _parameters_of(cls):
         return tuple(super()._get_param_names())
 

@@ -187,7 +187,7 @@ class SecondMoments:
     @property
     def size(self):
         """Numbers that are kept."""
-        return self.products.size + sum(B.size for B in self.scaled.values())
+        return self.products.size + sum(B.size for B in list(self.scaled.values()))
 
 
 kept = Kept(1 << 22)     # numbers: 32 MB
