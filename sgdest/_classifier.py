@@ -3,6 +3,7 @@
 import numpy as np
 from scipy.special import expit, softmax
 from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
 from sklearn.utils.metaestimators import available_if
 
 from sgdest import _validation as validation
@@ -436,6 +437,27 @@ class GDClassifier(ClassifierMixin, GDBase):
         z = self._margins(X)
         codes = (z[:, 0] > 0).astype(np.intp) if z.shape[1] == 1 else z.argmax(axis=1)
         return self.classes_.take(codes)
+
+    def score(self, X, y, sample_weight=None):
+        """Mean accuracy of ``predict(X)``.
+
+        Parameters
+        ----------
+        X : {array-like, sparse array} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        score : float in [0, 1]
+        """
+        labels = self.predict(X)
+        # accuracy_score takes longer to check plain arrays than a small fit
+        kind = labels.dtype.kind
+        is_plain = type(y) is np.ndarray and y.dtype.kind == kind and kind in "biuU"
+        if sample_weight is None and is_plain and y.shape == labels.shape and len(y):
+            return float(np.mean(y == labels))
+        return accuracy_score(y, labels, sample_weight=sample_weight)
 
     @available_if(_has_probabilities)
     def predict_proba(self, X):

@@ -1,7 +1,8 @@
 """GDRegressor: a linear model for numbers."""
 
+import numpy as np
 from sklearn.base import RegressorMixin
-from sklearn.metrics import d2_tweedie_score
+from sklearn.metrics import d2_tweedie_score, r2_score
 
 from sgdest import _validation as validation
 from sgdest._base import GDBase, all_or_nothing
@@ -344,7 +345,9 @@ class GDRegressor(RegressorMixin, GDBase):
         powers = {"poisson": 1, "gamma": 2, "tweedie": getattr(self.loss, "power", 1.5)}
         name = name_of(self.loss)
         if name not in powers:
-            return super().score(X, y, sample_weight)
+            z = self.predict(X)
+            share = _r_squared(y, z) if sample_weight is None else None
+            return r2_score(y, z, sample_weight=sample_weight) if share is None else share
         return d2_tweedie_score(
             y, self.predict(X), sample_weight=sample_weight, power=powers[name]
         )
@@ -357,3 +360,18 @@ class GDRegressor(RegressorMixin, GDBase):
         loss = self.loss if isinstance(self.loss, Loss) else LOSSES.get(self.loss)
         tags.target_tags.positive_only = getattr(loss, "targets", None) in POSITIVE
         return tags
+
+
+def _r_squared(y, z):
+    """R^2 of predictions of plain numbers; None for what ``r2_score`` should look at.
+
+    It takes longer to check its arguments than a small fit.
+    """
+    if type(y) is not np.ndarray or y.dtype != np.float64 or y.ndim != 1 or y.shape != z.shape:
+        return None
+    if len(y) < 2:
+        return None
+    with np.errstate(all="ignore"):
+        left, all_of_it = ((y - z) ** 2).sum(), ((y - y.mean()) ** 2).sum()
+        share = 1.0 - left / all_of_it
+    return float(share) if np.isfinite(share) else None

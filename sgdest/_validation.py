@@ -21,6 +21,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from sgdest._core.gram import kept
 from sgdest._core.labels import encode
 from sgdest._core.rows import DENSE_TYPES, surely_finite
 from sgdest._core.stream_state import checked_rates
@@ -264,7 +265,7 @@ def check_data(estimator, X, y="no_validation", *, reset, regression=False):
 
     X keeps the types float64, float32, uint8 and int8; others become float64.
     """
-    known_finite = surely_finite(X)
+    known_finite = reset and kept.recognises(X) or surely_finite(X)
     if known_finite and reset and _needs_no_more(X, y):
         estimator.n_features_in_ = X.shape[1]
         estimator.__dict__.pop("feature_names_in_", None)

@@ -156,3 +156,24 @@ def test_a_path_asks_for_the_products_once(monkeypatch):
     for alpha in np.geomspace(1.0, 1e-3, 10):
         GDRegressor(penalty="l1", alpha=alpha).fit(X.copy(), y)
     assert len(asked) <= 1
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_data_that_were_known_are_refused_once_a_number_is_not_finite(wrong):
+    X, y = make()
+    GDRegressor().fit(X, y)
+    X[-1, -1] = wrong
+    with pytest.raises(ValueError, match="NaN|infinity"):
+        GDRegressor().fit(X, y)
+
+
+@pytest.mark.parametrize("penalty", ["l1", "l2", "elasticnet"])
+def test_a_warm_path_ends_where_cold_fits_do(penalty):
+    X, y = make("scales")
+    model = GDRegressor(penalty=penalty, warm_start=True, tol=1e-10)
+    for alpha in (10.0, 1.0, 0.1):
+        model.set_params(alpha=alpha, fit_intercept=not model.fit_intercept).fit(X, y)
+        gram.kept.found.clear()
+        cold = GDRegressor(penalty=penalty, alpha=alpha, tol=1e-10,
+                           fit_intercept=model.fit_intercept).fit(X, y)
+        assert_allclose(model.predict(X), cold.predict(X), atol=1e-5 * y.std())

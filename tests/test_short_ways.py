@@ -1,10 +1,13 @@
 """The compiled ways around scikit-learn's checks find, say and predict the same."""
 
+import warnings
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import linear_model
+from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.validation import check_array
 
 from sgdest import GDClassifier, GDRegressor, compat
@@ -133,3 +136,41 @@ def test_margins_have_no_short_way_where_a_column_without_weight_is_not_finite()
         assert sound_margins(np.array([[wrong, 1.0]]), W, b) is None
         assert sound_margins(sp.csr_array([[wrong, 1.0]]), W, b) is None
     assert_array_equal(sound_margins(np.array([[5.0, 1.0]]), W, b), [[1.0]])
+
+
+@pytest.mark.parametrize("labels", [np.array([3, 7, 9]), np.array(["a", "bb", "c"])])
+def test_accuracy_is_that_of_scikit_learn(labels):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 4)), labels.take(rng.integers(0, 3, 60))
+    model = GDClassifier().fit(X, y)
+    for target in (y, y.tolist()):
+        assert model.score(X, target) == accuracy_score(target, model.predict(X))
+    s = rng.random(60)
+    assert model.score(X, y, s) == accuracy_score(y, model.predict(X), sample_weight=s)
+
+
+def test_the_share_of_the_variance_is_that_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 4))
+    y = X[:, 0] + rng.normal(size=60)
+    model = GDRegressor().fit(X, y)
+    for target in (y, y.tolist(), y.astype(np.float32), np.full(60, 2.0), y[:1]):
+        rows = X[: len(target)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of one row
+            assert_allclose(model.score(rows, target), r2_score(target, model.predict(rows)),
+                            rtol=1e-12)
+    with pytest.raises(ValueError, match="NaN"):
+        model.score(X, np.append(y[:-1], np.nan))
+    with pytest.raises(ValueError, match="inconsistent"):
+        model.score(X, y[:-1])
+
+
+def test_a_subclass_has_parameters_of_its_own():
+    class Own(GDClassifier):
+        def __init__(self, alpha=1.0, extra=2):
+            super().__init__(alpha=alpha)
+            self.extra = extra
+
+    assert "penalty" in GDClassifier().get_params()
+    assert Own().get_params() == {"alpha": 1.0, "extra": 2}

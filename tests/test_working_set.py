@@ -7,10 +7,13 @@ from scipy.sparse import csr_array
 from test_dual_ascent import made, solved
 
 from sgdest import GDClassifier, GDRegressor
+from sgdest._core.columns import Columns
 from sgdest._core.losses import LOSSES
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.problem import Problem
 from sgdest._core.quasi_newton import LBFGS
+from sgdest._core.rows import as_rows
+from sgdest._core.subproblem import Subproblem
 from sgdest._core.working_set import WorkingSet
 
 SMOOTH = sorted(name for name, loss in LOSSES.items() if loss.smoothness == "smooth")
@@ -113,6 +116,39 @@ def test_the_tolerance_bounds_the_true_suboptimality(name, share, sparse, tol):
     best = one.objective(*solved(WorkingSet(), one, tol=1e-11)[:2])
     W, b, method = solved(WorkingSet(), one, tol=tol)
     assert one.objective(W, b) - best <= 2 * tol * (method.start_objective - best)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("index", [np.int32, np.int64, None])
+def test_columns_are_those_of_the_rows(index, dtype):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(50, 30)) * (rng.random((50, 30)) < np.linspace(0, 1, 30))
+    X = X.astype(dtype)
+    A = X
+    if index is not None:
+        A = csr_array(X)
+        A.data[::5] = 0.0  # stored
+        A.indices, A.indptr = A.indices.astype(index), A.indptr.astype(index)
+        X = A.toarray()
+    mean = rng.normal(size=30)
+    for share in (0.2, 1.0):
+        columns = Columns(as_rows(A), mean)
+        first, second = np.array([3, 17, 25]), np.arange(30)[:: int(1 / share)]
+        columns.fetch(first, lambda: first)
+        columns.fetch(second, lambda: second)
+        chosen = np.union1d(first, second)
+        removed = columns.removed[chosen]
+        full = (X[:, chosen] != 0.0).mean(axis=0) > 0.3
+        # which of the two forms a column has is told by what was removed
+        assert_allclose(removed[full], mean[chosen][full])
+        w, z, s = rng.normal(size=len(chosen)), np.zeros((50, 1)), np.full(50, 1 / 50)
+        one = problem("squared_error", A, rng.normal(size=50), alpha=0.0, fit_intercept=False)
+        part = Subproblem(one, columns, chosen, w * 0, w * 0, w * 0 + 0.1, z[:, 0], s)
+        part.minimise(1, 1e-12, 0.0)
+        centred = X[:, chosen] - removed
+        system = centred.T @ centred / 50 + 0.1 * np.eye(len(chosen))
+        assert_allclose(part.w, np.linalg.solve(system, centred.T @ one.y / 50), atol=1e-9)
+        assert_allclose(part.z, centred @ np.asarray(part.w), atol=1e-12)
 
 
 def test_a_path_of_penalties_is_cheap():

@@ -21,7 +21,7 @@ cdef class Columns:
     cdef read_dense(self, const Py_ssize_t[::1] wanted)
     cdef make_room(self, Py_ssize_t end)
     cdef Py_ssize_t pack(self, Py_ssize_t j, Py_ssize_t start, Py_ssize_t end) noexcept nogil
-    # v . x_j, sum of h x_j^2, and v += c h x_j
+    # v . x_j, sum of h x_j^2, and v += c h x_j (h == NULL: ones)
     cdef double dot(self, Py_ssize_t j, const double* v) noexcept nogil
     cdef double square(self, Py_ssize_t j, const double* h) noexcept nogil
     cdef void add(self, Py_ssize_t j, double c, const double* h, double* v) noexcept nogil

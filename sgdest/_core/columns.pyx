@@ -9,10 +9,12 @@ from libc.stdint cimport int32_t, int64_t
 import numpy as np
 
 from sgdest._core cimport simd
+from sgdest._core.column_kernels cimport ColumnLoops, column_loops
 from sgdest._core.kernels cimport F64, DenseLoops, dense_loops
 from sgdest._core.rows cimport Rows
 
 cdef const DenseLoops* loops = dense_loops(F64, simd.level)
+cdef const ColumnLoops* weighted = column_loops(simd.level)
 
 # Columns with more entries than this share of the rows are kept without row numbers.
 cdef double FULL = 0.3
@@ -164,7 +166,7 @@ cdef class Columns:
         cdef const int32_t* row = &self.numbers[0] + self.start[j]
         cdef double total = 0.0, other = 0.0
         if n == self.rows.n_rows:
-            return loops.weighted_square(n, h, x)
+            return weighted.weighted_square(n, h, x)
         for p in range(0, n - 1, 2):
             total += h[row[p]] * x[p] * x[p]
             other += h[row[p + 1]] * x[p + 1] * x[p + 1]
@@ -176,11 +178,16 @@ cdef class Columns:
         cdef Py_ssize_t p, n = self.count[j]
         cdef const double* x = &self.values[0] + self.start[j]
         cdef const int32_t* row = &self.numbers[0] + self.start[j]
-        if n == self.rows.n_rows:
-            loops.weighted_add(n, c, h, x, v)
-            return
-        for p in range(n):
-            v[row[p]] += c * h[row[p]] * x[p]
+        if n == self.rows.n_rows and h == NULL:
+            loops.add(n, c, x, v)
+        elif n == self.rows.n_rows:
+            weighted.weighted_add(n, c, h, x, v)
+        elif h == NULL:
+            for p in range(n):
+                v[row[p]] += c * x[p]
+        else:
+            for p in range(n):
+                v[row[p]] += c * h[row[p]] * x[p]
 
 
 ctypedef fused index:

@@ -8,6 +8,7 @@ product of BLAS, and no thread of it is woken.
 from libc.stdint cimport uint64_t
 
 import threading
+import weakref
 
 import numpy as np
 
@@ -69,25 +70,23 @@ def gram_of_rows(Problem problem, const Py_ssize_t[::1] rows, const double[::1] 
 
 
 def fingerprint(array):
-    """Four numbers of 64 bits that tell the bytes of a contiguous array from those of any other.
+    """Eight numbers of 64 bits that tell the bytes of a contiguous array from those of any other.
 
     Multiplications and shifts, as fast as memory is read; each step is one-to-one.
     """
-    cdef Py_ssize_t i, n = array.nbytes // 32
+    cdef Py_ssize_t i, k, n = array.nbytes // 64
     cdef const uint64_t* x = <const uint64_t*> <size_t> array.ctypes.data
-    cdef uint64_t a = 1, b = 2, c = 3, d = 4, prime = 0x9E3779B97F4A7C15
+    cdef uint64_t[8] a
+    cdef uint64_t prime = 0x9E3779B97F4A7C15
     with nogil:
+        for k in range(8):
+            a[k] = k + 1
         for i in range(n):
-            a = (a ^ x[4 * i]) * prime
-            b = (b ^ x[4 * i + 1]) * prime
-            c = (c ^ x[4 * i + 2]) * prime
-            d = (d ^ x[4 * i + 3]) * prime
-            a ^= a >> 32
-            b ^= b >> 32
-            c ^= c >> 32
-            d ^= d >> 32
-    rest = array.reshape(-1).view(np.uint8)[32 * n:].tobytes()
-    return a, b, c, d, rest, array.shape, array.dtype.str
+            for k in range(8):
+                a[k] = (a[k] ^ x[8 * i + k]) * prime
+                a[k] ^= a[k] >> 32
+    rest = array.reshape(-1).view(np.uint8)[64 * n:].tobytes()
+    return *(a[k] for k in range(8)), rest, array.shape, array.dtype.str
 
 
 class Kept:
@@ -99,18 +98,42 @@ class Kept:
 
     def __init__(self, most):
         self.most, self.found, self.lock = most, {}, threading.Lock()
+        self.latest = None, None           # an array, weakly, and its fingerprint
+
+    def recognises(self, X):
+        """Whether moments of X are kept, so that X is known to be finite; begins every ``fit``.
+
+        In one pass over X, which ``of`` need not repeat; in none, if nothing has this shape.
+        """
+        self.latest = None, None
+        if type(X) is not np.ndarray or not X.flags.c_contiguous:
+            return False
+        with self.lock:
+            known = [key[0] for key in self.found]
+        if not any(shape == X.shape and dtype == X.dtype.str for *_, shape, dtype in known):
+            return False
+        own = fingerprint(X)
+        self.latest = weakref.ref(X), own
+        return own in known
+
+    def own(self, X):
+        """The fingerprint of X."""
+        of, own = self.latest
+        self.latest = None, None           # X may change before it is seen again
+        return own if of is not None and of() is X else fingerprint(X)
 
     def of(self, problem):
         """``SecondMoments`` of a problem."""
-        key = (problem.n_outputs, problem.coded, problem.negative_code, *(
+        key = (self.own(problem.rows.X), *(
             None if part is None else fingerprint(part)
-            for part in (problem.rows.X, problem.y, problem.sample_weight)))
+            for part in (problem.y, problem.sample_weight)),
+            problem.n_outputs, problem.coded, problem.negative_code)
         with self.lock:
             moments = self.found.pop(key, None)
         moments = SecondMoments(problem) if moments is None else moments
         with self.lock:
             self.found[key] = moments           # the latest comes last
-            while sum(one.products.size for one in self.found.values()) > self.most:
+            while sum(one.size for one in self.found.values()) > self.most:
                 self.found.pop(next(iter(self.found)))
         return moments
 
@@ -155,10 +178,16 @@ class SecondMoments:
         first = G[n, :n]
         self.mean = np.concatenate([pivot, y_pivot]) + first
         self.products = G[:n, :n] - np.outer(first, first)
+        self.scaled = {}                   # what ``LeastSquares`` makes of them
         square = self.products.diagonal()
         #: whether the pivot left enough digits
         self.is_exact = bool((first**2 <= MOST_DRIFT * np.maximum(square, 0.0))[:d][
             square[:d] > 0.0].all())
+
+    @property
+    def size(self):
+        """Numbers that are kept."""
+        return self.products.size + sum(B.size for B in list(self.scaled.values()))
 
 
 kept = Kept(1 << 22)     # numbers: 32 MB

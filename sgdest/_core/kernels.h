@@ -52,9 +52,6 @@ typedef struct {
                    double *out, double *largest);
     /* the upper triangle of G += A'A; A: (m, n), n a multiple of GRAM_COLUMNS */
     void (*gram)(ptrdiff_t m, ptrdiff_t n, const double *A, double *G);
-    /* columns of doubles: sum of h x^2, and v += c h x */
-    double (*weighted_square)(ptrdiff_t n, const double *h, const double *x);
-    void (*weighted_add)(ptrdiff_t n, double c, const double *h, const double *x, double *v);
 } DenseLoops;
 
 /* L1 made up for when a weight is read: `last` is the length up to which each has shrunk. */

@@ -40,9 +40,6 @@ cdef extern from "kernels.h" nogil:
                        const double* c, const double* centre, const double* scale,
                        Py_ssize_t stride, double* out, double* largest) noexcept nogil
         void (*gram)(Py_ssize_t m, Py_ssize_t n, const double* A, double* G) noexcept nogil
-        double (*weighted_square)(Py_ssize_t n, const double* h, const double* x) noexcept nogil
-        void (*weighted_add)(Py_ssize_t n, double c, const double* h, const double* x,
-                             double* v) noexcept nogil
 
     ctypedef struct Lag:
         double* last

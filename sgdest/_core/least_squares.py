@@ -36,7 +36,7 @@ class LeastSquares:
     answers : list of ``Answer``, one per output; None where they are not exact enough
     """
 
-    def __init__(self, problem, tol):
+    def __init__(self, problem, tol, W):
         second, d = kept.of(problem), problem.n_features
         self.problem, self.mean = problem, second.mean
         C = second.products
@@ -49,18 +49,32 @@ class LeastSquares:
         self.l2 = problem.penalty.l2 * (c * self.scale) ** 2
         if not problem.fit_intercept:
             C = C + np.outer(second.mean, second.mean)
-        self.B = C[:d, :d] * self.scale * self.scale[:, None]
-        self.B[np.diag_indices(d)] += self.l2
-        self.B[np.diag_indices(d)] += self.B.diagonal() <= 0.0
-        found = [self.answer(C[:d, k] * self.scale, C[k, k], k, tol)
-                 for k in range(d, d + problem.n_outputs)] if second.is_exact else [None]
+        self.B = second.scaled.get(problem.fit_intercept)
+        if self.B is None or problem.penalty.l2 > 0.0:
+            self.B = self.curvature(C[:d, :d])
+        if problem.penalty.l2 == 0.0:      # the same all along a path
+            second.scaled[problem.fit_intercept] = self.B
+        starts = np.divide(np.transpose(W), self.scale, out=np.zeros((problem.n_outputs, d)),
+                           where=self.scale > 0.0)
+        found = [self.answer(C[:d, d + k] * self.scale, C[d + k, d + k], d + k, tol, x)
+                 for k, x in enumerate(starts)] if second.is_exact else [None]
         self.answers = None if any(one is None for one in found) else found
 
-    def answer(self, c, yy, k, tol):
-        """``Answer`` of the output in column ``k``, or None; c: products with it, yy: its square."""
+    def curvature(self, C):
+        """Second derivatives of F in the scaled coefficients, without kinks."""
+        B = C * self.scale * self.scale[:, None]
+        B[np.diag_indices(len(B))] += self.l2
+        B[np.diag_indices(len(B))] += B.diagonal() <= 0.0
+        return B
+
+    def answer(self, c, yy, k, tol, x):
+        """``Answer`` of the output in column ``k``, or None, from ``x``.
+
+        c: products with it, yy: its square.
+        """
         penalty = self.problem.penalty
         signed = penalty.l1 > 0.0 or penalty.positive
-        x, remaining = self.by_coordinates(c, yy, tol) if signed else self.by_factor(c)
+        x, remaining = self.by_coordinates(c, yy, tol, x) if signed else self.by_factor(c)
         if x is None:
             return None
         objective = 0.5 * yy - c @ x + 0.5 * x @ self.B @ x + self.l1 @ np.abs(x)
@@ -84,11 +98,12 @@ class LeastSquares:
         short = c - self.B @ x
         return x, abs(short @ cho_solve(factor, short, check_finite=False))
 
-    def by_coordinates(self, c, yy, tol):
+    def by_coordinates(self, c, yy, tol, x):
         """The same with L1 or ``positive``: what remains is a duality gap, half of ``tol`` or less."""
         positive, d = self.problem.penalty.positive, len(c)
         n_sweeps = max(10, int(FLOPS_OF_SWEEPS / d**2))
-        x = swept(self.B, -c, np.zeros(d), self.l1, positive, (0.1 * tol) ** 2 * yy, n_sweeps)
+        x = np.maximum(x, 0.0) if positive else x
+        x = x + swept(self.B, self.B @ x - c, x, self.l1, positive, (0.1 * tol) ** 2 * yy, n_sweeps)
         for _ in range(MOST_ROUNDS):
             gap, gained = self.gap(x, c, yy)
             if gap <= max(0.5 * tol * gained, 1e-15 * yy):

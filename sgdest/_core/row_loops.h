@@ -215,25 +215,6 @@ INLINE double LEVEL(total)(VEC v)
         for (int v = 0; v < V; v++) LEVEL(store)(w + place[v], new[v]);                          \
         for (int v = 0; v < V; v++) sum[v] += following * new[v];                                \
     }
-/* sum of h x^2, and v += c h x */
-LOOP double LEVEL(weighted_square)(ptrdiff_t n, const double *h, const double *x)
-{
-    SUM(n, j,
-        LEVEL(load_f64)(h + j) * LEVEL(load_f64)(x + j) * LEVEL(load_f64)(x + j),
-        0)
-    for (ptrdiff_t j = n - n % LANES; j < n; j++) sum += h[j] * x[j] * x[j];
-    return sum;
-}
-
-LOOP void LEVEL(weighted_add)(ptrdiff_t n, double c, const double *h, const double *x, double *v)
-{
-    ptrdiff_t j = 0;
-    for (; j + LANES <= n; j += LANES)
-        LEVEL(store)(v + j, LEVEL(load_f64)(v + j)
-                                + c * LEVEL(load_f64)(h + j) * LEVEL(load_f64)(x + j));
-    for (; j < n; j++) v[j] += c * h[j] * x[j];
-}
-
 /* G += A'A, what is above the diagonal and some more: A is (m, n), n a multiple of GRAM_COLUMNS.
  * Four columns by two vectors stay in registers. */
 LOOP void LEVEL(gram)(ptrdiff_t m, ptrdiff_t n, const double *A, double *G)
@@ -587,8 +568,7 @@ LOOP void LEVEL(gram)(ptrdiff_t m, ptrdiff_t n, const double *A, double *G)
         LEVEL(square_norm_##NAME), LEVEL(read_##NAME), LEVEL(moments_##NAME),                    \
         LEVEL(margins_##NAME), LEVEL(gradient_##NAME), LEVEL(margins_of_many_##NAME),            \
         LEVEL(gradient_of_many_##NAME), LEVEL(margins_and_gradient_##NAME),                      \
-        LEVEL(scaled_##NAME), LEVEL(gram),                                                       \
-        LEVEL(weighted_square), LEVEL(weighted_add)};
+        LEVEL(scaled_##NAME), LEVEL(gram)};
 
 DENSE_LOOPS(f64, double)
 DENSE_LOOPS(f32, float)

@@ -7,11 +7,16 @@ change on cached margins. Of a quadratic loss the model is the problem itself.
 
 cimport cython
 from libc.math cimport INFINITY, fabs, fmax, isfinite
+from libc.string cimport memcpy
 
 import numpy as np
 
+from sgdest._core cimport simd
 from sgdest._core.columns cimport Columns
+from sgdest._core.kernels cimport F64, DenseLoops, dense_loops
 from sgdest._core.problem cimport Problem
+
+cdef const DenseLoops* loops = dense_loops(F64, simd.level)
 
 cdef Py_ssize_t BLOCK = 256
 # Epochs between extrapolations.
@@ -65,6 +70,7 @@ cdef class Subproblem:
     cdef double step_b                     # of the model
     cdef double mass, bound, violation     # the largest violation met in the last epoch
     cdef bint positive, fit_intercept
+    cdef bint is_even                      # h is the same in all rows
 
     def __init__(self, Problem problem, Columns columns, chosen, w, l1, l2, z, s):
         n, m = problem.n_rows, len(chosen)
@@ -74,6 +80,7 @@ cdef class Subproblem:
         self.r, self.h, self.G, self.along = np.empty((4, n))
         self.room = np.empty(max(n, BLOCK))
         self.positive, self.fit_intercept = problem.penalty.positive, problem.fit_intercept
+        self.is_even = problem.loss.name == "squared_error" and problem.sample_weight is None
         bound = type(problem.loss).curvature_bound
         self.bound = bound if np.isfinite(bound) else 1.0
 
@@ -82,18 +89,29 @@ cdef class Subproblem:
         cdef Py_ssize_t step
         cdef double first
         cdef bint is_quadratic = self.problem.loss.name == "squared_error"
-        self.loss = self.mean_loss(self.z)
+        # an epoch that costs less than a model is worth more of them
+        cdef bint is_cheap = self.n_entries() < self.problem.n_rows
+        self.loss = self.mean_loss(&self.z[0])
         for step in range(n_steps):
             with nogil:
                 self.approximate()
                 if is_quadratic:
                     first = self.descend(1000, enough, 0.0)
+                elif is_cheap:
+                    first = self.descend(20, 0.3 * enough, 0.05)
                 else:
                     first = self.descend(4 if step < 2 else 20, 0.3 * enough, 0.3)
                 moved = self.move(rounding)
             self.problem.loss.raise_error()
             if is_quadratic or not moved or first <= enough:
                 return
+
+    cdef Py_ssize_t n_entries(self) noexcept nogil:
+        """Of the columns that are chosen."""
+        cdef Py_ssize_t k, n = 0
+        for k in range(self.chosen.shape[0]):
+            n += self.columns.count[self.chosen[k]]
+        return n
 
     # -- the model -------------------------------------------------------------------------
 
@@ -102,22 +120,25 @@ cdef class Subproblem:
         cdef Py_ssize_t i, k, m, first, n = self.problem.n_rows
         cdef const double* y = NULL
         cdef double mean = 0.0
+        cdef double* r = &self.r[0]
+        cdef double* h = &self.h[0]
+        cdef double* G = &self.G[0]
+        cdef const double* s = &self.s[0]
         for first from 0 <= first < n by BLOCK:
             m = min(BLOCK, n - first)
             y = self.problem.targets_of(first, m, &self.room[0])
-            self.problem.loss.derivatives(m, 1, y, &self.z[first], &self.r[first])
-            self.problem.loss.curvatures(m, 1, y, &self.z[first], &self.h[first])
-        for i in range(n):
-            mean += self.h[i] * self.s[i]
+            self.problem.loss.derivatives(m, 1, y, &self.z[first], r + first)
+            self.problem.loss.curvatures(m, 1, y, &self.z[first], h + first)
+        mean = loops.dot(n, h, s)
         if not mean > 0.0:
             mean = self.bound
-        self.mass = 0.0
         for i in range(n):
-            self.r[i] *= self.s[i]
+            r[i] *= s[i]
             # rows without weight have slope 0: any curvature will do
-            self.h[i] = fmax(self.h[i], FLATTEST * mean) * fmax(self.s[i], 1e-300)
-            self.G[i] = self.r[i]
-            self.mass += self.h[i]
+            h[i] = ((h[i] if h[i] > FLATTEST * mean else FLATTEST * mean)
+                    * (s[i] if s[i] > 1e-300 else 1e-300))
+            G[i] = r[i]
+        self.mass = sum_of(self.h)
         self.step_b = 0.0
         for k in range(self.chosen.shape[0]):
             self.origin[k] = self.w[k]
@@ -125,15 +146,14 @@ cdef class Subproblem:
 
     cdef void epoch(self, bint every) noexcept nogil:
         """Visit every coordinate, or those that have a weight."""
-        cdef Py_ssize_t k, i
+        cdef Py_ssize_t k
         cdef double g, w, out, step, total
         self.violation = 0.0
         if self.fit_intercept:
             total = sum_of(self.G)
             step = -total / self.mass
             self.step_b += step
-            for i in range(self.G.shape[0]):
-                self.G[i] += step * self.h[i]
+            loops.add(self.problem.n_rows, step, &self.h[0], &self.G[0])
             self.violation = fabs(total)
         for k in range(self.chosen.shape[0]):
             w = self.w[k]
@@ -151,7 +171,14 @@ cdef class Subproblem:
             step = soft(w - g / self.H[k], self.l1[k] / self.H[k], self.positive) - w
             if step != 0.0:
                 self.w[k] = w + step
-                self.columns.add(self.chosen[k], step, &self.h[0], &self.G[0])
+                self.add(k, step, &self.G[0])
+
+    cdef void add(self, Py_ssize_t k, double step, double* G) noexcept nogil:
+        """What a step of a coordinate adds to G."""
+        if self.is_even:
+            self.columns.add(self.chosen[k], step * self.h[0], NULL, G)
+        else:
+            self.columns.add(self.chosen[k], step, &self.h[0], G)
 
     cdef double descend(self, Py_ssize_t n_epochs, double enough, double share) noexcept nogil:
         """Epochs until the largest violation is ``enough``, or that share of the first one.
@@ -210,7 +237,7 @@ cdef class Subproblem:
         for k in range(m):
             change = self.points[0, k] - self.origin[k]
             if change != 0.0:
-                self.columns.add(self.chosen[k], change, &self.h[0], &self.room[0])
+                self.add(k, change, &self.room[0])
         now = self.value(&self.w[0], &self.G[0])
         if not self.value(&self.points[0, 0], &self.room[0]) < now:
             return
@@ -232,18 +259,20 @@ cdef class Subproblem:
 
     cdef bint move(self, double rounding) noexcept nogil:
         """Go to the minimum of the model, or as far towards it as F falls; whether it did."""
-        cdef Py_ssize_t i, k, halving
+        cdef Py_ssize_t i, k, halving, n = self.problem.n_rows
         cdef double t = 1.0, slope, value, before = self.penalty(&self.origin[0])
-        cdef double[::1] along = self.along, trial = self.room, aim = self.points[0]
-        slope = self.penalty(&self.w[0]) - before
-        for i in range(along.shape[0]):
+        cdef double* along = &self.along[0]
+        cdef double* trial = &self.room[0]
+        cdef double* aim = &self.points[0, 0]
+        cdef double* z = &self.z[0]
+        for i in range(n):
             along[i] = (self.G[i] - self.r[i]) / self.h[i]
-            slope += self.r[i] * along[i]
+        slope = self.penalty(&self.w[0]) - before + loops.dot(n, along, &self.r[0])
         for k in range(self.w.shape[0]):
             aim[k] = self.w[k]
         for halving in range(HALVINGS):
-            for i in range(along.shape[0]):
-                trial[i] = self.z[i] + t * along[i]
+            for i in range(n):
+                trial[i] = z[i] + t * along[i]
             if t < 1.0:
                 for k in range(self.w.shape[0]):
                     self.w[k] = self.origin[k] + t * (aim[k] - self.origin[k])
@@ -252,21 +281,20 @@ cdef class Subproblem:
                     <= 0.01 * t * slope + rounding):
                 self.change_b += t * self.step_b
                 self.loss = value
-                for i in range(along.shape[0]):
-                    self.z[i] = trial[i]
+                memcpy(z, trial, n * sizeof(double))
                 return True
             t *= 0.5
         for k in range(self.w.shape[0]):
             self.w[k] = self.origin[k]
         return False
 
-    cdef double mean_loss(self, const double[::1] z) noexcept nogil:
+    cdef double mean_loss(self, const double* z) noexcept nogil:
         cdef Py_ssize_t m, first, n = self.problem.n_rows
         cdef double[256] y                 # BLOCK
         cdef double total = 0.0
         for first from 0 <= first < n by BLOCK:
             m = min(BLOCK, n - first)
-            total += self.problem.loss.values(m, 1, self.problem.targets_of(first, m, y), &z[first],
+            total += self.problem.loss.values(m, 1, self.problem.targets_of(first, m, y), z + first,
                                               &self.s[first])
         return total
 

@@ -102,7 +102,7 @@ class SubsampledNewton(Optimizer):
         """The solver, at work on ``W`` and ``b``; its lanes are ``NewtonLane``."""
         moments = None
         if least_squares.is_possible(problem) and tol > 0.0:
-            found = least_squares.LeastSquares(problem, tol)
+            found = least_squares.LeastSquares(problem, tol, W if warm else np.zeros(np.shape(W)))
             moments = found.moments
             if found.answers is not None:
                 answers = iter(found.answers)

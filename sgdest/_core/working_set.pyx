@@ -173,8 +173,8 @@ class WorkingSetLane(RelayLane):
 
         F falls at least like the size of all violations, mostly like its square; a gap falls like
         the largest one, of a single column maybe. Thrice the larger ratio of two, times the gain of
-        the last round, is on the safe side: of 227 rounds on 45 problems the estimate was below
-        the truth in 4, by a third at most, and in the median 28 times above it. (What each column
+        the last round, is on the safe side: of 227 rounds on 56 problems the estimate was below
+        the truth in 3, by a third at most, and in the median 28 times above it. (What each column
         could gain alone fell short by up to 75 times.)
         """
         worst = max(ratio, self.ratio)
