@@ -396,6 +396,8 @@ cdef class Problem:
         """``sweep`` of one chunk into arrays of its own."""
         turned = self.n_outputs > 1 and not self.rows.is_sparse
         shape = (self.n_features, self.n_outputs)
+        # a value is the same to the last bit with a gradient and without: one walk makes both
+        gradient |= self.adds_at_once and W is not None
         g_room = np.zeros((shape[::-1] if turned else shape) if gradient else (1, 1))
         cdef double[:, ::1] g = self.placed(g_room)
         cdef double[::1] g_b = np.zeros(self.n_outputs)
