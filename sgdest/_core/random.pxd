@@ -5,6 +5,23 @@ from libc.stdint cimport uint32_t, uint64_t
 cdef extern from "levels.h" nogil:
     void prefetch(const void* start, Py_ssize_t n)
 
+cdef extern from *:
+    """
+    static inline uint64_t high_product(uint64_t a, uint64_t b)
+    {
+    #ifdef __SIZEOF_INT128__
+        return (uint64_t)((unsigned __int128)a * b >> 64);
+    #else
+        const uint64_t low = (a & 0xFFFFFFFF) * (b & 0xFFFFFFFF);
+        const uint64_t cross = (a >> 32) * (b & 0xFFFFFFFF) + (low >> 32);
+        const uint64_t other = (a & 0xFFFFFFFF) * (b >> 32) + (cross & 0xFFFFFFFF);
+        return (a >> 32) * (b >> 32) + (cross >> 32) + (other >> 32);
+    #endif
+    }
+    """
+    # the upper half of a product of 128 bits: a random a makes it uniform below b (Lemire 2019)
+    uint64_t high_product(uint64_t a, uint64_t b) nogil
+
 
 cdef inline uint64_t random_bits(uint64_t* state) noexcept nogil:
     """Next 64 bits of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014)."""
@@ -24,11 +41,11 @@ cdef inline void ask_for(const void* start, Py_ssize_t n) noexcept nogil:
 
 
 cdef inline void shuffle(Py_ssize_t n, Py_ssize_t* order, uint64_t* state) noexcept nogil:
-    """Fisher-Yates. The remainder's bias is below n / 2^64."""
+    """Fisher-Yates. The bias is below n / 2^64."""
     cdef Py_ssize_t i, other, swap
     ask_for(order, n * sizeof(Py_ssize_t))
     for i in range(n - 1, 0, -1):
-        other = <Py_ssize_t> (random_bits(state) % <uint64_t> (i + 1))
+        other = <Py_ssize_t> high_product(random_bits(state), <uint64_t> (i + 1))
         swap = order[i]
         order[i] = order[other]
         order[other] = swap
