@@ -128,7 +128,7 @@ def test_a_coefficient_that_is_zero_at_the_end_is_zero_in_the_average(layout):
     X, y = DIABETES
     options = dict(
         penalty="l1",
-        alpha=0.2,
+        alpha=0.3,
         learning_rate="invscaling",
         random_state=0,
         max_iter=20,
