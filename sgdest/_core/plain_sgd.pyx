@@ -76,7 +76,7 @@ cdef class Examples:
             return
         ask_for(order, n * sizeof(int32_t))
         for i in range(n - 1):
-            other = i + random_31_bits(&state) % (n - i)
+            other = i + random_31_bits(&state) % <uint32_t> (n - i)
             order[i], order[other] = order[other], order[i]
 
     cdef inline double weight(self, Py_ssize_t i) noexcept nogil:
