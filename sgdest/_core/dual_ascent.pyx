@@ -316,7 +316,8 @@ class DualAscentLane(RelayLane):
         if self.remaining <= self.target():
             self.remaining = self.objective - self.multipliers.certified(w)
             self.caution = min(max(1.0, self.remaining / gap), 100.0) if gap > 0.0 else 1.0
-        self.doubt = min(max(1.0 / self.hope, gap / max(self.multipliers.left, 1e-300)), 10.0)
+        seen = self.multipliers.left
+        self.doubt = max(1.0 / self.hope, gap / seen) if gap < 10.0 * seen else 10.0
         if gap < 0.5 * self.least_gap:
             self.least_gap, self.last_halving = gap, self.epochs
         rate = np.log(self.last_gap / gap) / self.planned if 0.0 < gap < self.last_gap else 0.0

@@ -139,9 +139,9 @@ def seconds_of_metric(problem, m, size):
     return m * (per_row + 1e-9 * size) + size**3 / 3 * FACTOR + 1e-4
 
 
-def seconds_of_sample(m, size):
+def seconds_of_sample(problem, m):
     """What it costs to choose ``m`` rows by their lengths."""
-    return 2e-5 + CANDIDATES * m * (1e-8 + 8e-10 * size)
+    return 2e-5 + CANDIDATES * m * (1e-8 + 8e-10 * problem.n_features)
 
 
 def rows_for_metric(problem, size):
@@ -157,7 +157,7 @@ def rows_for_metric(problem, size):
     samples = {max(LEAST_ROWS, k * size) for k in PER_COLUMN}
     for m in sorted(m for m in samples if m < 0.5 * n):   # above, ``choose_rows`` takes all
         rate = min(max(scarce * size / m, 0.02), 0.9)
-        seconds = 2.0 * (seconds_of_metric(problem, m, size) + seconds_of_sample(m, size)) + (
+        seconds = 2.0 * (seconds_of_metric(problem, m, size) + seconds_of_sample(problem, m)) + (
             TO_GAIN / -np.log(rate) + 3) * one_pass
         best = min(best, (seconds, m))
     rate, metrics = (1e-6, 1.0) if quadratic else (0.02, 2.0)
