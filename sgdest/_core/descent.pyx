@@ -326,11 +326,14 @@ class DescentLane(Lane):
         self.remaining = max(gap + inner, self.drift)
         if not moved and self.forget():
             return False
-        # steps that move the parameters by less than their last digit
-        settled = self.sharpness == 0.0 and decrement <= 1e-31 * abs(self.start_objective)
+        settled = self.sharpness == 0.0 and self.is_settled(decrement)
         if not moved or self.stalled >= self.patience or self.gradient_norm == 0.0 or settled:
             return True
         return self.sharpness > 0.0 and inner <= 0.05 * max(gap, self.target())
+
+    def is_settled(self, decrement):
+        """Whether steps move the parameters by less than their last digit."""
+        return decrement <= 1e-31 * abs(self.start_objective)
 
     def expected(self):
         """What remains if the decrements go on falling as the last ones did."""

@@ -24,16 +24,22 @@ cdef Py_ssize_t ENTRIES_OF_BLOCK = 1 << 12
 MOST_DRIFT = 100.0
 
 
-def gram_of_rows(Problem problem, const Py_ssize_t[::1] rows, const double[::1] factor,
-                 const double[::1] centre, const double[::1] scale, const double[:, ::1] beside,
-                 double[::1] largest=None):
-    """sum over ``rows`` of factor a a', a being (x - centre) scale and what stands ``beside`` it.
+def gram_of_rows(problem, rows, factor, centre, scale, beside, largest=None):
+    """One of ``grams_of_rows``, by one factor for each row, as a matrix."""
+    return grams_of_rows(problem, rows, factor[None], centre, scale, beside, largest)[0]
+
+
+def grams_of_rows(Problem problem, const Py_ssize_t[::1] rows, const double[:, ::1] factors,
+                  const double[::1] centre, const double[::1] scale,
+                  const double[:, ::1] beside, double[::1] largest=None):
+    """Sums over ``rows`` of factor a a', a being (x - centre) scale and what stands ``beside`` it.
 
     Parameters
     ----------
     rows : ndarray of intp
         Of dense data.
-    factor : ndarray of shape (len(rows),)
+    factors : ndarray of shape (p, len(rows))
+        Those of each sum.
     centre, scale : ndarrays of shape (n_features,)
     beside : ndarray of shape (len(rows), m), or of shape (1, m): the same for every row
     largest : ndarray of shape (n_features,), default=None
@@ -41,14 +47,15 @@ def gram_of_rows(Problem problem, const Py_ssize_t[::1] rows, const double[::1] 
 
     Returns
     -------
-    G : ndarray of shape (n_features + m, n_features + m)
+    G : ndarray of shape (p, n_features + m, n_features + m)
     """
     cdef Py_ssize_t d = problem.n_features, extra = beside.shape[1], n = rows.shape[0]
     cdef Py_ssize_t stride = (d + extra + GRAM_COLUMNS - 1) // GRAM_COLUMNS * GRAM_COLUMNS
-    cdef Py_ssize_t start, i, k, m, size = max(32, ENTRIES_OF_BLOCK // stride)
-    cdef double[:, ::1] G = aligned(np.zeros((stride, stride)))
+    cdef Py_ssize_t start, p, i, k, m, size = max(32, ENTRIES_OF_BLOCK // stride)
+    cdef double[:, :, ::1] G = aligned(np.zeros((factors.shape[0], stride, stride)))
     cdef double[:, ::1] A = aligned(np.zeros((size, stride)))
-    cdef double[::1] c = np.sqrt(factor)
+    cdef double[:, :, ::1] whole = np.empty((factors.shape[0], d + extra, d + extra))
+    cdef double[:, ::1] c = np.sqrt(factors)
     cdef double* at = NULL if largest is None or d == 0 else &largest[0]
     cdef const double* own = NULL
     cdef double none = 0.0
@@ -57,16 +64,19 @@ def gram_of_rows(Problem problem, const Py_ssize_t[::1] rows, const double[::1] 
     with nogil:
         for start from 0 <= start < n by size:
             m = min(size, n - start)
-            problem.rows.scaled(m, &rows[start], &c[start], centre_data, scale_data, stride,
-                                &A[0, 0], at)
-            for i in range(m):
-                own = &beside[start + i if beside.shape[0] > 1 else 0, 0]
-                for k in range(extra):
-                    A[i, d + k] = c[start + i] * own[k]
-            loops.gram(m, stride, &A[0, 0], &G[0, 0])
-    full = np.asarray(G)[:d + extra, :d + extra]
-    upper = np.triu(full)
-    return upper + np.triu(full, 1).T
+            for p in range(factors.shape[0]):
+                problem.rows.scaled(m, &rows[start], &c[p, start], centre_data, scale_data,
+                                    stride, &A[0, 0], at)
+                for i in range(m):
+                    own = &beside[start + i if beside.shape[0] > 1 else 0, 0]
+                    for k in range(extra):
+                        A[i, d + k] = c[p, start + i] * own[k]
+                loops.gram(m, stride, &A[0, 0], &G[p, 0, 0])
+        for p in range(factors.shape[0]):
+            for i in range(d + extra):
+                for k in range(i, d + extra):
+                    whole[p, i, k] = whole[p, k, i] = G[p, i, k]
+    return np.asarray(whole)
 
 
 def fingerprint(array):

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.linalg.lapack import dpotrf, dpotrs
 
-from sgdest._core.gram import gram_of_rows
+from sgdest._core.gram import gram_of_rows, grams_of_rows
 from sgdest._core.problem cimport Problem
 from sgdest._core.rows cimport Rows
 
@@ -183,12 +183,14 @@ def joint_gram(problem, rows, factor, p, coordinates):
     one = 1.0 / coordinates.root_h if problem.fit_intercept else 0.0
     centre = np.ascontiguousarray(coordinates.mean)
     if size <= MOST_BY_TILES and not problem.rows.is_sparse:
-        scale, beside = coordinates.inverse_sigma, np.full((1, 1), one)
+        scale, beside, shares = coordinates.inverse_sigma, np.full((1, 1), one), p.T.copy()
         for k in range(K):
-            for other in range(k + 1):
-                weight = factor * p[:, k] * (1.0 - p[:, k] if k == other else p[:, other])
-                product = gram_of_rows(problem, rows, weight, centre, scale, beside)
-                G[:, k, :, other] = G[:, other, :, k] = product if k == other else -product
+            weights = factor * shares[k] * shares[:k + 1]
+            np.multiply(factor * shares[k], 1.0 - shares[k], out=weights[k])
+            products = grams_of_rows(problem, rows, weights, centre, scale, beside)
+            np.negative(products[:k], out=products[:k])
+            G[:, k, :, :k + 1] = products.transpose(1, 2, 0)
+            G[:, :k, :, k] = products[:k].transpose(1, 0, 2)
         return G
     for part in blocks(len(rows), size):
         A = scaled_rows(problem, rows[part], factor[part], coordinates, centre, one)
@@ -264,17 +266,10 @@ class Metric:
     """
 
     def __init__(self, B, jitter, u=None):
-        diagonal = np.diagonal(B).copy()
-        far = 0.0 if u is None else u**2
-        whole = diagonal + far
-        self.scale = 1.0 / np.sqrt(np.where(whole > 0.0, whole, 1.0))
-        own = np.where(whole > 0.0, diagonal / np.where(whole > 0.0, whole, 1.0), 1.0)
-        if u is not None:
-            B += np.outer(u, u)
-        B *= self.scale
-        B *= self.scale[:, None]
+        self.scale, own = np.empty(len(B)), np.empty(len(B))
+        _to_unit_diagonal(B, u, self.scale, own)
         for _ in range(6):
-            np.fill_diagonal(B, 1.0 + jitter * own)
+            B.flat[::len(B) + 1] = 1.0 + jitter * own
             # the transpose, which is the same, is in Fortran's order; not ``cho_factor``, whose
             # checks cost more than a small matrix does
             self.factor, failed = dpotrf(B.T, lower=True, clean=False)
@@ -287,6 +282,22 @@ class Metric:
         """B^-1 g, for one right-hand side or several."""
         scale = self.scale if g.ndim == 1 else self.scale[:, None]
         return scale * dpotrs(self.factor, scale * g, lower=True)[0]
+
+
+cdef void _to_unit_diagonal(double[:, ::1] B, const double[::1] u, double[::1] scale,
+                            double[::1] own):
+    """Scale B + u u' from both sides, in place; ``own`` receives what B has of the diagonal."""
+    cdef Py_ssize_t i, j, n = B.shape[0]
+    cdef double whole
+    for i in range(n):
+        whole = B[i, i] + (0.0 if u is None else u[i] * u[i])
+        own[i] = B[i, i] / whole if whole > 0.0 else 1.0
+        scale[i] = 1.0 / sqrt(whole) if whole > 0.0 else 1.0
+    for i in range(n):
+        for j in range(n):
+            if u is not None:
+                B[i, j] += u[i] * u[j]
+            B[i, j] *= scale[i] * scale[j]
 
 
 def newton_step(lane, m):

@@ -375,7 +375,8 @@ cdef class Problem:
         for _, part, part_b in parts[1:]:
             g += part
             g_b += part_b
-        g = self._laid_out(g)
+        if self.n_outputs > 1:
+            g = self._laid_out(g)
         g /= self.total_weight
         g_b /= self.total_weight
         return total, g, g_b if self.fit_intercept else np.zeros_like(g_b)
@@ -439,7 +440,7 @@ cdef class Problem:
     def line(self, const double[:, ::1] z, const double[:, ::1] slope, double t):
         """Mean loss at the margins ``z + t slope``, and its derivative in t: O(n_rows)."""
         cdef Py_ssize_t i, n, first, K = self.n_outputs
-        cdef double[::1] room = np.ones(self.block_room() + LARGEST_BLOCK * K)
+        cdef double[::1] room = np.empty(self.block_room() + LARGEST_BLOCK * K)
         cdef double* d = &room[0]
         cdef double* moved = d + LARGEST_BLOCK * K
         cdef double* y_room = moved + LARGEST_BLOCK * K
@@ -447,6 +448,8 @@ cdef class Problem:
         cdef const double* along = NULL
         cdef const double* y = NULL
         cdef const double* s = ones
+        for i in range(LARGEST_BLOCK):
+            ones[i] = 1.0
         cdef double total = 0.0, rate = 0.0
         with nogil:
             for first from 0 <= first < self.n_rows by LARGEST_BLOCK:

@@ -58,8 +58,10 @@ def aligned_like(array, itemsize):
 
 def _placed(array, Py_ssize_t place):
     """A copy that begins ``place`` numbers after the begin of a cache line."""
-    room = np.empty(np.size(array) + 15)
-    first = -room.ctypes.data % 64 // 8 + place
-    copy = room[first:first + np.size(array)].reshape(np.shape(array))
+    array = np.asarray(array)
+    room = np.empty(array.size + 15)
+    cdef double[::1] view = room
+    cdef Py_ssize_t first = (64 - <Py_ssize_t> (<size_t> &view[0] % 64)) % 64 // 8 + place
+    copy = room[first:first + array.size].reshape(array.shape)
     copy[...] = array
     return copy

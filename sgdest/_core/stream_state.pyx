@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sgdest._core.gram import gram_of_rows
 from sgdest._core.online_newton import OnlineNewton
 from sgdest._core.stream_rules import Measurements, step_rule, targets_class
 
@@ -212,21 +213,31 @@ def inverse_hessian(problem, W, b, facts):
     if not may_take_newton_steps(problem, NEWTON_COLUMNS):
         return None
     n, d = problem.n_rows, problem.n_features
-    part = problem.subset(np.arange(0, n, max(1, n // (ROWS_PER_COLUMN * (d + 1)))))
-    scale = units(facts["largest"])
-    mean = facts["mean"] / scale if problem.fit_intercept else np.zeros(d)
-    X = np.full((part.n_rows, d + 1), float(problem.fit_intercept))
-    X[:, :d] = dense_rows(part) / scale - mean
+    part, step = problem, n // (ROWS_PER_COLUMN * (d + 1))
+    if step > 1:
+        part = problem.subset(np.arange(0, n, step))
+    h = np.ascontiguousarray(bends(part, W, b, facts).T)
+    if part.rows.is_sparse:
+        part = part.outputs()[0].on_rows(dense_rows(part), problem.penalty)
+    inverse_scale, one = 1.0 / units(facts["largest"]), np.full((1, 1), float(problem.fit_intercept))
+    mean = facts["mean"] if problem.fit_intercept else np.zeros(d)
+    rows, diagonal = np.arange(part.n_rows), np.arange(d + 1)
     c = 1.0 if problem.penalty.factors is None else problem.penalty.factors
-    own, diagonal = np.append(problem.penalty.l2 * (c / scale)**2, 0.0), np.arange(d + 1)
-    from_centred = np.eye(d + 1)
-    from_centred[d, :d] = -mean
-    h, inverse = bends(part, W, b, facts), np.empty((problem.n_outputs, d + 1, d + 1))
+    own = np.append(problem.penalty.l2 * (c * inverse_scale)**2, 0.0)
+    inverse = np.empty((problem.n_outputs, d + 1, d + 1))
     for k in range(problem.n_outputs):
-        H = (X.T * h[:, k]) @ X
+        H = gram_of_rows(part, rows, h[k], mean, inverse_scale, one)
         whole = H[diagonal, diagonal] + own
         H[diagonal, diagonal] = whole * (1.0 + 1e-9) + (whole <= 0.0)
-        inverse[k] = from_centred @ np.linalg.inv(H) @ from_centred.T
+        inverse[k] = from_centred(np.linalg.inv(H), mean * inverse_scale)
+    return inverse
+
+
+def from_centred(inverse, mean):
+    """E inverse E', where E takes the intercept of centred columns to that of raw ones."""
+    d = len(mean)
+    inverse[d] -= mean @ inverse[:d]
+    inverse[:, d] -= inverse[:, :d] @ mean
     return inverse
 
 

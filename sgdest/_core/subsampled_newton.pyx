@@ -29,6 +29,7 @@ MOST_UNKNOWNS_OF_SMALL = 300
 MOST_JOINT = 1000         # unknowns up to which a softmax has one metric for all its classes
 MOST_SPREAD = 0.01        # of the mean curvature of rows on kinks to those off them
 SCARCE = 3.0              # of rates; covtype20k, 7 classes, to 3e-4: 150 ms, 376 ms by twice fewer rows
+SETTLED = 1e-26           # the last decrement that matters, in units of F: sizes of steps are 1e-13
 LEAST_RATE = 0.1          # of the decrements, under a metric from a sample
 STIFF = 1e4               # offsets that are so many times what columns vary by, squared
 FLOOR = 1e-6              # curvature of straight stretches of a loss, in units of the mean one
@@ -190,7 +191,7 @@ class NewtonLane(DescentLane):
         # of the largest one; and to those of rows off the kinks
         self.caution, self.spread, self.is_spread = 0.0, MOST_SPREAD, False
         # where a loss is straight: less and less while steps do as promised, or they would creep
-        self.floor = FLOOR
+        self.floor, self.shortness = FLOOR, None
         self.everything = np.ones(self.x.size, dtype=np.uint8)
 
     def push(self, s, y):
@@ -251,10 +252,12 @@ class NewtonLane(DescentLane):
         least = self.floor * mean if mean > 0.0 else 1.0
         if h.min(initial=np.inf) >= least:
             return h
-        scores = row_scores(self.problem, rows, self.coordinates)
-        scores[~(scores > 0.0)] = 1.0
-        typical = np.exp(np.sum(np.log(scores) * share))  # hardly moved by a few
-        return np.maximum(h, least * np.minimum(1.0, typical / scores)[:, None])
+        if self.shortness is None or len(self.shortness) != len(rows):
+            scores = row_scores(self.problem, rows, self.coordinates)
+            scores[~(scores > 0.0)] = 1.0
+            typical = np.exp(np.sum(np.log(scores) * share))  # hardly moved by a few
+            self.shortness = np.minimum(1.0, typical / scores)[:, None]
+        return np.maximum(h, least * self.shortness)
 
     def build(self, rows, h, share):
         """The metric of ``rows`` with curvatures ``h``, which are changed; see ``definite``."""
@@ -263,7 +266,6 @@ class NewtonLane(DescentLane):
         weighted = h.mean(axis=1) if K > 1 else h[:, 0]
         chosen, c = choose_rows(problem, rows, weighted, self.coordinates, self.m)
         mean_of_output = h.sum(axis=0)
-        full = self.full_diagonal(mean_of_output)
         self.is_sampled = len(chosen) < np.count_nonzero(weighted)
         if not self.is_sampled:
             self.pairs.forget()  # the Hessian itself: what earlier steps have seen only disturbs
@@ -271,10 +273,10 @@ class NewtonLane(DescentLane):
         u = None
         if self.is_joint:
             c *= (share if np.ndim(share) == 0 else share[chosen]) / weighted[chosen]
-            B, jitter = self.joint(rows[chosen], c, full), max(jitter, 3e-6)
+            B, jitter = self.joint(rows[chosen], c, mean_of_output), max(jitter, 3e-6)
         else:
             B, u = gram(problem, rows[chosen], c, self.coordinates)
-            self.complete(B, full.mean(axis=1))
+            self.complete(B, mean_of_output.mean())
         if self.signed:
             self.B = definite(B, jitter)
             self.stiff = u is not None and bool((u**2 > STIFF * np.diagonal(B)).any())
@@ -287,31 +289,31 @@ class NewtonLane(DescentLane):
         ratio = mean_of_output / mean_of_output.mean()
         return PerClass(metric, np.where(ratio > 1e-3, ratio, 1e-3), problem.n_features)
 
-    def full_diagonal(self, mean_h):
-        """Second moments of the scaled columns, by all rows, times the mean curvature: (d, K)."""
-        second = self.moments[1] + (self.moments[0] - self.coordinates.centre)**2
-        return np.outer(second * self.coordinates.inverse_sigma**2, mean_h)
+    def complete(self, B, mean_h):
+        """Add the penalty; columns that the sample has missed get what all rows have.
 
-    def complete(self, B, full):
-        """Add the penalty; columns that the sample has missed get what all rows have."""
-        d = self.problem.n_features
-        diagonal = np.diagonal(B)[:d]
-        missed = np.where(diagonal < 0.1 * full, full - diagonal, 0.0) if self.is_sampled else 0.0
-        B[np.arange(d), np.arange(d)] += missed + self.penalty_diagonal()
+        That is their second moment, times the mean curvature.
+        """
+        diagonal = np.einsum("ii->i", B)[:self.problem.n_features]  # a view
+        if self.is_sampled:
+            second = self.moments[1] + (self.moments[0] - self.coordinates.centre)**2
+            full = mean_h * second * self.coordinates.inverse_sigma**2
+            diagonal[:] = np.where(diagonal < 0.1 * full, full, diagonal)
+        diagonal += self.penalty_diagonal()
 
     def penalty_diagonal(self):
         factors = self.problem.penalty.factors
         c = 1.0 if factors is None else factors
         return self.problem.penalty.l2 * c**2 * self.coordinates.inverse_sigma**2
 
-    def joint(self, rows, c, full):
+    def joint(self, rows, c, mean_h):
         """The Hessian of a softmax over all its classes, as a matrix."""
         K, size = self.problem.n_outputs, self.problem.n_features + 1
         p = np.exp(self.z[rows] - self.z[rows].max(axis=1, keepdims=True))
         p /= p.sum(axis=1, keepdims=True)
         B = joint_gram(self.problem, rows, c, p, self.coordinates)
         for k in range(K):
-            self.complete(B[:, k, :, k], full[:, k])
+            self.complete(B[:, k, :, k], mean_h[k])
         return B.reshape(size * K, size * K)
 
     def rate(self):
@@ -395,6 +397,11 @@ class NewtonLane(DescentLane):
         self.metric = self.proposal = None
         return (not moved or self.stalled >= self.patience
                 or inner <= 0.05 * max(gap, self.target()))
+
+    def is_settled(self, decrement):
+        """Also if the Hessian itself says so of the step to come, which would only be rounding."""
+        return super().is_settled(decrement) or not self.is_sampled and (
+            self.proposal is not None and self.proposal[1] <= SETTLED * abs(self.start_objective))
 
     def proximal_step(self, p):
         """A step of proximal Newton, halved until F falls as its model promises [3]."""
