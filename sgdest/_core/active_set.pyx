@@ -14,6 +14,7 @@ References
 
 import numpy as np
 from scipy.linalg import lstsq
+from scipy.sparse import csr_array
 
 MOST_UNKNOWNS = 400       # of a linear system: 1 ms to solve, 30 ms where it is singular
 MOST_ENTRIES = 1_000_000  # of X as a dense array
@@ -21,43 +22,60 @@ MOST_CORRECTIONS = 30
 ROUNDING = 1e-9           # relative: signs of smaller numbers are not judged
 
 
-def on_active_set(problem, W, b, slopes):
-    """(W, b) that minimise F exactly, or None if they were not found.
+class ActiveSet:
+    """The data of a small problem with a piecewise-linear loss, as an array made once."""
 
-    Parameters
-    ----------
-    problem : Problem with a piecewise-linear loss
-    W, b : ndarrays near the minimum
-    slopes : ndarray of shape (n_rows, n_outputs)
-        Elements of the subdifferentials of the loss at the minimum, about.
-    """
-    mean, variance, largest = problem.moments()
-    # with an intercept a constant column is of no use, and the solver holds it at 0
-    spread = variance if problem.fit_intercept else largest
-    used = np.flatnonzero((W != 0.0).any(axis=1) | (spread > 1e-14 * largest**2))
-    if problem.n_rows * len(used) > MOST_ENTRIES:
-        return None
-    X = np.zeros((problem.n_rows, problem.n_features))[:, used]
-    place = np.full(problem.n_features, -1, dtype=np.intp)
-    place[used] = np.arange(len(used))
-    for i in range(problem.n_rows):
-        columns, values = problem.rows.row(i)
-        stored = (values != 0.0) & (place[columns] >= 0)
-        X[i, place[columns[stored]]] = values[stored]
-    W, b = W.copy(), b.copy()
-    # offsets must not blur the signs, nor what an outlier makes of a mean
-    centre = np.median(X, axis=0) if problem.fit_intercept else np.zeros(len(used))
-    X -= centre
-    b += centre @ W[used]
-    kinks = problem.loss.evaluate_kinks(problem.targets())
-    for k in range(problem.n_outputs):
-        offset = 0.0 if problem.offset is None else problem.offset[:, k]
-        face = _Face(problem, X, used, *(part[:, k] for part in kinks), offset)
-        found = face.minimise(W[used, k], b[k], slopes[:, k])
-        if found is None:
+    def __init__(self, problem):
+        self.problem = problem
+        mean, variance, largest = problem.moments()
+        # with an intercept a constant column is of no use, and the solver holds it at 0
+        spread = variance if problem.fit_intercept else largest
+        self.varies = spread > 1e-14 * largest**2
+        self.kinks = problem.loss.evaluate_kinks(problem.targets())
+        self.X, self.used = None, None
+
+    def __reduce__(self):
+        return ActiveSet, (self.problem,)
+
+    def minimum(self, W, b, slopes):
+        """(W, b, F) at the minimum of F, which is proven to be one, or None if it was not found.
+
+        Parameters
+        ----------
+        W, b : ndarrays near the minimum
+        slopes : ndarray of shape (n_rows, n_outputs)
+            Elements of the subdifferentials of the loss at the minimum, about.
+        """
+        problem = self.problem
+        used = np.flatnonzero((W != 0.0).any(axis=1) | self.varies)
+        if problem.n_rows * len(used) > MOST_ENTRIES:
             return None
-        W[used, k], b[k] = found
-    return W, b - centre @ W[used]
+        self.read(used)
+        W, b = W.copy(), b + self.centre @ W[used]
+        for k in range(problem.n_outputs):
+            offset = 0.0 if problem.offset is None else problem.offset[:, k]
+            face = _Face(problem, self.X, used, *(part[:, k] for part in self.kinks), offset)
+            found = face.minimise(W[used, k], b[k], slopes[:, k])
+            if found is None:
+                return None
+            W[used, k], b[k] = found
+        b = b - self.centre @ W[used]
+        return W, b, problem.objective(W, b)
+
+    def read(self, used):
+        """Set ``X`` to these columns about their medians, ``centre``."""
+        if self.X is not None and np.array_equal(used, self.used):
+            return
+        rows, self.used = self.problem.rows, used
+        if rows.is_sparse:
+            X = csr_array((rows.X.data, rows.X.indices, rows.X.indptr), shape=rows.X.shape)
+            self.X = X[:, used].toarray().astype(np.float64, order="C")
+        else:
+            self.X = rows.X[:, used].astype(np.float64)
+        # offsets must not blur the signs, nor what an outlier makes of a mean
+        self.centre = (np.median(self.X, axis=0) if self.problem.fit_intercept
+                       else np.zeros(len(used)))
+        self.X -= self.centre
 
 
 class _Face:

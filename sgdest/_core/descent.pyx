@@ -14,7 +14,7 @@ Design:
 
 import numpy as np
 
-from sgdest._core.active_set import on_active_set
+from sgdest._core.active_set import ActiveSet
 from sgdest._core.smoothing import Smoothed
 from sgdest._core.solver import NEAR_ROUNDING, Lane
 
@@ -79,6 +79,7 @@ class DescentLane(Lane):
         self.sharpness, self.best, self.stages_in_vain = 0.0, None, 0
         self.ends, self.drift, self.unsure = [], 0.0, 0
         self.is_exact = False      # the minimum has been found, and proven to be one
+        self.active_set = None
         self.first = start.gradient
         self.gap_known = None      # at the margins as they are
         self.signed = problem.penalty.l1 > 0.0 or problem.penalty.positive
@@ -395,13 +396,11 @@ class DescentLane(Lane):
 
     def found_exactly(self):
         """Whether the slopes found so far lead to the minimum itself, which is then stored."""
-        found = on_active_set(self.problem, self.W, self.b, self.under_way.slopes(self.z))
-        if found is None:
+        self.active_set = self.active_set or ActiveSet(self.problem)
+        found = self.active_set.minimum(self.W, self.b, self.under_way.slopes(self.z))
+        if found is None or found[2] > self.objective + self.rounding():
             return False
-        objective = self.problem.objective(*found)
-        if objective > self.objective + self.rounding():
-            return False
-        self.W, self.b = found
-        self.objective, self.remaining = objective, self.rounding()
+        self.W, self.b, self.objective = found
+        self.remaining = self.rounding()
         self.finished = self.is_exact = True
         return True

@@ -26,7 +26,7 @@ from libc.math cimport isnan
 import numpy as np
 from scipy.sparse import csr_array
 
-from sgdest._core.active_set import on_active_set
+from sgdest._core.active_set import ActiveSet
 from sgdest._core.intercept import best_intercept
 from sgdest._core.method import Optimizer
 from sgdest._core.multipliers import Multipliers, square
@@ -197,6 +197,7 @@ class DualAscentLane(RelayLane):
         self.caution = self.doubt = 1.0       # of what looks like the gap, and of what seems to be left
         self.last_gap, self.least_gap = abs(self.start_objective), np.inf
         self.last_halving, self.passes_left, self.last_trial = 0, 0.0, self.start_objective
+        self.active_set = None
         self.newton = self.multipliers = None
         stiffness = self.stiffness()
         if self.warm:
@@ -343,15 +344,13 @@ class DualAscentLane(RelayLane):
         if self.smooth or not self.problem.is_small or not due:
             return False
         self.last_trial = self.remaining
-        found = on_active_set(self.problem, self.W, self.b, self.multipliers.slopes())
-        if found is None:
+        self.active_set = self.active_set or ActiveSet(self.problem)
+        found = self.active_set.minimum(self.W, self.b, self.multipliers.slopes())
+        if found is None or found[2] > self.objective + self.rounding():
             return False
-        objective = self.problem.objective(*found)
-        if objective > self.objective + self.rounding():
-            return False
-        self.W, self.b = found
-        self.z = self.problem.margins(*found)
-        self.objective, self.remaining, self.finished = objective, self.rounding(), True
+        self.W, self.b, self.objective = found
+        self.z = self.problem.margins(self.W, self.b)
+        self.remaining, self.finished = self.rounding(), True
         return True
 
     # -- Newton's method -------------------------------------------------------------------
