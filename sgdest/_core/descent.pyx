@@ -21,6 +21,7 @@ from sgdest._core.solver import NEAR_ROUNDING, Lane
 
 # Steps after which it could not be made sure that little remains, until that is given up: rounding.
 MOST_UNSURE = 200
+MOST_PRODUCTS = 12         # with the Hessian, for one decrement
 
 
 class Coordinates:
@@ -190,6 +191,40 @@ class DescentLane(Lane):
         """
         yield from ()
         return True
+
+    def solved_decrement(self):
+        """The Newton decrement by conjugate gradients, preconditioned by the pairs. A generator.
+
+        The decrements of the last moves know nothing of a direction in which F hardly curves and
+        that no move has taken. A few products with the Hessian, differences of gradients over
+        steps of natural length, find it; what they teach joins the pairs.
+        """
+        g, free = self.steepest()
+        r, total, learned = -g, 0.0, []
+        p = self.by_pairs(g, free)
+        room, rz = np.empty_like(self.z), r @ p
+        for _ in range(MOST_PRODUCTS):
+            _, there = yield from self.evaluate(self.x + p, room)
+            y = (there - self.g) * free
+            if not (rz > 0.0 and p @ y > 0.0 and np.isfinite(y).all()):
+                break
+            t = rz / (p @ y)
+            learned.append((p, y))
+            gain = 0.5 * t * rz
+            total += gain
+            r = r - t * y
+            if gain <= 0.1 * total:
+                break
+            solved, before = self.by_pairs(-r, free), rz
+            rz = r @ solved
+            p = solved + (rz / before) * p
+        for s, y in learned:
+            self.pairs.push(s, y)
+        return 1.5 * total if learned else np.inf
+
+    def by_pairs(self, g, free):
+        """-H g, where H is what curvature pairs make of the inverse Hessian."""
+        raise NotImplementedError
 
     def advance(self):
         """Find a direction and go along it: (decrement, moved). A generator.

@@ -17,7 +17,6 @@ from sgdest._core.solver import Solver, seconds_of_pass
 
 # How it is made sure that little remains: by products with the Hessian, or where there are fewer
 # unknowns by the Hessian of that many rows for each.
-MOST_PRODUCTS = 12
 MOST_UNKNOWNS, ROWS = 1000, 16
 # Stages that prove a minimum of small data: so many, whose kinks are so much sharper than the first,
 # of so many steps.
@@ -247,35 +246,8 @@ class LBFGSLane(DescentLane):
                 return True
         return False
 
-    def solved_decrement(self):
-        """The Newton decrement by conjugate gradients, preconditioned by the pairs. A generator.
-
-        The decrements of the last moves know nothing of a direction in which F hardly curves and
-        that no move has taken. A few products with the Hessian, differences of gradients over
-        steps of natural length, find it; what they teach joins the pairs.
-        """
-        g, free = self.steepest()
-        r, total, learned = -g, 0.0, []
-        p = self.pairs.direction(g, free)
-        room, rz = np.empty_like(self.z), r @ p
-        for _ in range(MOST_PRODUCTS):
-            _, there = yield from self.evaluate(self.x + p, room)
-            y = (there - self.g) * free
-            if not (rz > 0.0 and p @ y > 0.0 and np.isfinite(y).all()):
-                break
-            t = rz / (p @ y)
-            learned.append((p, y))
-            gain = 0.5 * t * rz
-            total += gain
-            r = r - t * y
-            if gain <= 0.1 * total:
-                break
-            solved, before = self.pairs.direction(-r, free), rz
-            rz = r @ solved
-            p = solved + (rz / before) * p
-        for s, y in learned:
-            self.pairs.push(s, y)
-        return 1.5 * total if learned else np.inf
+    def by_pairs(self, g, free):
+        return self.pairs.direction(g, free)
 
     def direction(self, g, free):
         """The quasi-Newton direction; steepest descent if it would not descend."""

@@ -8,6 +8,7 @@ is weighed by what a pass over X costs.
 
 import numpy as np
 from scipy.linalg import solve_triangular
+from scipy.special import softmax
 
 from sgdest._core import least_squares
 from sgdest._core.descent import DescentLane
@@ -27,6 +28,7 @@ LEAST_ROWS = 500
 MOST_COLUMNS = 3000       # its matrices would need much memory
 MOST_UNKNOWNS_OF_SMALL = 300
 MOST_JOINT = 1000         # unknowns up to which a softmax has one metric for all its classes
+JITTER_OF_CLASSES = 3e-6  # a constant added to all classes changes no softmax
 MOST_SPREAD = 0.01        # of the mean curvature of rows on kinks to those off them
 SCARCE = 3.0              # of rates; covtype20k, 7 classes, to 3e-4: 150 ms, 376 ms by twice fewer rows
 SETTLED = 1e-26           # the last decrement that matters, in units of F: sizes of steps are 1e-13
@@ -192,6 +194,7 @@ class NewtonLane(DescentLane):
         self.caution, self.spread, self.is_spread = 0.0, MOST_SPREAD, False
         # where a loss is straight: less and less while steps do as promised, or they would creep
         self.floor, self.shortness = FLOOR, None
+        self.rows_are_alike = not start.warm and problem.offset is None   # at the start
         self.everything = np.ones(self.x.size, dtype=np.uint8)
 
     def push(self, s, y):
@@ -213,9 +216,25 @@ class NewtonLane(DescentLane):
         slow = self.rate() > (self.hoped() if self.sharpness == 0.0 else 0.7)
         if self.n_metrics > 1 and slow:
             self.m = min((4 if self.sharpness == 0.0 else 2) * self.m, self.problem.n_rows)
-        rows = candidates(self.problem, self.m)
-        self.metric = self.build(*self.curvatures(rows))
+        if self.n_metrics == 0 and self.is_joint and not self.signed and self.rows_are_alike:
+            self.metric = self.first_of_classes()
+        else:
+            self.metric = self.build(*self.curvatures(candidates(self.problem, self.m)))
         self.age, self.n_metrics = 0, self.n_metrics + 1
+
+    def first_of_classes(self):
+        """The Hessian of a softmax where all rows have the same probabilities."""
+        problem = self.problem
+        m = rows_for_metric(problem, problem.n_features + 1)[1]
+        rows, s = candidates(problem, m), problem.sample_weight
+        share = np.full(len(rows), 1.0 / len(rows)) if s is None else s[rows] / s[rows].sum()
+        chosen, c = choose_rows(problem, rows, share, self.coordinates, m)
+        self.is_sampled = len(chosen) < np.count_nonzero(share)
+        B, u = gram(problem, rows[chosen], c, self.coordinates)
+        if u is not None:
+            B += np.outer(u, u)
+        p = softmax(self.z[0])
+        return OfClasses(B, np.diag(p) - np.outer(p, p), self.penalty_diagonal())
 
     def curvatures(self, rows):
         """Those of ``rows`` that count, their curvatures, and their shares in the sum of weights.
@@ -273,7 +292,7 @@ class NewtonLane(DescentLane):
         u = None
         if self.is_joint:
             c *= (share if np.ndim(share) == 0 else share[chosen]) / weighted[chosen]
-            B, jitter = self.joint(rows[chosen], c, mean_of_output), max(jitter, 3e-6)
+            B, jitter = self.joint(rows[chosen], c, mean_of_output), max(jitter, JITTER_OF_CLASSES)
         else:
             B, u = gram(problem, rows[chosen], c, self.coordinates)
             self.complete(B, mean_of_output.mean())
@@ -309,9 +328,7 @@ class NewtonLane(DescentLane):
     def joint(self, rows, c, mean_h):
         """The Hessian of a softmax over all its classes, as a matrix."""
         K, size = self.problem.n_outputs, self.problem.n_features + 1
-        p = np.exp(self.z[rows] - self.z[rows].max(axis=1, keepdims=True))
-        p /= p.sum(axis=1, keepdims=True)
-        B = joint_gram(self.problem, rows, c, p, self.coordinates)
+        B = joint_gram(self.problem, rows, c, softmax(self.z[rows], axis=1), self.coordinates)
         for k in range(K):
             self.complete(B[:, k, :, k], mean_h[k])
         return B.reshape(size * K, size * K)
@@ -398,6 +415,15 @@ class NewtonLane(DescentLane):
         return (not moved or self.stalled >= self.patience
                 or inner <= 0.05 * max(gap, self.target()))
 
+    def by_pairs(self, g, free):
+        return self.pairs.direction(g, free, self.metric.solve)
+
+    def is_sure(self):
+        """A metric of classes that is no longer of this point promises too little."""
+        if self.problem.n_outputs > 1 and not self.signed and self.age > 0:
+            self.remaining = max(self.remaining, self.gap() + (yield from self.solved_decrement()))
+        return self.remaining <= self.target()
+
     def is_settled(self, decrement):
         """Also if the Hessian itself says so of the step to come, which would only be rounding."""
         return super().is_settled(decrement) or not self.is_sampled and (
@@ -434,6 +460,23 @@ def definite(B, jitter):
     diagonal = np.diagonal(B)
     B[np.diag_indices_from(B)] = diagonal * (1.0 + jitter) + (diagonal <= 0.0)
     return B
+
+
+class OfClasses:
+    """The metric S (x) B, the penalty added: in the eigenvectors of S the classes are apart."""
+
+    def __init__(self, B, S, penalty):
+        s, self.vectors = np.linalg.eigh(S)
+        self.metrics = []
+        for one in np.maximum(s, JITTER_OF_CLASSES * s.max()):
+            part = one * B
+            np.einsum("ii->i", part)[:len(penalty)] += penalty
+            self.metrics.append(Metric(part, JITTER_OF_CLASSES))
+
+    def solve(self, g):
+        rotated = g.reshape(-1, len(self.metrics)) @ self.vectors
+        solved = [metric.solve(column) for metric, column in zip(self.metrics, rotated.T)]
+        return (np.array(solved).T @ self.vectors.T).ravel()
 
 
 class PerClass:
