@@ -225,7 +225,7 @@ class NewtonLane(DescentLane):
     def first_of_classes(self):
         """The Hessian of a softmax where all rows have the same probabilities."""
         problem = self.problem
-        m = rows_for_metric(problem, problem.n_features + 1)[1]
+        m = self.m
         rows, s = candidates(problem, m), problem.sample_weight
         share = np.full(len(rows), 1.0 / len(rows)) if s is None else s[rows] / s[rows].sum()
         chosen, c = choose_rows(problem, rows, share, self.coordinates, m)
