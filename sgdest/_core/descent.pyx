@@ -43,6 +43,8 @@ class Coordinates:
         self.sigma = np.sqrt(np.where(square > 0.0, square, 1.0))
         # 0 for the columns that are held, whose rounding noise counts for nothing
         self.inverse_sigma = np.where(self.held, 0.0, 1.0 / self.sigma)
+        # slope of the penalty, which knows no intercept: nothing to centre
+        self.pull = np.broadcast_to(problem.penalty.l2 * c**2, self.sigma.shape) / self.sigma
         self.root_h = np.sqrt(h)
 
     def to_x(self, W, b):
@@ -56,14 +58,23 @@ class Coordinates:
         W = x[:n].reshape(self.shape) / self.sigma[:, None]
         return W, (x[n:] / self.root_h - self.mean @ W if self.fit_intercept else x[n:] * 0.0)
 
-    def gradient(self, g, g_b):
-        """Gradient in x, from the gradients in W and b."""
-        g = (g - self.mean[:, None] * g_b) * self.inverse_sigma[:, None]
-        return np.concatenate([g.ravel(), g_b / self.root_h if self.fit_intercept else g_b * 0.0])
+    def gradient(self, g, g_b, W):
+        """Gradient in x of F without L1, from those of the loss in W and b."""
+        x = np.empty(W.size + len(g_b))
+        _to_scaled(np.ascontiguousarray(g), np.ascontiguousarray(g_b), np.ascontiguousarray(W),
+                   self.mean, self.inverse_sigma, self.pull, x)
+        x[W.size:] = g_b / self.root_h if self.fit_intercept else 0.0
+        return x
 
-    def penalty_gradient(self, g):
-        """The same of the penalty, which knows no intercept: nothing to centre."""
-        return np.concatenate([(g / self.sigma[:, None]).ravel(), np.zeros(self.shape[1])])
+
+cdef void _to_scaled(const double[:, ::1] g, const double[::1] g_b, const double[:, ::1] W,
+                     const double[::1] mean, const double[::1] inverse_sigma,
+                     const double[::1] pull, double[::1] out):
+    """All in one loop: of 56,000 columns and 20 classes each array of its own takes 4 ms."""
+    cdef Py_ssize_t j, k, K = W.shape[1]
+    for j in range(W.shape[0]):
+        for k in range(K):
+            out[j * K + k] = (g[j, k] - mean[j] * g_b[k]) * inverse_sigma[j] + pull[j] * W[j, k]
 
 
 class DescentLane(Lane):
@@ -117,9 +128,8 @@ class DescentLane(Lane):
         """
         W, b = self.coordinates.to_parameters(x)
         value, g, g_b = yield (None, None, z) if known else (W, b, z)
-        g = self.coordinates.gradient(g, g_b) + self.coordinates.penalty_gradient(
-            self.penalty_slope(W))
-        return value + self.problem.penalty.value_of(W), g
+        return (value + self.problem.penalty.value_of(W),
+                self.coordinates.gradient(g, g_b, W))
 
     def penalty_slope(self, W):
         """Gradient of the L2 part of the penalty."""
@@ -132,7 +142,7 @@ class DescentLane(Lane):
             self.smooth_objective, self.g = yield from self.evaluate(self.x, self.z)
         else:                      # at the best constants, where the penalty is 0
             self.smooth_objective = self.start_objective
-            self.g, self.first = self.coordinates.gradient(*self.first), None
+            self.g, self.first = self.coordinates.gradient(*self.first, self.W), None
         self.forget()
         self.decrements, self.stalled = [], 0
         self.least_gradient = self.least_inner = np.inf

@@ -15,7 +15,7 @@ import numpy as np
 from sgdest._core cimport simd
 from sgdest._core.kernels cimport F64, GRAM_COLUMNS, DenseLoops, dense_loops
 from sgdest._core.problem cimport Problem
-from sgdest._core.simd import aligned
+from sgdest._core.simd import aligned_zeros
 
 cdef const DenseLoops* loops = dense_loops(F64, simd.level)
 
@@ -52,8 +52,8 @@ def grams_of_rows(Problem problem, const Py_ssize_t[::1] rows, const double[:, :
     cdef Py_ssize_t d = problem.n_features, extra = beside.shape[1], n = rows.shape[0]
     cdef Py_ssize_t stride = (d + extra + GRAM_COLUMNS - 1) // GRAM_COLUMNS * GRAM_COLUMNS
     cdef Py_ssize_t start, p, i, k, m, size = max(32, ENTRIES_OF_BLOCK // stride)
-    cdef double[:, :, ::1] G = aligned(np.zeros((factors.shape[0], stride, stride)))
-    cdef double[:, ::1] A = aligned(np.zeros((size, stride)))
+    cdef double[:, :, ::1] G = aligned_zeros((factors.shape[0], stride, stride))
+    cdef double[:, ::1] A = aligned_zeros((size, stride))
     cdef double[:, :, ::1] whole = np.empty((factors.shape[0], d + extra, d + extra))
     cdef double[:, ::1] c = np.sqrt(factors)
     cdef double* at = NULL if largest is None or d == 0 else &largest[0]

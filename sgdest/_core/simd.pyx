@@ -56,12 +56,21 @@ def aligned_like(array, itemsize):
     return _placed(array, 16 // itemsize % 8)
 
 
+def aligned_zeros(shape, itemsize=0):
+    """Zeros, float64 and C order, like those of ``aligned``; with ``itemsize`` of ``aligned_like``."""
+    size = int(np.prod(shape))
+    return _from(np.zeros(size + 15), 16 // itemsize % 8 if itemsize else 0, size).reshape(shape)
+
+
 def _placed(array, Py_ssize_t place):
     """A copy that begins ``place`` numbers after the begin of a cache line."""
     array = np.asarray(array)
-    room = np.empty(array.size + 15)
-    cdef double[::1] view = room
-    cdef Py_ssize_t first = (64 - <Py_ssize_t> (<size_t> &view[0] % 64)) % 64 // 8 + place
-    copy = room[first:first + array.size].reshape(array.shape)
+    copy = _from(np.empty(array.size + 15), place, array.size).reshape(array.shape)
     copy[...] = array
     return copy
+
+
+def _from(double[::1] room, Py_ssize_t place, Py_ssize_t size):
+    """``size`` numbers of the room, ``place`` after the begin of a cache line."""
+    cdef Py_ssize_t first = (64 - <Py_ssize_t> (<size_t> &room[0] % 64)) % 64 // 8 + place
+    return np.asarray(room)[first:first + size]

@@ -120,19 +120,21 @@ def evaluate_together(list problems, W, b, list z):
     shape = (K, first.n_features) if turned else (first.n_features, K)
 
     def work(start, stop):
-        return _chunk_together(problems, W, b, z, start, stop, np.zeros(shape))
+        return _chunk_together(problems, W, b, z, start, stop, first.zeros(shape))
 
     parts = first.over_chunks(work, K)
     for problem in problems:
         problem.loss.raise_error()
-    values, g, g_b = (sum(part[m] for part in parts) / first.total_weight for m in range(3))
+    g, g_b, values = first.added(parts)
+    for total in (g, g_b, values):
+        total /= first.total_weight
     g = np.ascontiguousarray(g.T if turned else g)
     return values, g, g_b if first.fit_intercept else np.zeros(K)
 
 
 def _chunk_together(list problems, const double[:, ::1] W, const double[::1] b, list z,
                     Py_ssize_t start, Py_ssize_t stop, double[:, ::1] g):
-    """Sums of the losses and their gradients (into g) over rows ``start`` .. ``stop - 1``."""
+    """Gradients (into g) and sums of the losses over rows ``start`` .. ``stop - 1``."""
     cdef Py_ssize_t i, k, m, K = len(problems)
     cdef Problem first = problems[0]
     cdef double none = 0.0, s
@@ -169,7 +171,7 @@ def _chunk_together(list problems, const double[:, ::1] W, const double[::1] b, 
                     g_b[k] += s
             first.rows.add_all(m, &rows[0], NULL, K, d, g_data)
             start += m
-    return np.asarray(values), np.asarray(g), np.asarray(g_b)
+    return np.asarray(g), np.asarray(g_b), np.asarray(values)
 
 
 cdef void _put(Problem problem, Py_ssize_t m, const Py_ssize_t* rows, Py_ssize_t K,

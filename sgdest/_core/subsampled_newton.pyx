@@ -225,10 +225,9 @@ class NewtonLane(DescentLane):
     def first_of_classes(self):
         """The Hessian of a softmax where all rows have the same probabilities."""
         problem = self.problem
-        m = self.m
-        rows, s = candidates(problem, m), problem.sample_weight
+        rows, s = candidates(problem, self.m), problem.sample_weight
         share = np.full(len(rows), 1.0 / len(rows)) if s is None else s[rows] / s[rows].sum()
-        chosen, c = choose_rows(problem, rows, share, self.coordinates, m)
+        chosen, c = choose_rows(problem, rows, share, self.coordinates, self.m)
         self.is_sampled = len(chosen) < np.count_nonzero(share)
         B, u = gram(problem, rows[chosen], c, self.coordinates)
         if u is not None:
