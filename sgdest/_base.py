@@ -319,7 +319,7 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
     def _start(self, problem, start, coef_init, intercept_init):
         """(W, b) to start from, and whether the user gave them."""
         shape = (problem.n_outputs, problem.n_features)
-        W, b = np.zeros(shape[::-1]), np.zeros(shape[0])
+        W, b = np.broadcast_to(0.0, shape[::-1]), np.zeros(shape[0])
         if start is not None and start[0].shape == W.shape:
             W, b = start
         if coef_init is not None:

@@ -116,7 +116,7 @@ class DualAscent(Optimizer):
             raise ValueError(
                 "optimizer='dual_ascent' needs the curvature of a loss or its conjugate; got "
                 f"{loss.name!r}, which has neither. Use optimizer='auto'.")
-        return Solver(problem, W, b, DualAscentLane, tol, warm)
+        return Solver(problem, W, b, DualAscentLane, tol, warm, asks=problem.fit_intercept)
 
 
 def mean_square(Problem problem, Py_ssize_t step):
@@ -142,17 +142,19 @@ class Frame:
     """The problem in columns divided by the factors of their penalty, and the way back.
 
     Dense columns whose offset would swallow the digits of what they vary by are centred as well.
+    ``mean`` is None where there is no intercept.
     """
 
     def __init__(self, problem, mean):
-        rows, factors = problem.rows, problem.penalty.factors
-        norm = square(mean)
-        far = not rows.is_sparse and rows.square_norms().mean() - norm < 1e-6 * norm
+        rows, factors, far = problem.rows, problem.penalty.factors, False
+        if mean is not None and not rows.is_sparse:
+            norm = square(mean)
+            far = rows.square_norms().mean() - norm < 1e-6 * norm
         self.problem, self.mean, self.factors, self.removed = problem, mean, factors, None
         if factors is None and not far:
             return
         c = np.ones(problem.n_features) if factors is None else factors
-        self.factors, self.mean = c, mean / c
+        self.factors, self.mean = c, None if mean is None else mean / c
         X = rows.X
         if rows.is_sparse:
             X = csr_array((X.data / c[X.indices], X.indices, X.indptr), shape=X.shape)
@@ -179,18 +181,17 @@ class Frame:
 class DualAscentLane(RelayLane):
     """Epochs of dual ascent between checks of the gap; then, maybe, steps of Newton's method."""
 
-    first_check = 4         # epochs, unless fewer seem to be enough
+    first_check = 10        # epochs, unless fewer seem to be enough
     hope = 3.0              # what seems to be left may be as many times too much
     least_epochs = 10       # before the hand-over
     patience = 15.0         # passes that may be left; more, and Newton's method is faster
-    between_checks = 4.0    # passes; a check costs half of one
+    between_checks = 8.0    # passes; a check costs half of one
     worth_a_check = 0.7     # passes: where few rows are visited, a check costs as much as many epochs
     trials = 200            # epochs that do not halve the gap
 
     def __init__(self, problem, start):
         super().__init__(problem, start)
-        self.frame = Frame(problem, start.moments[0] if problem.fit_intercept
-                           else np.zeros(problem.n_features))
+        self.frame = Frame(problem, start.moments[0] if problem.fit_intercept else None)
         self.at = self.frame.inwards(self.W, self.b)
         self.smooth = type(problem.loss).smoothness == "smooth"
         self.epochs, self.planned, self.visited = 0, self.first_check, 0.0
@@ -226,7 +227,11 @@ class DualAscentLane(RelayLane):
 
     def centred_intercept(self):
         W, b = self.at
-        return float(b[0] + np.einsum("j,j->", self.frame.mean, W[:, 0]))
+        return float(b[0] + self.shift(W[:, 0]))
+
+    def shift(self, w):
+        """By how much an intercept of centred columns exceeds that of columns as they are."""
+        return 0.0 if self.frame.mean is None else np.einsum("j,j->", self.frame.mean, w)
 
     def go(self):
         if self.newton is not None:
@@ -250,8 +255,10 @@ class DualAscentLane(RelayLane):
         """Epochs, then a check of the gap."""
         self.planned = self.multipliers.run(self.planned, self.enough)
         self.epochs += self.planned
-        worth = self.multipliers.few_are_active() and not self.problem.is_small
-        if not (worth and self.glance()):
+        multipliers = self.multipliers
+        still = multipliers.stood_still and not self.problem.fit_intercept
+        worth = still or multipliers.few_are_active() and not self.problem.is_small
+        if not (worth and self.glance(0.0 if still else multipliers.glance())):
             self.look()
 
     def enough(self):
@@ -259,18 +266,17 @@ class DualAscentLane(RelayLane):
         if self.epochs:
             return self.target() / self.doubt
         gained = self.start_objective - self.multipliers.dual_objective(self.multipliers.b)
-        # with little coupling of the rows a second epoch leaves far less than it has seen
-        return max(self.tol * gained, self.rounding()) * self.hope
+        return max(self.tol * gained, self.rounding())
 
-    def glance(self):
-        """A check by the rows that may move; whether F has fallen, else all must be looked at."""
+    def glance(self, gap):
+        """A check by the ``gap`` of the dual; whether F has fallen, else all must be looked at."""
         multipliers, b = self.multipliers, self.multipliers.b
-        gap, w = multipliers.glance(), multipliers.weights()
+        w = multipliers.weights()
         dual = multipliers.dual_objective(b)
         if not dual + gap < self.objective:
             return False
-        shift = np.einsum("j,j->", self.frame.mean, w)
-        self.objective, self.z, self.at = dual + gap, None, (w[:, None], np.array([b - shift]))
+        self.objective, self.z = dual + gap, None
+        self.at = w[:, None], np.array([b - self.shift(w)])
         self.W, self.b = self.frame.outwards(*self.at)
         self.judge(gap, w)
         return True
@@ -280,14 +286,13 @@ class DualAscentLane(RelayLane):
         multipliers, problem = self.multipliers, self.problem
         z = np.empty((problem.n_rows, 1))
         multipliers.margins(z[:, 0])
-        b, shift, w = 0.0, 0.0, multipliers.weights()
+        b, w = 0.0, multipliers.weights()
         if problem.fit_intercept:
             b = best_intercept(problem, z, multipliers.b, 1e-9)
-            shift = np.einsum("j,j->", self.frame.mean, w)
         multipliers.take_back(z[:, 0])
         z += b
         size = 0.5 * multipliers.l2 * square(w)
-        self.approach(w, np.array([b - shift]), z, multipliers.mean_loss(z[:, 0]) + size)
+        self.approach(w, np.array([b - self.shift(w)]), z, multipliers.mean_loss(z[:, 0]) + size)
         self.judge(self.objective - (multipliers.dual_loss(b) - size), w)
 
     def approach(self, w, b, z, objective):
@@ -324,7 +329,9 @@ class DualAscentLane(RelayLane):
         self.last_gap = gap
         left = np.log(max(self.remaining / max(self.target(), 1e-300), 1.0)) / max(rate, 1e-3)
         self.passes_left = left * work if np.isfinite(rate) else 0.0
-        planned = max(min(left, max(2.0, self.between_checks / work)), self.worth_a_check / work)
+        longest = max(2.0, self.between_checks / work)
+        # a smooth loss may be handed over by then; others go on until enough seems to be done
+        planned = max(min(left, longest) if self.smooth else longest, self.worth_a_check / work)
         self.planned = int(max(np.ceil(min(planned, 40.0)), 1.0))
 
     def gets_nowhere(self):
