@@ -255,11 +255,13 @@ class DualAscentLane(RelayLane):
         """Epochs, then a check of the gap."""
         self.planned = self.multipliers.run(self.planned, self.enough)
         self.epochs += self.planned
-        multipliers = self.multipliers
-        still = multipliers.stood_still and not self.problem.fit_intercept
-        worth = still or multipliers.few_are_active() and not self.problem.is_small
-        if not (worth and self.glance(0.0 if still else multipliers.glance())):
+        worth = self.multipliers.few_are_active() and not self.problem.is_small
+        if not ((worth or self.all_rest()) and self.glance()):
             self.look()
+
+    def all_rest(self):
+        """Whether an epoch that moved nothing has seen all rows: then there is no gap."""
+        return self.multipliers.stood_still and not self.problem.fit_intercept
 
     def enough(self):
         """The gap that is asked for; before the first check by what the dual has gained."""
@@ -268,10 +270,10 @@ class DualAscentLane(RelayLane):
         gained = self.start_objective - self.multipliers.dual_objective(self.multipliers.b)
         return max(self.tol * gained, self.rounding())
 
-    def glance(self, gap):
-        """A check by the ``gap`` of the dual; whether F has fallen, else all must be looked at."""
+    def glance(self):
+        """A check by the rows that may move; whether F has fallen, else all must be looked at."""
         multipliers, b = self.multipliers, self.multipliers.b
-        w = multipliers.weights()
+        gap, w = 0.0 if self.all_rest() else multipliers.glance(), multipliers.weights()
         dual = multipliers.dual_objective(b)
         if not dual + gap < self.objective:
             return False
