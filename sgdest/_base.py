@@ -398,7 +398,7 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         if averaging:
             self._state.update(iterate_coef=method.parameters()[0].copy(),
                                iterate_intercept=method.parameters()[1].copy())
-        self._W, self._b = np.array(outcome.W), np.array(outcome.b)
+        self._W, self._b = np.asarray(outcome.W), np.asarray(outcome.b)
         self._facts = method.facts() if hasattr(method, "facts") else None
         if self._facts is not None:
             self._facts["inverse_hessian"] = inverse_hessian(problem, self._W, self._b, self._facts)

@@ -193,10 +193,11 @@ class DualAscentLane(RelayLane):
         super().__init__(problem, start)
         self.frame = Frame(problem, start.moments[0] if problem.fit_intercept else None)
         self.at = self.frame.inwards(self.W, self.b)
+        self.room = None        # for weights: memory for many columns takes as long as an epoch
         self.smooth = type(problem.loss).smoothness == "smooth"
         self.epochs, self.planned, self.visited = 0, self.first_check, 0.0
         self.caution = self.doubt = 1.0       # of what looks like the gap, and of what seems to be left
-        self.last_gap, self.least_gap = abs(self.start_objective), np.inf
+        self.last_gap, self.least_gap, self.allowed = abs(self.start_objective), np.inf, np.inf
         self.last_halving, self.passes_left, self.last_trial = 0, 0.0, self.start_objective
         self.newton = self.multipliers = None
         stiffness = self.stiffness()
@@ -267,20 +268,21 @@ class DualAscentLane(RelayLane):
         """The gap that is asked for; before the first check by what the dual has gained."""
         if self.epochs:
             return self.target() / self.doubt
-        gained = self.start_objective - self.multipliers.dual_objective(self.multipliers.b)
-        return max(self.tol * gained, self.rounding())
+        if self.multipliers.left <= self.allowed:      # which falls while the dual rises
+            gained = self.start_objective - self.multipliers.dual_objective(self.multipliers.b)
+            self.allowed = max(self.tol * gained, self.rounding())
+        return self.allowed
 
     def glance(self):
         """A check by the rows that may move; whether F has fallen, else all must be looked at."""
         multipliers, b = self.multipliers, self.multipliers.b
-        gap, w = 0.0 if self.all_rest() else multipliers.glance(), multipliers.weights()
+        gap, W = 0.0 if self.all_rest() else multipliers.glance(), self.weights()
         dual = multipliers.dual_objective(b)
         if not dual + gap < self.objective:
             return False
         self.objective, self.z = dual + gap, None
-        self.at = w[:, None], np.array([b - self.shift(w)])
-        self.W, self.b = self.frame.outwards(*self.at)
-        self.judge(gap, w)
+        self.move_to(W, np.array([b - self.shift(W[:, 0])]))
+        self.judge(gap, W[:, 0])
         return True
 
     def look(self):
@@ -288,18 +290,19 @@ class DualAscentLane(RelayLane):
         multipliers, problem = self.multipliers, self.problem
         z = np.empty((problem.n_rows, 1))
         multipliers.margins(z[:, 0])
-        b, w = 0.0, multipliers.weights()
+        b, W = 0.0, self.weights()
+        w = W[:, 0]
         if problem.fit_intercept:
             b = best_intercept(problem, z, multipliers.b, 1e-9)
         multipliers.take_back(z[:, 0])
         z += b
         size = 0.5 * multipliers.l2 * square(w)
-        self.approach(w, np.array([b - self.shift(w)]), z, multipliers.mean_loss(z[:, 0]) + size)
+        self.approach(W, np.array([b - self.shift(w)]), z, multipliers.mean_loss(z[:, 0]) + size)
         self.judge(self.objective - (multipliers.dual_loss(b) - size), w)
 
-    def approach(self, w, b, z, objective):
+    def approach(self, W, b, z, objective):
         """Move to the point of the multipliers, or less far if F is higher there."""
-        W, share, (last_W, last_b) = w[:, None], 1.0, self.at
+        share, (last_W, last_b) = 1.0, self.at
         while objective > self.objective + self.rounding() and share > 0.05:
             share *= 0.5
             if self.z is None:
@@ -307,8 +310,22 @@ class DualAscentLane(RelayLane):
             W, b, z = 0.5 * (last_W + W), 0.5 * (last_b + b), 0.5 * (self.z + z)
             objective = self.mean_loss(z) + 0.5 * self.multipliers.l2 * square(W[:, 0])
         if objective < self.objective:
-            self.objective, self.z, self.at = objective, z, (W, b)
-            self.W, self.b = self.frame.outwards(*self.at)
+            self.objective, self.z = objective, z
+            self.move_to(W, b)
+
+    def weights(self):
+        """Those of the multipliers: ndarray of shape (n_features, 1), in room that is free."""
+        if self.room is None:
+            self.room = np.empty((self.problem.n_features, 1))
+        self.multipliers.weights(self.room[:, 0])
+        return self.room
+
+    def move_to(self, W, b):
+        """Be at these parameters of the frame; where the last ones lie is free from now on."""
+        if W is self.room:
+            self.room = self.at[0]
+        self.at = W, b
+        self.W, self.b = self.frame.outwards(W, b)
 
     def judge(self, gap, w):
         """Whether that is enough; how many epochs to the next check; whether to hand over.
@@ -320,7 +337,7 @@ class DualAscentLane(RelayLane):
         work = max((passes - self.visited) / self.planned, 0.01)      # of an epoch, in passes
         self.visited, self.passes = passes, 1 + int(np.ceil(passes))
         self.remaining = self.caution * gap
-        if self.remaining <= self.target():
+        if self.problem.fit_intercept and self.remaining <= self.target():
             self.remaining = self.objective - self.multipliers.certified(w)
             self.caution = min(max(1.0, self.remaining / gap), 100.0) if gap > 0.0 else 1.0
         seen = self.multipliers.left

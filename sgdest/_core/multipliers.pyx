@@ -87,7 +87,7 @@ cdef class Multipliers:
     cdef double[::1] a_mark, v_mark, a_room, v_room
     cdef double[::1] mark
     cdef double marked, left_marked
-    cdef bint has_mark
+    cdef bint has_mark, v_is_seen
     # the margins at the last ``take_back``, and at which v they were
     cdef double[::1] z_seen, v_seen
     cdef double[::1] sums_seen
@@ -161,6 +161,8 @@ cdef class Multipliers:
         these fall, tell that no more than ``enough()`` may be left.
         """
         cdef Py_ssize_t n
+        if self.z_seen is not None and not self.v_is_seen:
+            self.v_seen, self.v_is_seen = np.array(self.v), True
         for n in range(n_epochs):
             with nogil:
                 self.epoch()
@@ -430,12 +432,11 @@ cdef class Multipliers:
 
     # -- a check ---------------------------------------------------------------------------
 
-    def weights(self):
-        """w: ndarray of shape (n_features,)."""
-        w = np.array(self.v)[:self.problem.n_features]
+    def weights(self, w):
+        """Fills ``w``, of shape (n_features,), with the weights."""
+        w[:] = np.asarray(self.v)[:len(w)]
         if self.centred:
             w -= self.A * np.asarray(self.mean)[:len(w)]
-        return w
 
     def slopes(self):
         """The multipliers: ndarray of shape (n_rows, 1)."""
@@ -471,7 +472,7 @@ cdef class Multipliers:
             for p in range(self.n_active, self.order.shape[0]):
                 self.take_back_at(p, z[self.order[p]] + self.b, 0.0)
         if self.kinked and self.rows.n_stored > LONG_ROW * self.n_rows:
-            self.z_seen, self.v_seen = np.asarray(z) + self.b, np.array(self.v)
+            self.z_seen, self.v_is_seen = np.asarray(z) + self.b, False    # until v changes
             self.sums_seen[SUM], self.sums_seen[MEAN] = self.A, self.v_mean
             self.sums_seen[INTERCEPT] = self.b
 

@@ -515,9 +515,10 @@ cdef void add_entries(Py_ssize_t n, const number* x, const index* columns, doubl
 def sums_to_moments(double[:, ::1] record, double weight):
     """Sums of x and x^2 to mean and variance, in place, in the first two numbers of each column."""
     cdef Py_ssize_t j
+    cdef double share = 1.0 / weight
     for j in range(record.shape[0]):
-        record[j, 0] /= weight
-        record[j, 1] = max(record[j, 1] / weight - record[j, 0] * record[j, 0], 0.0)
+        record[j, 0] *= share
+        record[j, 1] = max(record[j, 1] * share - record[j, 0] * record[j, 0], 0.0)
 
 
 cdef const char* start_of(array) except? NULL:
