@@ -319,7 +319,7 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
     def _start(self, problem, start, coef_init, intercept_init):
         """(W, b) to start from, and whether the user gave them."""
         shape = (problem.n_outputs, problem.n_features)
-        W, b = np.zeros(shape[::-1]), np.zeros(shape[0])
+        W, b = np.broadcast_to(0.0, shape[::-1]), np.zeros(shape[0])
         if start is not None and start[0].shape == W.shape:
             W, b = start
         if coef_init is not None:
@@ -398,7 +398,7 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         if averaging:
             self._state.update(iterate_coef=method.parameters()[0].copy(),
                                iterate_intercept=method.parameters()[1].copy())
-        self._W, self._b = np.array(outcome.W), np.array(outcome.b)
+        self._W, self._b = np.asarray(outcome.W), np.asarray(outcome.b)
         self._facts = method.facts() if hasattr(method, "facts") else None
         if self._facts is not None:
             self._facts["inverse_hessian"] = inverse_hessian(problem, self._W, self._b, self._facts)

@@ -116,7 +116,7 @@ class DualAscent(Optimizer):
             raise ValueError(
                 "optimizer='dual_ascent' needs the curvature of a loss or its conjugate; got "
                 f"{loss.name!r}, which has neither. Use optimizer='auto'.")
-        return Solver(problem, W, b, DualAscentLane, tol, warm)
+        return Solver(problem, W, b, DualAscentLane, tol, warm, asks=problem.fit_intercept)
 
 
 def mean_square(Problem problem, Py_ssize_t step):
@@ -142,17 +142,19 @@ class Frame:
     """The problem in columns divided by the factors of their penalty, and the way back.
 
     Dense columns whose offset would swallow the digits of what they vary by are centred as well.
+    ``mean`` is None where there is no intercept.
     """
 
     def __init__(self, problem, mean):
-        rows, factors = problem.rows, problem.penalty.factors
-        norm = square(mean)
-        far = not rows.is_sparse and rows.square_norms().mean() - norm < 1e-6 * norm
+        rows, factors, far = problem.rows, problem.penalty.factors, False
+        if mean is not None and not rows.is_sparse:
+            norm = square(mean)
+            far = rows.square_norms().mean() - norm < 1e-6 * norm
         self.problem, self.mean, self.factors, self.removed = problem, mean, factors, None
         if factors is None and not far:
             return
         c = np.ones(problem.n_features) if factors is None else factors
-        self.factors, self.mean = c, mean / c
+        self.factors, self.mean = c, None if mean is None else mean / c
         X = rows.X
         if rows.is_sparse:
             X = csr_array((X.data / c[X.indices], X.indices, X.indptr), shape=X.shape)
@@ -179,23 +181,23 @@ class Frame:
 class DualAscentLane(RelayLane):
     """Epochs of dual ascent between checks of the gap; then, maybe, steps of Newton's method."""
 
-    first_check = 4         # epochs, unless fewer seem to be enough
+    first_check = 10        # epochs, unless fewer seem to be enough
     hope = 3.0              # what seems to be left may be as many times too much
     least_epochs = 10       # before the hand-over
     patience = 15.0         # passes that may be left; more, and Newton's method is faster
-    between_checks = 4.0    # passes; a check costs half of one
+    between_checks = 8.0    # passes; a check costs half of one
     worth_a_check = 0.7     # passes: where few rows are visited, a check costs as much as many epochs
     trials = 200            # epochs that do not halve the gap
 
     def __init__(self, problem, start):
         super().__init__(problem, start)
-        self.frame = Frame(problem, start.moments[0] if problem.fit_intercept
-                           else np.zeros(problem.n_features))
+        self.frame = Frame(problem, start.moments[0] if problem.fit_intercept else None)
         self.at = self.frame.inwards(self.W, self.b)
+        self.room = None        # for weights: memory for many columns takes as long as an epoch
         self.smooth = type(problem.loss).smoothness == "smooth"
         self.epochs, self.planned, self.visited = 0, self.first_check, 0.0
         self.caution = self.doubt = 1.0       # of what looks like the gap, and of what seems to be left
-        self.last_gap, self.least_gap = abs(self.start_objective), np.inf
+        self.last_gap, self.least_gap, self.allowed = abs(self.start_objective), np.inf, np.inf
         self.last_halving, self.passes_left, self.last_trial = 0, 0.0, self.start_objective
         self.active_set = None
         self.newton = self.multipliers = None
@@ -227,7 +229,11 @@ class DualAscentLane(RelayLane):
 
     def centred_intercept(self):
         W, b = self.at
-        return float(b[0] + np.einsum("j,j->", self.frame.mean, W[:, 0]))
+        return float(b[0] + self.shift(W[:, 0]))
+
+    def shift(self, w):
+        """By how much an intercept of centred columns exceeds that of columns as they are."""
+        return 0.0 if self.frame.mean is None else np.einsum("j,j->", self.frame.mean, w)
 
     def go(self):
         if self.newton is not None:
@@ -252,28 +258,32 @@ class DualAscentLane(RelayLane):
         self.planned = self.multipliers.run(self.planned, self.enough)
         self.epochs += self.planned
         worth = self.multipliers.few_are_active() and not self.problem.is_small
-        if not (worth and self.glance()):
+        if not ((worth or self.all_rest()) and self.glance()):
             self.look()
+
+    def all_rest(self):
+        """Whether an epoch that moved nothing has seen all rows: then there is no gap."""
+        return self.multipliers.stood_still and not self.problem.fit_intercept
 
     def enough(self):
         """The gap that is asked for; before the first check by what the dual has gained."""
         if self.epochs:
             return self.target() / self.doubt
-        gained = self.start_objective - self.multipliers.dual_objective(self.multipliers.b)
-        # with little coupling of the rows a second epoch leaves far less than it has seen
-        return max(self.tol * gained, self.rounding()) * self.hope
+        if self.multipliers.left <= self.allowed:      # which falls while the dual rises
+            gained = self.start_objective - self.multipliers.dual_objective(self.multipliers.b)
+            self.allowed = max(self.tol * gained, self.rounding())
+        return self.allowed
 
     def glance(self):
         """A check by the rows that may move; whether F has fallen, else all must be looked at."""
         multipliers, b = self.multipliers, self.multipliers.b
-        gap, w = multipliers.glance(), multipliers.weights()
+        gap, W = 0.0 if self.all_rest() else multipliers.glance(), self.weights()
         dual = multipliers.dual_objective(b)
         if not dual + gap < self.objective:
             return False
-        shift = np.einsum("j,j->", self.frame.mean, w)
-        self.objective, self.z, self.at = dual + gap, None, (w[:, None], np.array([b - shift]))
-        self.W, self.b = self.frame.outwards(*self.at)
-        self.judge(gap, w)
+        self.objective, self.z = dual + gap, None
+        self.move_to(W, np.array([b - self.shift(W[:, 0])]))
+        self.judge(gap, W[:, 0])
         return True
 
     def look(self):
@@ -281,19 +291,19 @@ class DualAscentLane(RelayLane):
         multipliers, problem = self.multipliers, self.problem
         z = np.empty((problem.n_rows, 1))
         multipliers.margins(z[:, 0])
-        b, shift, w = 0.0, 0.0, multipliers.weights()
+        b, W = 0.0, self.weights()
+        w = W[:, 0]
         if problem.fit_intercept:
             b = best_intercept(problem, z, multipliers.b, 1e-9)
-            shift = np.einsum("j,j->", self.frame.mean, w)
         multipliers.take_back(z[:, 0])
         z += b
         size = 0.5 * multipliers.l2 * square(w)
-        self.approach(w, np.array([b - shift]), z, multipliers.mean_loss(z[:, 0]) + size)
+        self.approach(W, np.array([b - self.shift(w)]), z, multipliers.mean_loss(z[:, 0]) + size)
         self.judge(self.objective - (multipliers.dual_loss(b) - size), w)
 
-    def approach(self, w, b, z, objective):
+    def approach(self, W, b, z, objective):
         """Move to the point of the multipliers, or less far if F is higher there."""
-        W, share, (last_W, last_b) = w[:, None], 1.0, self.at
+        share, (last_W, last_b) = 1.0, self.at
         while objective > self.objective + self.rounding() and share > 0.05:
             share *= 0.5
             if self.z is None:
@@ -301,8 +311,22 @@ class DualAscentLane(RelayLane):
             W, b, z = 0.5 * (last_W + W), 0.5 * (last_b + b), 0.5 * (self.z + z)
             objective = self.mean_loss(z) + 0.5 * self.multipliers.l2 * square(W[:, 0])
         if objective < self.objective:
-            self.objective, self.z, self.at = objective, z, (W, b)
-            self.W, self.b = self.frame.outwards(*self.at)
+            self.objective, self.z = objective, z
+            self.move_to(W, b)
+
+    def weights(self):
+        """Those of the multipliers: ndarray of shape (n_features, 1), in room that is free."""
+        if self.room is None:
+            self.room = np.empty((self.problem.n_features, 1))
+        self.multipliers.weights(self.room[:, 0])
+        return self.room
+
+    def move_to(self, W, b):
+        """Be at these parameters of the frame; where the last ones lie is free from now on."""
+        if W is self.room:
+            self.room = self.at[0]
+        self.at = W, b
+        self.W, self.b = self.frame.outwards(W, b)
 
     def judge(self, gap, w):
         """Whether that is enough; how many epochs to the next check; whether to hand over.
@@ -314,7 +338,7 @@ class DualAscentLane(RelayLane):
         work = max((passes - self.visited) / self.planned, 0.01)      # of an epoch, in passes
         self.visited, self.passes = passes, 1 + int(np.ceil(passes))
         self.remaining = self.caution * gap
-        if self.remaining <= self.target():
+        if self.problem.fit_intercept and self.remaining <= self.target():
             self.remaining = self.objective - self.multipliers.certified(w)
             self.caution = min(max(1.0, self.remaining / gap), 100.0) if gap > 0.0 else 1.0
         seen = self.multipliers.left
@@ -325,7 +349,9 @@ class DualAscentLane(RelayLane):
         self.last_gap = gap
         left = np.log(max(self.remaining / max(self.target(), 1e-300), 1.0)) / max(rate, 1e-3)
         self.passes_left = left * work if np.isfinite(rate) else 0.0
-        planned = max(min(left, max(2.0, self.between_checks / work)), self.worth_a_check / work)
+        longest = max(2.0, self.between_checks / work)
+        # a smooth loss may be handed over by then; others go on until enough seems to be done
+        planned = max(min(left, longest) if self.smooth else longest, self.worth_a_check / work)
         self.planned = int(max(np.ceil(min(planned, 40.0)), 1.0))
 
     def gets_nowhere(self):

@@ -1,7 +1,7 @@
 """The multipliers of dual ascent and epochs over them; the design is told in ``dual_ascent``."""
 
 cimport cython
-from libc.math cimport INFINITY, fabs, fmax, fmin, isfinite, sqrt
+from libc.math cimport INFINITY, fabs, fmax, isfinite, sqrt
 from libc.stdint cimport int32_t, uint64_t
 from libc.string cimport memcpy
 
@@ -19,10 +19,15 @@ from sgdest._core.rows cimport Rows
 # A row that moves less than this share of the mean sits out 1, 3, 7, then 15 epochs.
 cdef double LITTLE = 0.1
 cdef int MOST_NAPS = 4
-# Passes after which kinked losses make a step along what has changed since the last one.
+# Passes after which kinked losses make a step along what has changed since the last one, if these
+# have left more than a share of the gap: where it falls fast, a step costs as much as an epoch.
 cdef double STRIDE = 2.0
+cdef double SLOW = 0.3
 # Where the mean itself falls to less than this share in an epoch, all sleepers are woken.
 cdef double FAST = 0.2
+# Far from its place a multiplier of log loss moves until a step is this share of all steps: other
+# rows move as much meanwhile.
+cdef double ROUGHLY = 0.35
 # Stored values up to which X is in the cache, where asking for rows ahead only costs.
 cdef Py_ssize_t IN_CACHE = 80_000
 # Outside of it that many rows are visited one after the other, which is faster by a quarter.
@@ -68,7 +73,8 @@ cdef class Multipliers:
     cdef readonly double left     # gap that there seems to be
     cdef double seen              # sum of the gaps that the rows had when they were last visited
     cdef double largest_move, imbalance, shortest, mean_move, pull, A, v_mean, mean_mean, last_seen
-    cdef bint curved, logistic, naps_allowed, kinked, centred, weighted, has_seen
+    cdef readonly bint stood_still     # the last epoch has seen all rows and moved none
+    cdef bint curved, logistic, hinged, naps_allowed, kinked, centred, weighted
     cdef double unit              # what a weight of 1 is of all weights
     cdef double[::1] q, m, a, v, mean, y, s
     cdef Py_ssize_t[::1] order
@@ -80,7 +86,8 @@ cdef class Multipliers:
     # a and v as they were some epochs ago, then their change; room to go back
     cdef double[::1] a_mark, v_mark, a_room, v_room
     cdef double[::1] mark
-    cdef double marked
+    cdef double marked, left_marked
+    cdef bint has_mark, v_is_seen
     # the margins at the last ``take_back``, and at which v they were
     cdef double[::1] z_seen, v_seen
     cdef double[::1] sums_seen
@@ -100,12 +107,12 @@ cdef class Multipliers:
         self.weighted = s is not None
         self.s = s * self.unit if self.weighted else np.empty(0)
         self.q, self.m, self.a = np.zeros(n), np.zeros(n if self.centred else 0), np.zeros(n)
-        self.v, self.mean = np.zeros(d + 1), np.zeros(d + 1)
+        self.v, self.mean = np.zeros(d + 1), np.zeros(d + 1 if self.centred else 1)
         if self.centred:
             np.asarray(self.mean)[:d] = mean
             self.mean_mean = square(mean)
         self.curved = type(problem.loss).curved
-        self.logistic = problem.loss.name == "log_loss"
+        self.logistic, self.hinged = (problem.loss.name == name for name in ("log_loss", "hinge"))
         self.naps_allowed = type(problem.loss).smoothness == "smooth"
         self.wakes, self.naps = (
             np.zeros(n if self.naps_allowed else 0, dtype=np.int32) for _ in range(2))
@@ -115,8 +122,8 @@ cdef class Multipliers:
         self.seen = self.last_seen = 0.0
         self.seed = 1
         self.kinked = not self.naps_allowed
-        self.a_mark, self.a_room, self.z_seen = np.empty((3, n if self.kinked else 0))
-        self.v_mark, self.v_room, self.v_seen = np.empty((3, d + 1 if self.kinked else 0))
+        self.left_marked = INFINITY
+        self.a_mark = self.a_room = self.v_mark = self.v_room = self.z_seen = self.v_seen = None
         self.mark, self.sums_seen = np.zeros((2, N_SUMS))
         with nogil:
             self.measure()
@@ -154,18 +161,20 @@ cdef class Multipliers:
         these fall, tell that no more than ``enough()`` may be left.
         """
         cdef Py_ssize_t n
+        if self.z_seen is not None and not self.v_is_seen:
+            self.v_seen, self.v_is_seen = np.array(self.v), True
         for n in range(n_epochs):
             with nogil:
                 self.epoch()
-                if self.kinked:
-                    self.look_far()
             self.left = self.seen * min(1.0, self.seen / self.last_seen)
+            if self.kinked and self.visited - self.marked >= STRIDE * self.n_rows:
+                self.look_far()
             if enough is not None and self.left <= enough():
                 break
         return n + 1
 
     cdef void epoch(self) noexcept nogil:
-        cdef Py_ssize_t p = self.n_active, i, n_moved = 0
+        cdef Py_ssize_t p = self.n_active, i, n_moved = 0, n_visited = 0
         cdef Py_ssize_t* order = &self.order[0]
         cdef bint asks = self.rows.n_stored > IN_CACHE
         cdef double z, q, change, gap, seen = 0.0, largest = 0.0, total = 0.0
@@ -179,7 +188,7 @@ cdef class Multipliers:
             if asks:
                 self.rows.prefetch(order[max(p - 2, 0)], order[max(p - 4, 0)])
             z = self.margin(i) + self.b
-            self.visited += 1.0
+            n_visited += 1
             q = self.q[i] + self.share(i) * self.pull
             change = self.change(i, z, q, &gap)
             if change == 0.0:               # and no gap
@@ -191,11 +200,12 @@ cdef class Multipliers:
             else:
                 seen += self.share(i) * (gap if self.curved else self.gap(i, z))
                 self.move(i, change)
-                largest = fmax(largest, q * fabs(change))
+                largest = max(largest, q * fabs(change))
             total += fabs(change)
             n_moved += 1
             if self.naps_allowed:
-                self.rest_for_a_while(i, fabs(change), fmin(self.mean_move, total / n_moved))
+                self.rest_for_a_while(i, fabs(change), min(self.mean_move, total / n_moved))
+        self.visited += n_visited
         self.last_seen = fmax(self.seen, 1e-300) if self.epoch_number > 1 else seen
         self.seen = seen
         self.largest_move = largest
@@ -204,6 +214,7 @@ cdef class Multipliers:
             for i in range(self.n_rows):
                 self.wakes[i] = self.naps[i] = 0
         self.mean_move = total
+        self.stood_still = largest == 0.0 and n_visited == self.n_rows
         if self.centred:
             self.b -= self.imbalance * self.pull
             if self.kinked:
@@ -243,16 +254,20 @@ cdef class Multipliers:
 
     cdef inline bint rests(self, Py_ssize_t i, double z, double q, double reach) noexcept nogil:
         """Whether a_i would stay where it is at any margin within ``reach`` of z."""
-        cdef double u = z + q * self.a[i], y
+        cdef double u = z + q * self.a[i], y = self.y[i]
         if q <= 0.0 or self.curved or not isfinite(reach):
             return False
-        y = self.y[i]
+        if self.hinged:
+            return 1.0 - y * z <= -reach if self.a[i] == 0.0 else (
+                self.a[i] == -y and 1.0 - y * z >= reach)
         return (self.loss.dual_step(y, u - reach, q) == self.a[i]
                 and self.loss.dual_step(y, u + reach, q) == self.a[i])
 
     cdef inline double gap(self, Py_ssize_t i, double z) noexcept nogil:
         """By how much value and conjugate exceed z a_i."""
-        cdef double y = self.y[i], a = self.a[i]
+        cdef double y = self.y[i], a = self.a[i], short = 1.0 - y * z
+        if self.hinged:
+            return (short if short > 0.0 else 0.0) + a * y * short
         return self.loss.value(y, z) + self.loss.conjugate(y, a) - z * a
 
     cdef inline double change(self, Py_ssize_t i, double z, double q, double* gap) noexcept nogil:
@@ -266,6 +281,8 @@ cdef class Multipliers:
             return self.logistic_change(y, a, z, q, gap)
         if q <= 0.0:
             return self.loss.derivative(y, z) - a
+        if self.hinged:      # its dual_step without a call, which would cost as much as a short row
+            return -y * min(max((1.0 - y * z) / q - a * y, 0.0), 1.0) - a
         if self.curved:
             return self.curved_change(y, a, z, q, gap)
         return self.loss.dual_step(y, z + q * a, q) - a
@@ -289,7 +306,7 @@ cdef class Multipliers:
             r += change
             total += change
             v -= q * change
-            if fabs(change) <= 0.1 * fabs(total) and total != change:
+            if fabs(change) <= ROUGHLY * fabs(total) and total != change:
                 return total
             p = self.loss.derivative(y, v) + y
             h = p * (1.0 - p)
@@ -316,14 +333,18 @@ cdef class Multipliers:
 
     # -- a step along the change over some epochs ---------------------------------------------
 
-    cdef void look_far(self) noexcept nogil:
-        """After every ``STRIDE`` passes a step along what they have changed."""
-        if self.visited - self.marked < STRIDE * self.n_rows:
-            return
-        if self.marked > 0.0:
-            self.extrapolate()
-        self.marked = self.visited
-        self.keep(&self.a_mark[0], &self.v_mark[0], &self.mark[0])
+    cdef look_far(self):
+        """After ``STRIDE`` passes, where they were slow, a step along what they have changed."""
+        cdef bint is_slow = self.left > SLOW * self.left_marked
+        if self.a_mark is None and is_slow:      # memory that many fits do without
+            self.a_mark, self.a_room = np.empty((2, self.n_rows))
+            self.v_mark, self.v_room = np.empty((2, self.v.shape[0]))
+        if is_slow:
+            with nogil:
+                if self.has_mark:
+                    self.extrapolate()
+                self.keep(&self.a_mark[0], &self.v_mark[0], &self.mark[0])
+        self.has_mark, self.marked, self.left_marked = is_slow, self.visited, self.left
 
     cdef void extrapolate(self) noexcept nogil:
         """As far as the dual rises along the change since the mark, cut off at the box."""
@@ -411,12 +432,11 @@ cdef class Multipliers:
 
     # -- a check ---------------------------------------------------------------------------
 
-    def weights(self):
-        """w: ndarray of shape (n_features,)."""
-        w = np.array(self.v)[:self.problem.n_features]
+    def weights(self, w):
+        """Fills ``w``, of shape (n_features,), with the weights."""
+        w[:] = np.asarray(self.v)[:len(w)]
         if self.centred:
             w -= self.A * np.asarray(self.mean)[:len(w)]
-        return w
 
     def slopes(self):
         """The multipliers: ndarray of shape (n_rows, 1)."""
@@ -451,13 +471,10 @@ cdef class Multipliers:
         with nogil:
             for p in range(self.n_active, self.order.shape[0]):
                 self.take_back_at(p, z[self.order[p]] + self.b, 0.0)
-            if self.kinked:
-                self.has_seen = True
-                for p in range(self.n_rows):
-                    self.z_seen[p] = z[p] + self.b
-                memcpy(&self.v_seen[0], &self.v[0], self.v.shape[0] * sizeof(double))
-                self.sums_seen[SUM], self.sums_seen[MEAN] = self.A, self.v_mean
-                self.sums_seen[INTERCEPT] = self.b
+        if self.kinked and self.rows.n_stored > LONG_ROW * self.n_rows:
+            self.z_seen, self.v_is_seen = np.asarray(z) + self.b, False    # until v changes
+            self.sums_seen[SUM], self.sums_seen[MEAN] = self.A, self.v_mean
+            self.sums_seen[INTERCEPT] = self.b
 
     cdef inline void take_back_at(self, Py_ssize_t p, double z, double reach) noexcept nogil:
         cdef Py_ssize_t i = self.order[p]
@@ -468,8 +485,7 @@ cdef class Multipliers:
 
     def few_are_active(self):
         """Whether ``glance`` is worth a try: kinked losses, long rows, most of them put aside."""
-        return (self.has_seen and 3 * self.n_active < self.n_rows
-                and self.rows.n_stored > LONG_ROW * self.n_rows)
+        return self.z_seen is not None and 3 * self.n_active < self.n_rows
 
     def glance(self):
         """The gap at the intercept as it is, without the margins of all rows.

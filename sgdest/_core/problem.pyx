@@ -24,7 +24,7 @@ from functools import lru_cache
 import numpy as np
 
 from sgdest._core.penalties import PENALTIES
-from sgdest._core.rows import as_rows
+from sgdest._core.rows import as_rows, sums_to_moments
 from sgdest._core.simd import aligned, aligned_like, aligned_zeros
 
 # A second thread pays from about 10 MB of X a pass: waking one costs about 50 microseconds.
@@ -629,24 +629,35 @@ cdef class Problem:
         The sums are taken about a pivot (the mean of up to 256 rows; 0 for sparse rows), so that
         large offsets do not cancel all digits of the variance.
         """
-        return self.first_pass()[0]
+        if not self.rows.is_sparse:
+            return self.first_pass()[0]
+        return tuple(np.ascontiguousarray(np.transpose(self.sparse_moments())))
+
+    def sparse_moments(self):
+        """``moments`` of sparse rows: ndarray of shape (n_features, 3)."""
+        def work(start, stop):
+            return self.rows.column_sums(start, stop, self.sample_weight)
+
+        sums, *others = self.over_chunks(work)
+        for part in others:
+            sums[:, :2] += part[:, :2]
+            np.maximum(sums[:, 2], part[:, 2], out=sums[:, 2])
+        sums_to_moments(sums, self.total_weight)
+        return sums
 
     def first_pass(self, slopes=None):
-        """(moments, G): ``moments``, and by the same pass the gradient that ``slopes`` make.
+        """(moments, G) of dense rows: the gradient that ``slopes`` make, by the same pass.
 
         Parameters
         ----------
         slopes : ndarray of shape (n_rows, n_outputs), default=None
-            Of dense rows, times their weights. None: G is None.
+            Times the weights of the rows. None: G is None.
         """
-        pivot = np.zeros(self.n_features)
-        if not self.rows.is_sparse:
-            picked = self.rows.X[::max(1, self.n_rows // 256)]
-            pivot = picked.mean(axis=0, dtype=np.float64) if self.n_rows else pivot
+        picked = self.rows.X[::max(1, self.n_rows // 256)]
+        pivot = (picked.mean(axis=0, dtype=np.float64) if self.n_rows
+                 else np.zeros(self.n_features))
 
         def work(start, stop):
-            if self.rows.is_sparse:
-                return self.rows.column_sums(start, stop, self.sample_weight), None
             return self._moments_chunk(pivot, start, stop, slopes)
 
         (sums, G), *others = self.over_chunks(work)
@@ -657,8 +668,7 @@ cdef class Problem:
         sums[:2] /= self.total_weight
         second -= first * first
         np.maximum(second, 0.0, out=second)
-        if not self.rows.is_sparse:
-            first += pivot
+        first += pivot
         if slopes is not None:
             G = self._laid_out(sum((part for _, part in others), G)) / self.total_weight
         return (first, second, largest), G
@@ -704,7 +714,6 @@ cdef class Problem:
         X = self.rows.X
         if self.rows.is_sparse:
             from scipy.sparse import csr_array
-
             X = csr_array((X.data, X.indices, X.indptr), shape=X.shape)
         return Problem(X[index], self.y[index], self.loss, self.penalty,
                        sample_weight=None if self.sample_weight is None

@@ -48,7 +48,8 @@ class RelayLane(Lane):
         """
         constant = self.start.constant
         W, b = (self.W, self.b) if warm else (np.zeros_like(self.W), np.array(constant))
-        start = Start(W, b, constant, self.start.tol, warm, self.start.moments)
+        moments = self.start.moments or self.problem.moments()
+        start = Start(W, b, constant, self.start.tol, warm, moments)
         self.own_passes = self.passes
         self.successor = sound_lane(self.problem, start)
         yield from self.successor.begin()

@@ -43,6 +43,10 @@ ctypedef fused index:
     int32_t
     int64_t
 
+ctypedef fused number:
+    float
+    double
+
 
 cdef class Rows:
     """Abstract: rows of X. See ``rows.pxd`` for what each method promises."""
@@ -445,31 +449,37 @@ cdef class CSRRows(Rows):
                            self.indices + a * self.index_bytes, first, second, largest)
 
     def column_sums(self, Py_ssize_t start, Py_ssize_t stop, const double[::1] s=None):
-        """Sums of s x and s x^2 and the largest |x| of each column: ndarray of shape (3, n_features).
+        """Sums of s x and s x^2 and the largest |x| of each column: ndarray of shape (n_features, 3).
 
-        What a column has lies in one cache line, which many columns need from far away.
+        What a column has lies side by side, which many columns need from far away.
         """
-        cdef double[:, ::1] record = np.zeros((self.n_features + 1, 4))
-        cdef Py_ssize_t i, p
-        cdef double weight = 1.0, v
-        cdef double* own = NULL
-        cdef bint narrow = self.narrow_starts != NULL, single = self.item_bytes == 4
+        cdef double[:, ::1] record = np.zeros((self.n_features + 1, 3))
+        cdef Py_ssize_t i
         with nogil:
-            for i in range(start, stop):
-                if s is not None:
-                    weight = s[i]
-                    if not weight > 0.0:
-                        continue
-                for p in range(self.start(i), self.start(i + 1)):
-                    v = ((<const float*> self.data)[p] if single
-                         else (<const double*> self.data)[p])
-                    own = &record[(<const int32_t*> self.indices)[p] if narrow
-                                  else (<const int64_t*> self.indices)[p], 0]
-                    own[0] += weight * v
-                    own[1] += weight * (v * v)
-                    v = fabs(v)
-                    own[2] = v if v > own[2] else own[2]
-        return np.ascontiguousarray(np.asarray(record)[:self.n_features, :3].T)
+            if s is None:
+                self.add_to_record(self.start(start), self.start(stop), 1.0, &record[0, 0])
+            else:
+                for i in range(start, stop):
+                    if s[i] > 0.0:
+                        self.add_to_record(self.start(i), self.start(i + 1), s[i], &record[0, 0])
+        return np.asarray(record)[:self.n_features]
+
+    cdef void add_to_record(self, Py_ssize_t first, Py_ssize_t stop, double weight,
+                            double* record) noexcept nogil:
+        """Add entries ``first`` to ``stop`` to the sums of their columns, three numbers each."""
+        cdef const void* x = self.data + first * self.item_bytes
+        cdef const void* columns = self.indices + first * self.index_bytes
+        cdef Py_ssize_t n = stop - first
+        cdef bint single = self.item_bytes == 4
+        if self.narrow_starts != NULL:
+            if single:
+                add_entries(n, <const float*> x, <const int32_t*> columns, weight, record)
+            else:
+                add_entries(n, <const double*> x, <const int32_t*> columns, weight, record)
+        elif single:
+            add_entries(n, <const float*> x, <const int64_t*> columns, weight, record)
+        else:
+            add_entries(n, <const double*> x, <const int64_t*> columns, weight, record)
 
     cdef void prefetch(self, Py_ssize_t i, Py_ssize_t later) noexcept nogil:
         # two stages: where a row begins must be known before its entries can be asked for
@@ -486,6 +496,29 @@ cdef class CSRRows(Rows):
         if self.narrow_starts != NULL:
             return self.narrow_starts + i
         return self.wide_starts + i
+
+
+cdef void add_entries(Py_ssize_t n, const number* x, const index* columns, double weight,
+                      double* record) noexcept nogil:
+    cdef Py_ssize_t p
+    cdef double v, size, largest
+    cdef double* own
+    for p in range(n):
+        own = record + 3 * <Py_ssize_t> columns[p]
+        v = x[p]
+        size, largest = fabs(v), own[2]
+        own[0] += weight * v
+        own[1] += weight * (v * v)
+        own[2] = size if size > largest else largest
+
+
+def sums_to_moments(double[:, ::1] record, double weight):
+    """Sums of x and x^2 to mean and variance, in place, in the first two numbers of each column."""
+    cdef Py_ssize_t j
+    cdef double share = 1.0 / weight
+    for j in range(record.shape[0]):
+        record[j, 0] *= share
+        record[j, 1] = max(record[j, 1] * share - record[j, 0] * record[j, 0], 0.0)
 
 
 cdef const char* start_of(array) except? NULL:

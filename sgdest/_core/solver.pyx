@@ -304,6 +304,8 @@ cdef class Solver(Method):
         Those of the columns, where they are known already.
     descends : bool, default=False
         Whether lanes begin with the gradient.
+    asks : bool, default=True
+        Whether lanes ask for the moments of the columns.
 
     Attributes
     ----------
@@ -312,7 +314,7 @@ cdef class Solver(Method):
     finished : every lane has stopped
     is_close : no lane has more left than it asks for, or than rounding
     passes : passes over X so far, those for the moments included
-    moments : mean, variance and largest absolute value of each column
+    moments : mean, variance and largest absolute value of each column, or None if no lane asks
     """
 
     cdef readonly list lanes
@@ -320,7 +322,7 @@ cdef class Solver(Method):
     cdef readonly Py_ssize_t passes
 
     def __init__(self, Problem problem, double[:, ::1] W, double[::1] b, lane, double tol=1e-4,
-                 bint warm=False, moments=None, bint descends=False):
+                 bint warm=False, moments=None, bint descends=False, bint asks=True):
         super().__init__(problem, W, b)
         W_, b_ = np.asarray(W), np.asarray(b)
         self.constant = best_constant(problem)
@@ -328,8 +330,8 @@ cdef class Solver(Method):
             W_[:], b_[:] = 0.0, self.constant
         if problem.penalty.positive:
             np.maximum(W_, 0.0, out=W_)
-        self.moments, gradient = (
-            self._first_pass(descends and not warm) if moments is None else (moments, None))
+        self.moments, gradient = (self._first_pass(descends and not warm)
+                                  if moments is None and asks else (moments, None))
         parts = problem.outputs()
         n = problem.n_outputs // len(parts)
         self.lanes = []
@@ -468,7 +470,11 @@ cdef class Solver(Method):
     def facts(self):
         """What ``partial_fit`` needs to know of the data seen: ``stream.FitFacts``, as a dict."""
         mean_loss = self.objective - self.problem.penalty.value_of(np.asarray(self.W))
-        return facts_of(self.problem, self.moments, self.constant, mean_loss)
+        moments = self.moments
+        if moments is None:      # views will do: to lay out many columns anew costs memory and time
+            moments = (tuple(self.problem.sparse_moments().T) if self.problem.rows.is_sparse
+                       else self.problem.moments())
+        return facts_of(self.problem, moments, self.constant, mean_loss)
 
 
 def facts_of(problem, moments, constant, mean_loss):

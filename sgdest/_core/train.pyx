@@ -279,11 +279,12 @@ class Training:
         self.began = perf_counter()
         self.best_score, self.waited = -np.inf, 0
         self.kept = None             # best weights by validation
-        self.last = (W.copy(), b.copy())   # finite weights at the start of this pass
+        self.is_solver = hasattr(method, "iterate")
+        # finite weights at the start of this pass; solvers never go back
+        self.last = None if self.is_solver else (W.copy(), b.copy())
         # the objective of a pass is measured before its updates: it speaks for their start
         self.best_objective, self.best = np.inf, self.last
         self.sound = self.last       # weights whose objective the schedule has approved
-        self.is_solver = hasattr(method, "iterate")
         self.retreats = 0
         self.scale = abs(start_objective)
         # the objective to improve on, for how many passes that has not happened, and how often
