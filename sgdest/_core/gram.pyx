@@ -20,6 +20,10 @@ from sgdest._core.simd import aligned_zeros
 cdef const DenseLoops* loops = dense_loops(F64, simd.level)
 
 cdef Py_ssize_t ENTRIES_OF_BLOCK = 1 << 12
+# Of products of rows: columns at a time; rows up to which that is faster than BLAS, with how many
+# entries at a time beyond.
+cdef Py_ssize_t COLUMNS_OF_BLOCK = 32
+MOST_ROWS, MOST_ENTRIES = 4000, 1 << 20
 # Squared distance of a pivot from the mean, in variances.
 MOST_DRIFT = 100.0
 
@@ -77,6 +81,33 @@ def grams_of_rows(Problem problem, const Py_ssize_t[::1] rows, const double[:, :
                 for k in range(i, d + extra):
                     whole[p, i, k] = whole[p, k, i] = G[p, i, k]
     return np.asarray(whole)
+
+
+def products_of_rows(Problem problem, mean):
+    """(X - mean) (X - mean)' of dense rows, by blocks of columns.
+
+    Up to ``MOST_ROWS`` rows by the same tiles; more do not stay in the cache beside their products.
+    """
+    cdef Py_ssize_t n = problem.n_rows, d = problem.n_features, start, m
+    cdef Py_ssize_t stride = (n + GRAM_COLUMNS - 1) // GRAM_COLUMNS * GRAM_COLUMNS
+    X = problem.rows.X
+    if n > MOST_ROWS:
+        G = np.zeros((n, n))
+        size = max(64, MOST_ENTRIES // n)
+        for first in range(0, d, size):
+            A = X[:, first:first + size] - mean[first:first + size]
+            G += A @ A.T
+        return G
+    cdef double[:, ::1] G_ = aligned(np.zeros((stride, stride)))
+    columns = aligned(np.zeros((COLUMNS_OF_BLOCK, stride)))
+    cdef double[:, ::1] A_ = columns
+    for start from 0 <= start < d by COLUMNS_OF_BLOCK:
+        m = min(COLUMNS_OF_BLOCK, d - start)
+        np.subtract(X[:, start:start + m].T, mean[start:start + m, None], out=columns[:m, :n])
+        with nogil:
+            loops.gram(m, stride, &A_[0, 0], &G_[0, 0])
+    upper = np.triu(np.asarray(G_)[:n, :n])
+    return upper + np.triu(upper, 1).T
 
 
 def fingerprint(array):

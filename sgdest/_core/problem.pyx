@@ -169,7 +169,7 @@ cdef class Problem:
         settings = {"sample_weight": self.sample_weight, "offset": self.offset,
                     "fit_intercept": self.fit_intercept, "n_outputs": self.n_outputs,
                     "n_threads": self.n_threads}
-        return _restored, ((self.rows, self.y, self.loss, self.penalty), settings)
+        return _restored, ((self.rows, self.y, self.loss, self.penalty), settings, self.is_small)
 
     def _check_shapes(self, sample_weight, offset):
         """The lengths that the pointers rely on."""
@@ -704,10 +704,12 @@ cdef class Problem:
 
     def on_rows(self, X, penalty):
         """The same targets, weights and loss on other data; not for outputs that have parts."""
-        return Problem(X, self.targets().ravel(), self.loss, penalty,
-                       sample_weight=self.sample_weight, offset=self.offset,
-                       fit_intercept=self.fit_intercept, n_outputs=self.n_outputs,
-                       n_threads=self.n_threads)
+        cdef Problem other = Problem(
+            X, self.targets().ravel(), self.loss, penalty, sample_weight=self.sample_weight,
+            offset=self.offset, fit_intercept=self.fit_intercept, n_outputs=self.n_outputs,
+            n_threads=self.n_threads)
+        other.is_small = self.is_small       # by the data that were given
+        return other
 
     def subset(self, index):
         """The same problem on the rows ``index`` (an array of integers or of booleans)."""
@@ -723,6 +725,8 @@ cdef class Problem:
                        n_threads=self.n_threads)
 
 
-def _restored(parts, settings):
+def _restored(parts, settings, is_small):
     """A problem from its parts: what unpickling calls."""
-    return Problem(*parts, **settings)
+    cdef Problem problem = Problem(*parts, **settings)
+    problem.is_small = is_small
+    return problem

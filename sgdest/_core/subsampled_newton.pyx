@@ -7,18 +7,17 @@ is weighed by what a pass over X costs.
 """
 
 import numpy as np
-from scipy.linalg import solve_triangular
 from scipy.special import softmax
 
 from sgdest._core import least_squares
 from sgdest._core.descent import DescentLane
 from sgdest._core.method import Optimizer
 from sgdest._core.metric import (
-    CANDIDATES, ENTRIES_OF_BLOCK, Metric, candidates, choose_rows, entries_product, gram,
+    CANDIDATES, Metric, candidates, choose_rows, entries_product, gram,
     joint_gram, proximal_direction, row_scores, update_bfgs)
 from sgdest._core.quasi_newton import CurvaturePairs, LBFGSLane
-from sgdest._core.penalties import PENALTIES
-from sgdest._core.solver import Lane, Solver, Start, seconds_of_pass
+from sgdest._core.solver import Solver, seconds_of_pass
+from sgdest._core.span import Span, WideLane, is_wide, seconds_of_products
 
 # Seconds for a flop of a matrix product (single and double precision) and of a factorisation: against
 # the cost of a pass they decide how many rows a metric takes.
@@ -111,15 +110,18 @@ class SubsampledNewton(Optimizer):
                 answers = iter(found.answers)
                 return Solver(problem, W, b, lambda part, start: least_squares.AnsweredLane(
                     part, start, next(answers)), tol, warm, moments)
-        span = Span(problem) if is_wide(problem) else None
+        if is_wide(problem):
+            moments = problem.moments() if moments is None else moments
+            span = Span(problem, moments[0])
+        else:
+            span = None
 
         def lane(part, start):
             signed = part.penalty.l1 > 0.0 or part.penalty.positive
             if part.n_outputs > 1 and signed and unknowns(part) > MOST_JOINT:
                 return LBFGSLane(part, start)  # coordinate descent needs the joint metric
-            if span is not None:
-                return WideLane(part, start, span, self.rows_per_column)
-            return NewtonLane(part, start, self.rows_per_column)
+            newton = lambda part, start: NewtonLane(part, start, self.rows_per_column)
+            return newton(part, start) if span is None else WideLane(part, start, span, newton)
 
         return Solver(problem, W, b, lane, tol, warm, moments, descends=span is None)
 
@@ -488,103 +490,3 @@ class PerClass:
         K, n = len(self.ratio), self.n_features
         matrix = g.reshape(n + 1, K)  # rows of W, then the intercepts
         return (self.metric.solve(matrix) / self.ratio).ravel()
-
-
-# -- dense data with more columns than rows -----------------------------------------------------
-
-
-def is_wide(problem):
-    """Whether it pays to work in the span of the rows.
-
-    With L2 alone the minimum lies in it. What makes their products definite must stay far below
-    the penalty.
-    """
-    penalty = problem.penalty
-    if (problem.rows.is_sparse or problem.is_small or problem.n_features <= 2 * problem.n_rows
-            or penalty.l1 > 0.0 or penalty.positive or penalty.factors is not None):
-        return False
-    picked = range(0, problem.n_rows, max(1, problem.n_rows // 16))
-    square = np.mean([np.sum(problem.rows.row(i)[1] ** 2) for i in picked])
-    return penalty.l2 * problem.n_rows > 1e-7 * square
-
-
-def seconds_of_products(problem):
-    """What the products of all pairs of rows cost."""
-    n = problem.n_rows
-    return n * n * (problem.n_features * DOUBLE_PRODUCT + n * FACTOR)
-
-
-class Span:
-    """The centred rows as X - mean = L Q with Q Q' = 1: rows of L in the place of those of X."""
-
-    def __init__(self, problem):
-        self.rows = problem.rows
-        mean = problem.moments()[0]
-        self.mean = mean if problem.fit_intercept else np.zeros_like(mean)
-        n, d = problem.n_rows, problem.n_features
-        G = np.zeros((n, n))
-        for start in range(0, d, max(64, ENTRIES_OF_BLOCK // n)):
-            A = self.columns(slice(start, start + max(64, ENTRIES_OF_BLOCK // n)))
-            G += A @ A.T
-        G[np.diag_indices(n)] += 1e-13 * np.trace(G) / n + 1e-300
-        self.L = np.linalg.cholesky(G)
-
-    def columns(self, part):
-        """Some columns of the centred X."""
-        return self.rows.X[:, part] - self.mean[part]
-
-    def inward(self, W):
-        """V with L V = (X - mean) W."""
-        return solve_triangular(self.L, self.rows.margins(W, -self.mean @ W), lower=True)
-
-    def outward(self, V):
-        """The W = Q' V of least norm."""
-        a = solve_triangular(self.L, V, lower=True, trans="T")
-        W = np.empty((len(self.mean), V.shape[1]))
-        for start in range(0, len(W), 1024):
-            part = slice(start, start + 1024)
-            W[part] = self.columns(part).T @ a
-        return W
-
-
-class WideLane(Lane):
-    """Newton's method in the span of the rows."""
-
-    FOLLOWED = ("objective", "remaining", "gradient_norm", "finished", "z")
-
-    def __init__(self, problem, start, span, rows_per_column):
-        super().__init__(problem, start)
-        self.span = span
-        inner = problem.on_rows(span.L, PENALTIES["l2"](problem.penalty.l2))
-        V = span.inward(self.W) if start.warm else np.zeros((problem.n_rows, problem.n_outputs))
-        b = self.b + span.mean @ self.W if problem.fit_intercept else self.b
-        self.inner = NewtonLane(
-            inner, Start(V, b, start.constant, start.tol, start.warm, inner.moments()),
-            rows_per_column)
-
-    @property
-    def under_way(self):
-        return self.inner.under_way
-
-    @under_way.setter
-    def under_way(self, problem):
-        """Set by ``Lane`` before there is an inner lane."""
-
-    def aim_at(self, tol):
-        super().aim_at(tol)
-        self.inner.aim_at(tol)
-
-    def begin(self):
-        yield from self.inner.begin()
-        self.follow()
-
-    def step(self):
-        yield from self.inner.step()
-        self.follow()
-
-    def follow(self):
-        """Be where the inner lane is."""
-        for name in self.FOLLOWED:
-            setattr(self, name, getattr(self.inner, name))
-        self.W = self.span.outward(self.inner.W)
-        self.b = self.inner.b - self.span.mean @ self.W
