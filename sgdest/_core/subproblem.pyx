@@ -1,28 +1,36 @@
 """The objective in the columns of a working set, minimised by proximal Newton steps.
 
 A step: a quadratic model of the loss about the point, some epochs of coordinate descent on it
-(Yuan, Ho, Lin 2012) with Anderson extrapolation (Bertrand, Massias 2021), then a search along the
+(Yuan, Ho, Lin 2012) and conjugate gradients among the coordinates that have a weight, or Anderson
+extrapolation (Bertrand, Massias 2021) where their signs are not settled; then a search along the
 change on cached margins. Of a quadratic loss the model is the problem itself.
 """
 
 cimport cython
 from libc.math cimport INFINITY, fabs, fmax, isfinite
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 import numpy as np
 
 from sgdest._core cimport simd
+from sgdest._core.column_kernels cimport ColumnLoops, column_loops
 from sgdest._core.columns cimport Columns
 from sgdest._core.kernels cimport F64, DenseLoops, dense_loops
 from sgdest._core.problem cimport Problem
 
 cdef const DenseLoops* loops = dense_loops(F64, simd.level)
+cdef const ColumnLoops* weighted = column_loops(simd.level)
 
 cdef Py_ssize_t BLOCK = 256
 # Epochs between extrapolations.
 cdef enum:
     SPAN = 5
 cdef Py_ssize_t HALVINGS = 40
+# Conjugate gradients end after so many steps, when one gains this share of all before it, or when
+# more than this share of the coordinates would change their sign.
+cdef Py_ssize_t MOST_STEPS = 10
+cdef double WORTH = 0.02
+cdef double CROSSING = 0.1
 # Where the loss is straight, the model is a little curved: this share of the mean.
 cdef double FLATTEST = 1e-3
 
@@ -103,7 +111,8 @@ cdef class Subproblem:
                     first = self.descend(4 if step < 2 else 20, 0.3 * enough, 0.3)
                 moved = self.move(rounding)
             self.problem.loss.raise_error()
-            if is_quadratic or not moved or first <= enough:
+            # the first epoch of all meets violations that its own steps have made small
+            if is_quadratic or not moved or (step > 0 and first <= enough):
                 return
 
     cdef Py_ssize_t n_entries(self) noexcept nogil:
@@ -164,14 +173,18 @@ cdef class Subproblem:
             self.violation = fmax(self.violation, out)
             if out == 0.0:
                 continue
-            if self.H[k] < 0.0:
-                self.H[k] = self.columns.square(self.chosen[k], &self.h[0]) + self.l2[k]
-            if self.H[k] == 0.0:
+            if not self.is_curved(k):
                 continue
             step = soft(w - g / self.H[k], self.l1[k] / self.H[k], self.positive) - w
             if step != 0.0:
                 self.w[k] = w + step
                 self.add(k, step, &self.G[0])
+
+    cdef bint is_curved(self, Py_ssize_t k) noexcept nogil:
+        """Whether the model is curved along a coordinate; how much goes to H."""
+        if self.H[k] < 0.0:
+            self.H[k] = self.columns.square(self.chosen[k], &self.h[0]) + self.l2[k]
+        return self.H[k] != 0.0
 
     cdef void add(self, Py_ssize_t k, double step, double* G) noexcept nogil:
         """What a step of a coordinate adds to G."""
@@ -188,7 +201,7 @@ cdef class Subproblem:
         Returns the first violation.
         """
         cdef double first = INFINITY
-        cdef Py_ssize_t turn
+        cdef Py_ssize_t turn, wait = 2, due = 2
         cdef bint every = True
         self.n_points = 0
         for turn in range(n_epochs):
@@ -203,9 +216,93 @@ cdef class Subproblem:
                     break
                 every = True
                 continue
-            every = False
-            self.remember()
+            every = turn >= due
+            if not every:
+                self.remember()
+                continue
+            wait = 2 if self.polish() else 2 * wait
+            due = turn + 1 + wait
+            self.n_points = 0
         return first
+
+    # -- Newton's step where there are weights -----------------------------------------------
+
+    cdef bint polish(self) noexcept nogil:
+        """Conjugate gradients on the model, among the coordinates that have a weight.
+
+        Those that would change their sign become 0. Returns whether few did, and the model fell.
+        """
+        cdef Py_ssize_t k, step, crossing = 0, m = self.chosen.shape[0], n = self.G.shape[0]
+        cdef double* along = &self.points[0, 0]
+        cdef double* origin = &self.points[1, 0]
+        cdef double* residual = &self.points[2, 0]
+        cdef double size, a, before = 0.0, total = 0.0
+        cdef double now = self.value(&self.w[0], &self.G[0]), origin_b = self.step_b
+        memcpy(&self.room[0], &self.G[0], n * sizeof(double))
+        memcpy(origin, &self.w[0], m * sizeof(double))
+        memset(along, 0, (m + 1) * sizeof(double))
+        for step in range(MOST_STEPS):
+            size = self.residuals(origin, residual)
+            for k in range(m + 1):
+                along[k] = residual[k] + (size / before * along[k] if before > 0.0 else 0.0)
+            a = self.curvature(along)
+            if not (size > 0.0 and a > 0.0):
+                break
+            before, a = size, size / a
+            weighted.weighted_add(n, a, &self.h[0], &self.along[0], &self.G[0])
+            crossing = self.advance(a, along, origin)
+            total += a * size
+            if a * size <= WORTH * total or crossing > CROSSING * m:
+                break
+        for k in range(m):
+            if self.w[k] * origin[k] < 0.0:
+                self.add(k, -self.w[k], &self.G[0])
+                self.w[k] = 0.0
+        if self.value(&self.w[0], &self.G[0]) < now:
+            return crossing <= CROSSING * m
+        memcpy(&self.G[0], &self.room[0], n * sizeof(double))
+        memcpy(&self.w[0], origin, m * sizeof(double))
+        self.step_b = origin_b
+        return False
+
+    cdef double residuals(self, const double* origin, double* out) noexcept nogil:
+        """Fills in minus gradient over curvature; their sum times the gradients."""
+        cdef Py_ssize_t k, m = self.chosen.shape[0]
+        cdef double g = 0.0, total = 0.0
+        memset(out, 0, (m + 1) * sizeof(double))
+        for k in range(m):
+            if origin[k] == 0.0 or not self.is_curved(k):
+                continue
+            g = (self.columns.dot(self.chosen[k], &self.G[0]) + self.l2[k] * self.w[k]
+                 + (self.l1[k] if origin[k] > 0.0 else -self.l1[k]))
+            out[k] = -g / self.H[k]
+            total -= g * out[k]
+        if self.fit_intercept:
+            g = sum_of(self.G)
+            out[m] = -g / self.mass
+            total -= g * out[m]
+        return total
+
+    cdef double curvature(self, const double* along) noexcept nogil:
+        """Of the model along a change of the coordinates; that of the margins goes to ``along``."""
+        cdef Py_ssize_t i, k, m = self.chosen.shape[0], n = self.G.shape[0]
+        cdef double total = 0.0
+        for i in range(n):
+            self.along[i] = along[m]
+        for k in range(m):
+            if along[k] != 0.0:
+                self.columns.add(self.chosen[k], along[k], NULL, &self.along[0])
+                total += self.l2[k] * along[k] * along[k]
+        return total + weighted.weighted_square(n, &self.h[0], &self.along[0])
+
+    cdef Py_ssize_t advance(self, double a, const double* along, const double* origin) noexcept nogil:
+        """Move the coordinates; how many have another sign than where they set out."""
+        cdef Py_ssize_t k, crossing = 0, m = self.chosen.shape[0]
+        for k in range(m):
+            self.w[k] += a * along[k]
+            crossing += self.w[k] * origin[k] < 0.0
+        self.step_b += a * along[m]
+        return crossing
 
     # -- extrapolation ---------------------------------------------------------------------
 
