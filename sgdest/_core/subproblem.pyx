@@ -26,8 +26,10 @@ cdef Py_ssize_t BLOCK = 256
 cdef enum:
     SPAN = 5
 cdef Py_ssize_t HALVINGS = 40
-# Conjugate gradients end after so many steps, when one gains this share of all before it, or when
+# Conjugate gradients are worth their time where an epoch gave or took the weight of no more than this
+# share of the coordinates that have one. They end after so many steps, when one gains this share of all before it, or when
 # more than this share of the coordinates would change their sign.
+cdef double SETTLED = 0.02
 cdef Py_ssize_t MOST_STEPS = 10
 cdef double WORTH = 0.02
 cdef double CROSSING = 0.1
@@ -76,7 +78,10 @@ cdef class Subproblem:
     cdef Py_ssize_t n_points
     cdef readonly double change_b, loss
     cdef double step_b                     # of the model
-    cdef double mass, bound, violation     # the largest violation met in the last epoch
+    cdef double mass, bound
+    # of the last epoch: the largest violation met, how many weights there were, came, or went
+    cdef double violation
+    cdef Py_ssize_t n_weights, n_turned
     cdef bint positive, fit_intercept
     cdef bint is_even                      # h is the same in all rows
 
@@ -158,6 +163,7 @@ cdef class Subproblem:
         cdef Py_ssize_t k
         cdef double g, w, out, step, total
         self.violation = 0.0
+        self.n_weights = self.n_turned = 0
         if self.fit_intercept:
             total = sum_of(self.G)
             step = -total / self.mass
@@ -166,6 +172,7 @@ cdef class Subproblem:
             self.violation = fabs(total)
         for k in range(self.chosen.shape[0]):
             w = self.w[k]
+            self.n_weights += w != 0.0
             if w == 0.0 and not every:
                 continue
             g = self.columns.dot(self.chosen[k], &self.G[0]) + self.l2[k] * w
@@ -178,6 +185,7 @@ cdef class Subproblem:
             step = soft(w - g / self.H[k], self.l1[k] / self.H[k], self.positive) - w
             if step != 0.0:
                 self.w[k] = w + step
+                self.n_turned += w * (w + step) <= 0.0
                 self.add(k, step, &self.G[0])
 
     cdef bint is_curved(self, Py_ssize_t k) noexcept nogil:
@@ -216,7 +224,7 @@ cdef class Subproblem:
                     break
                 every = True
                 continue
-            every = turn >= due
+            every = turn >= due and self.n_turned <= SETTLED * self.n_weights
             if not every:
                 self.remember()
                 continue
