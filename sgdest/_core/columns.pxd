@@ -11,6 +11,7 @@ cdef class Columns:
     cdef int32_t[::1] numbers              # of the rows
     cdef double[::1] values
     cdef Py_ssize_t n_used
+    cdef readonly bint at_once             # all columns are read when the first one is asked for
     cdef readonly Py_ssize_t reads         # passes over X so far
     cdef double[::1] mean                  # of the columns
     cdef readonly object removed           # what was subtracted from each column

@@ -39,6 +39,7 @@ cdef class Columns:
 
     def __init__(self, Rows rows, mean):
         self.rows, self.mean, self.removed = rows, mean, np.zeros(rows.n_features)
+        self.at_once = rows.is_sparse and rows.n_stored <= MOST_AT_ONCE
         self.start = np.zeros(rows.n_features, dtype=np.intp)
         self.count = np.full(rows.n_features, -1, dtype=np.intp)
         self.numbers, self.values = np.empty(0, dtype=np.int32), np.empty(0)
@@ -50,7 +51,7 @@ cdef class Columns:
             return
         self.reads += 1
         more = np.zeros(len(missing), dtype=bool)
-        if self.rows.is_sparse and self.rows.n_stored <= MOST_AT_ONCE:
+        if self.at_once:
             more[:] = True
         else:
             more[wanted] = more[likely()] = True

@@ -30,8 +30,8 @@ cdef Py_ssize_t HALVINGS = 40
 # share of the coordinates that have one. They end after so many steps, when one gains this share of all before it, or when
 # more than this share of the coordinates would change their sign.
 cdef double SETTLED = 0.02
-cdef Py_ssize_t MOST_STEPS = 10
-cdef double WORTH = 0.02
+cdef Py_ssize_t MOST_STEPS = 30
+cdef double WORTH = 0.01
 cdef double CROSSING = 0.1
 # Where the loss is straight, the model is a little curved: this share of the mean.
 cdef double FLATTEST = 1e-3
@@ -78,10 +78,12 @@ cdef class Subproblem:
     cdef Py_ssize_t n_points
     cdef readonly double change_b, loss
     cdef double step_b                     # of the model
+    cdef double gain, little               # of the last step in F; what is not worth another one
     cdef double mass, bound
     # of the last epoch: the largest violation met, how many weights there were, came, or went
     cdef double violation
     cdef Py_ssize_t n_weights, n_turned
+    cdef double steepest                   # the largest gradient among the coordinates with a weight
     cdef bint positive, fit_intercept
     cdef bint is_even                      # h is the same in all rows
 
@@ -97,14 +99,19 @@ cdef class Subproblem:
         bound = type(problem.loss).curvature_bound
         self.bound = bound if np.isfinite(bound) else 1.0
 
-    def minimise(self, Py_ssize_t n_steps, double enough, double rounding):
-        """Steps until the largest violation is ``enough``, or F falls by rounding at most."""
+    def minimise(self, Py_ssize_t n_steps, double enough, double rounding, double fading=0.0):
+        """Steps until the largest violation is ``enough``, or one hardly lowers F.
+
+        That is, gains no more than the share ``fading`` of all steps so far. Differences of F below
+        ``rounding`` are noise.
+        """
         cdef Py_ssize_t step
-        cdef double first
+        cdef double first, gained = 0.0
         cdef bint is_quadratic = self.problem.loss.name == "squared_error"
         # an epoch that costs less than a model is worth more of them
         cdef bint is_cheap = self.n_entries() < self.problem.n_rows
         self.loss = self.mean_loss(&self.z[0])
+        self.little = 0.0
         for step in range(n_steps):
             with nogil:
                 self.approximate()
@@ -117,7 +124,10 @@ cdef class Subproblem:
                 moved = self.move(rounding)
             self.problem.loss.raise_error()
             # the first epoch of all meets violations that its own steps have made small
-            if is_quadratic or not moved or (step > 0 and first <= enough):
+            gained += self.gain
+            self.little = fading * gained
+            if (is_quadratic or not moved or self.gain <= self.little
+                    or (step > 0 and first <= enough)):
                 return
 
     cdef Py_ssize_t n_entries(self) noexcept nogil:
@@ -228,65 +238,69 @@ cdef class Subproblem:
             if not every:
                 self.remember()
                 continue
-            wait = 2 if self.polish() else 2 * wait
+            wait = 2 if self.polish(0.5 * enough) else 2 * wait
             due = turn + 1 + wait
             self.n_points = 0
         return first
 
     # -- Newton's step where there are weights -----------------------------------------------
 
-    cdef bint polish(self) noexcept nogil:
+    cdef bint polish(self, double enough) noexcept nogil:
         """Conjugate gradients on the model, among the coordinates that have a weight.
 
-        Those that would change their sign become 0. Returns whether few did, and the model fell.
+        Until their largest gradient is ``enough``. Where a step would change the sign of some, they
+        become 0, and conjugate gradients begin anew without them. Returns whether these were few,
+        and the model fell.
         """
-        cdef Py_ssize_t k, step, crossing = 0, m = self.chosen.shape[0], n = self.G.shape[0]
+        cdef Py_ssize_t k, step, m = self.chosen.shape[0], n = self.G.shape[0]
+        cdef Py_ssize_t crossing = 0, n_crossing = 0
         cdef double* along = &self.points[0, 0]
         cdef double* origin = &self.points[1, 0]
         cdef double* residual = &self.points[2, 0]
-        cdef double size, a, before = 0.0, total = 0.0
+        cdef double size, a, beta, before = 0.0, total = 0.0
         cdef double now = self.value(&self.w[0], &self.G[0]), origin_b = self.step_b
         memcpy(&self.room[0], &self.G[0], n * sizeof(double))
         memcpy(origin, &self.w[0], m * sizeof(double))
         memset(along, 0, (m + 1) * sizeof(double))
         for step in range(MOST_STEPS):
-            size = self.residuals(origin, residual)
+            size = self.residuals(residual)
+            beta = size / before if step > 0 and crossing == 0 else 0.0
             for k in range(m + 1):
-                along[k] = residual[k] + (size / before * along[k] if before > 0.0 else 0.0)
+                along[k] = residual[k] + beta * along[k]
             a = self.curvature(along)
-            if not (size > 0.0 and a > 0.0):
+            if self.steepest <= enough or not (size > 0.0 and a > 0.0):
                 break
             before, a = size, size / a
             weighted.weighted_add(n, a, &self.h[0], &self.along[0], &self.G[0])
-            crossing = self.advance(a, along, origin)
+            crossing = self.advance(a, along)
+            n_crossing += crossing
             total += a * size
-            if a * size <= WORTH * total or crossing > CROSSING * m:
+            if a * size <= fmax(WORTH * total, self.little) or n_crossing > CROSSING * m:
                 break
-        for k in range(m):
-            if self.w[k] * origin[k] < 0.0:
-                self.add(k, -self.w[k], &self.G[0])
-                self.w[k] = 0.0
         if self.value(&self.w[0], &self.G[0]) < now:
-            return crossing <= CROSSING * m
+            return n_crossing <= CROSSING * m
         memcpy(&self.G[0], &self.room[0], n * sizeof(double))
         memcpy(&self.w[0], origin, m * sizeof(double))
         self.step_b = origin_b
         return False
 
-    cdef double residuals(self, const double* origin, double* out) noexcept nogil:
-        """Fills in minus gradient over curvature; their sum times the gradients."""
+    cdef double residuals(self, double* out) noexcept nogil:
+        """Fills in minus gradient over curvature; minus their sum times the gradients."""
         cdef Py_ssize_t k, m = self.chosen.shape[0]
         cdef double g = 0.0, total = 0.0
         memset(out, 0, (m + 1) * sizeof(double))
+        self.steepest = 0.0
         for k in range(m):
-            if origin[k] == 0.0 or not self.is_curved(k):
+            if self.w[k] == 0.0 or not self.is_curved(k):
                 continue
             g = (self.columns.dot(self.chosen[k], &self.G[0]) + self.l2[k] * self.w[k]
-                 + (self.l1[k] if origin[k] > 0.0 else -self.l1[k]))
+                 + (self.l1[k] if self.w[k] > 0.0 else -self.l1[k]))
+            self.steepest = fmax(self.steepest, fabs(g))
             out[k] = -g / self.H[k]
             total -= g * out[k]
         if self.fit_intercept:
             g = sum_of(self.G)
+            self.steepest = fmax(self.steepest, fabs(g))
             out[m] = -g / self.mass
             total -= g * out[m]
         return total
@@ -303,12 +317,17 @@ cdef class Subproblem:
                 total += self.l2[k] * along[k] * along[k]
         return total + weighted.weighted_square(n, &self.h[0], &self.along[0])
 
-    cdef Py_ssize_t advance(self, double a, const double* along, const double* origin) noexcept nogil:
-        """Move the coordinates; how many have another sign than where they set out."""
+    cdef Py_ssize_t advance(self, double a, const double* along) noexcept nogil:
+        """Move the coordinates, but none beyond 0; how many end there."""
         cdef Py_ssize_t k, crossing = 0, m = self.chosen.shape[0]
+        cdef double w
         for k in range(m):
-            self.w[k] += a * along[k]
-            crossing += self.w[k] * origin[k] < 0.0
+            w = self.w[k] + a * along[k]
+            if w * self.w[k] < 0.0:
+                self.add(k, -w, &self.G[0])
+                crossing += 1
+                w = 0.0
+            self.w[k] = w
         self.step_b += a * along[m]
         return crossing
 
@@ -382,8 +401,8 @@ cdef class Subproblem:
                 for k in range(self.w.shape[0]):
                     self.w[k] = self.origin[k] + t * (aim[k] - self.origin[k])
             value = self.mean_loss(trial)
-            if (value - self.loss + self.penalty(&self.w[0]) - before
-                    <= 0.01 * t * slope + rounding):
+            self.gain = before - self.penalty(&self.w[0]) + self.loss - value
+            if self.gain >= -0.01 * t * slope - rounding:
                 self.change_b += t * self.step_b
                 self.loss = value
                 memcpy(z, trial, n * sizeof(double))
