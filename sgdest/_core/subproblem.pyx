@@ -7,7 +7,7 @@ change on cached margins. Of a quadratic loss the model is the problem itself.
 """
 
 cimport cython
-from libc.math cimport INFINITY, fabs, fmax, isfinite
+from libc.math cimport INFINITY, fabs, fmax, isfinite, sqrt
 from libc.string cimport memcpy, memset
 
 import numpy as np
@@ -249,61 +249,77 @@ cdef class Subproblem:
         """Conjugate gradients on the model, among the coordinates that have a weight.
 
         Until their largest gradient is ``enough``. Where a step would change the sign of some, they
-        become 0, and conjugate gradients begin anew without them. Returns whether these were few,
-        and the model fell.
+        become 0 and are left there, to which the formula of Polak and Ribiere adapts the next
+        direction. Returns whether these were few, and the model fell.
         """
-        cdef Py_ssize_t k, step, m = self.chosen.shape[0], n = self.G.shape[0]
-        cdef Py_ssize_t crossing = 0, n_crossing = 0
+        cdef Py_ssize_t k, step, m = self.chosen.shape[0], n = self.G.shape[0], crossing = 0
         cdef double* along = &self.points[0, 0]
         cdef double* origin = &self.points[1, 0]
         cdef double* residual = &self.points[2, 0]
-        cdef double size, a, beta, before = 0.0, total = 0.0
+        cdef double* last = &self.points[3, 0]
+        cdef double slope, a, size = 0.0, total = 0.0
         cdef double now = self.value(&self.w[0], &self.G[0]), origin_b = self.step_b
         memcpy(&self.room[0], &self.G[0], n * sizeof(double))
+        memset(along, 0, 4 * self.points.strides[0])
         memcpy(origin, &self.w[0], m * sizeof(double))
-        memset(along, 0, (m + 1) * sizeof(double))
         for step in range(MOST_STEPS):
-            size = self.residuals(residual)
-            beta = size / before if step > 0 and crossing == 0 else 0.0
-            for k in range(m + 1):
-                along[k] = residual[k] + beta * along[k]
+            self.residuals(residual)
+            slope = self.turn(along, residual, last, &size)
             a = self.curvature(along)
-            if self.steepest <= enough or not (size > 0.0 and a > 0.0):
+            if self.steepest <= enough or not (slope > 0.0 and a > 0.0):
                 break
-            before, a = size, size / a
+            a = slope / a
             weighted.weighted_add(n, a, &self.h[0], &self.along[0], &self.G[0])
-            crossing = self.advance(a, along)
-            n_crossing += crossing
-            total += a * size
-            if a * size <= fmax(WORTH * total, self.little) or n_crossing > CROSSING * m:
+            crossing += self.advance(a, along)
+            total += a * slope
+            if a * slope <= fmax(WORTH * total, self.little) or crossing > CROSSING * m:
                 break
         if self.value(&self.w[0], &self.G[0]) < now:
-            return n_crossing <= CROSSING * m
+            return crossing <= CROSSING * m
         memcpy(&self.G[0], &self.room[0], n * sizeof(double))
         memcpy(&self.w[0], origin, m * sizeof(double))
         self.step_b = origin_b
         return False
 
-    cdef double residuals(self, double* out) noexcept nogil:
-        """Fills in minus gradient over curvature; minus their sum times the gradients."""
+    cdef void residuals(self, double* out) noexcept nogil:
+        """Fills in minus gradient over curvature, where there is a weight."""
         cdef Py_ssize_t k, m = self.chosen.shape[0]
-        cdef double g = 0.0, total = 0.0
-        memset(out, 0, (m + 1) * sizeof(double))
-        self.steepest = 0.0
+        cdef double g = 0.0
+        self.steepest = out[m] = 0.0
         for k in range(m):
+            out[k] = 0.0
             if self.w[k] == 0.0 or not self.is_curved(k):
                 continue
             g = (self.columns.dot(self.chosen[k], &self.G[0]) + self.l2[k] * self.w[k]
                  + (self.l1[k] if self.w[k] > 0.0 else -self.l1[k]))
             self.steepest = fmax(self.steepest, fabs(g))
             out[k] = -g / self.H[k]
-            total -= g * out[k]
         if self.fit_intercept:
             g = sum_of(self.G)
             self.steepest = fmax(self.steepest, fabs(g))
             out[m] = -g / self.mass
-            total -= g * out[m]
-        return total
+
+    cdef double turn(self, double* along, const double* residual, double* last,
+                     double* size) noexcept nogil:
+        """The next direction; how fast the model falls along it.
+
+        ``last`` is the residual before, which becomes this one, ``size`` its square in the metric of
+        the curvatures.
+        """
+        cdef Py_ssize_t k, m = self.chosen.shape[0]
+        cdef double beta, H, total = 0.0, change = 0.0, slope = 0.0
+        for k in range(m + 1):
+            H = self.H[k] if k < m else self.mass
+            total += H * residual[k] * residual[k]
+            change += H * residual[k] * (residual[k] - last[k])
+        beta = fmax(0.0, change / size[0]) if size[0] > 0.0 else 0.0
+        size[0] = total
+        for k in range(m + 1):
+            H = self.H[k] if k < m else self.mass
+            along[k] = residual[k] + beta * along[k]
+            slope += H * residual[k] * along[k]
+            last[k] = residual[k]
+        return slope
 
     cdef double curvature(self, const double* along) noexcept nogil:
         """Of the model along a change of the coordinates; that of the margins goes to ``along``."""
@@ -317,7 +333,7 @@ cdef class Subproblem:
                 total += self.l2[k] * along[k] * along[k]
         return total + weighted.weighted_square(n, &self.h[0], &self.along[0])
 
-    cdef Py_ssize_t advance(self, double a, const double* along) noexcept nogil:
+    cdef Py_ssize_t advance(self, double a, double* along) noexcept nogil:
         """Move the coordinates, but none beyond 0; how many end there."""
         cdef Py_ssize_t k, crossing = 0, m = self.chosen.shape[0]
         cdef double w
@@ -326,7 +342,7 @@ cdef class Subproblem:
             if w * self.w[k] < 0.0:
                 self.add(k, -w, &self.G[0])
                 crossing += 1
-                w = 0.0
+                along[k] = w = 0.0
             self.w[k] = w
         self.step_b += a * along[m]
         return crossing
@@ -495,10 +511,19 @@ cdef inline double violation(double w, double g, double l1, bint positive) noexc
     return fmax(0.0, -g - l1) if positive else fmax(0.0, fabs(g) - l1)
 
 
-def violations(const double[::1] w, const double[::1] g, const double[::1] l1, bint positive):
-    """The same of every coordinate."""
+def violations(const double[::1] w, const double[::1] g, const double[::1] l1,
+               const double[::1] l2, const double[::1] spread, bint positive):
+    """(violations, largest, size): of every coordinate, g being the gradient of the mean loss.
+
+    The size is the root of the sum of squares, as if columns were scaled to a ``spread`` of 1.
+    """
     cdef Py_ssize_t j
     cdef double[::1] out = np.empty(w.shape[0])
+    cdef double largest = 0.0, total = 0.0
     for j in range(w.shape[0]):
-        out[j] = violation(w[j], g[j], l1[j], positive)
-    return np.asarray(out)
+        out[j] = violation(w[j], g[j] + l2[j] * w[j], l1[j], positive)
+        if out[j] != 0.0:
+            largest = fmax(largest, out[j])
+            if spread[j] > 0.0:
+                total += (out[j] / spread[j]) * (out[j] / spread[j])
+    return np.asarray(out), largest, sqrt(total)

@@ -116,15 +116,15 @@ class WorkingSetLane(RelayLane):
         penalty, s = problem.penalty, problem.sample_weight
         self.columns = Columns(problem.rows, start.moments[0] if problem.fit_intercept
                                else np.zeros(problem.n_features))
-        c = np.ones(problem.n_features) if penalty.factors is None else penalty.factors
-        self.l1, self.l2, self.positive = penalty.l1 * c, penalty.l2 * c * c, penalty.positive
+        d, c = problem.n_features, 1.0 if penalty.factors is None else penalty.factors
+        self.l1, self.l2 = np.full(d, penalty.l1 * c), np.full(d, penalty.l2 * c * c)
+        self.positive = penalty.positive
         self.s = (np.ones(problem.n_rows) if s is None else s) / problem.total_weight
         mean, variance, _ = start.moments
         self.spread = np.sqrt(variance if problem.fit_intercept else variance + mean**2)
         self.best_dual, self.largest, self.least_violation = -np.inf, np.inf, np.inf
         self.size, self.ratio = np.inf, np.inf     # of all violations; of a size to the one before
         self.stalled, self.in_vain, self.n_chosen = 0, 0, np.inf
-        d = problem.n_features
         self.least = d if self.columns.at_once else max(
             self.least, d // 128, min(self.most, d // 7, problem.n_rows))
 
@@ -162,13 +162,12 @@ class WorkingSetLane(RelayLane):
     def look(self):
         """The gradient of every column, and a bound of what remains. A generator."""
         value, g, g_b = yield None, None, self.z
-        w, g = self.W[:, 0], g[:, 0] - g_b[0] * self.columns.removed
+        g = g[:, 0] - g_b[0] * self.columns.removed if g_b[0] else g[:, 0]
         self.objective = value + self.problem.penalty.value_of(self.W)
-        self.out = violations(w, g + self.l2 * w, self.l1, self.positive)
-        self.largest = self.out.max(initial=abs(g_b[0]))
-        # as if columns were scaled: what each could gain alone is about half the square
-        scaled = self.out / np.where(self.spread > 0.0, self.spread, np.inf)
-        self.size = float(np.sqrt(np.einsum("j,j->", scaled, scaled)))
+        # what each column could gain alone is about half the square of its part of the size
+        self.out, largest, self.size = violations(self.W[:, 0], g, self.l1, self.l2, self.spread,
+                                                  self.positive)
+        self.largest = max(largest, abs(g_b[0]))
         self.gradient_norm = float(np.sqrt(np.einsum("j,j->", self.out, self.out) + g_b[0] ** 2))
         # far from the optimum the slopes must be scaled so much that the dual says nothing
         near = self.largest <= 2.0 * self.l1.max(initial=0.0) or self.problem.is_small
