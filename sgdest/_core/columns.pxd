@@ -11,12 +11,13 @@ cdef class Columns:
     cdef int32_t[::1] numbers              # of the rows
     cdef double[::1] values
     cdef Py_ssize_t n_used
+    cdef readonly bint at_once             # all columns are read when the first one is asked for
     cdef readonly Py_ssize_t reads         # passes over X so far
     cdef double[::1] mean                  # of the columns
     cdef readonly object removed           # what was subtracted from each column
-    cdef object sizes                      # entries of each column of sparse rows, once known
+    cdef Py_ssize_t[::1] sizes             # entries of each column of sparse rows, once known
 
-    cdef read_sparse(self, wanted)
+    cdef read_sparse(self, const Py_ssize_t[::1] wanted)
     cdef void spread_out(self, Py_ssize_t at, Py_ssize_t n, double mean) noexcept nogil
     cdef read_dense(self, const Py_ssize_t[::1] wanted)
     cdef make_room(self, Py_ssize_t end)

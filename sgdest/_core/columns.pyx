@@ -39,48 +39,52 @@ cdef class Columns:
 
     def __init__(self, Rows rows, mean):
         self.rows, self.mean, self.removed = rows, mean, np.zeros(rows.n_features)
+        self.sizes = None
+        self.at_once = rows.is_sparse and rows.n_stored <= MOST_AT_ONCE
         self.start = np.zeros(rows.n_features, dtype=np.intp)
         self.count = np.full(rows.n_features, -1, dtype=np.intp)
         self.numbers, self.values = np.empty(0, dtype=np.int32), np.empty(0)
 
     def fetch(self, wanted, likely):
         """Make ``wanted`` available; if that takes a pass over X, the ``likely()`` ones too."""
-        missing = np.asarray(self.count) < 0
-        if not missing[wanted].any():
+        count = np.asarray(self.count)
+        if not (count[wanted] < 0).any():
             return
         self.reads += 1
-        more = np.zeros(len(missing), dtype=bool)
-        if self.rows.is_sparse and self.rows.n_stored <= MOST_AT_ONCE:
-            more[:] = True
+        if self.at_once:
+            more = np.flatnonzero(count < 0)
         else:
-            more[wanted] = more[likely()] = True
-        more = np.flatnonzero(more & missing)
+            more = np.union1d(wanted, likely())
+            more = more[count[more] < 0]
         if self.rows.is_sparse:
             self.read_sparse(more)
         else:
             self.read_dense(more)
 
-    cdef read_sparse(self, wanted):
-        cdef Py_ssize_t k, at, n_wanted = len(wanted), n_rows = self.rows.n_rows
-        cdef Py_ssize_t[::1] starts, ends, j = wanted
+    cdef read_sparse(self, const Py_ssize_t[::1] wanted):
+        cdef Py_ssize_t j, k, end = self.n_used, n_rows = self.rows.n_rows
+        cdef Py_ssize_t[::1] ends = np.empty(len(wanted) + 1, dtype=np.intp)
+        # the last place is one for what is not wanted
+        cdef int32_t[::1] place = np.full(self.rows.n_features, len(wanted), dtype=np.int32)
         X = self.rows.X
         if self.sizes is None:
             self.sizes = _sizes(X.indices, self.rows.n_stored, self.rows.n_features)
-        sizes = np.append(self.sizes[wanted], 1)    # a place for what is not wanted
-        sizes[:n_wanted][sizes[:n_wanted] > FULL * n_rows] = n_rows
-        place = np.full(self.rows.n_features, n_wanted, dtype=np.int32)
-        place[wanted] = np.arange(n_wanted, dtype=np.int32)
-        bounds = self.n_used + np.cumsum(sizes)
-        starts, ends = bounds - sizes, bounds - sizes
-        self.make_room(bounds[n_wanted])
+        for k in range(wanted.shape[0]):
+            j = wanted[k]
+            place[j] = <int32_t> k
+            self.start[j] = ends[k] = end
+            end += n_rows if self.sizes[j] > FULL * n_rows else self.sizes[j]
+        ends[wanted.shape[0]] = end
+        self.make_room(end + 1)
         _turn(X.indptr, X.indices, X.data, place, ends, self.numbers, self.values)
-        self.n_used = starts[n_wanted]
-        for k in range(n_wanted):
-            at, self.start[j[k]], self.count[j[k]] = starts[k], starts[k], ends[k] - starts[k]
-            if starts[k + 1] - at == n_rows:
-                self.count[j[k]] = n_rows
-                self.removed[j[k]] = self.mean[j[k]]
-                self.spread_out(at, ends[k] - at, self.mean[j[k]])
+        self.n_used = end
+        for k in range(wanted.shape[0]):
+            j = wanted[k]
+            self.count[j] = ends[k] - self.start[j]
+            if self.sizes[j] > FULL * n_rows:
+                self.spread_out(self.start[j], self.count[j], self.mean[j])
+                self.count[j] = n_rows
+                self.removed[j] = self.mean[j]
 
     cdef void spread_out(self, Py_ssize_t at, Py_ssize_t n, double mean) noexcept nogil:
         """Make a centred column without row numbers of the n entries that stand where it begins."""
@@ -206,7 +210,7 @@ def _sizes(const index[::1] columns, Py_ssize_t n_stored, Py_ssize_t n_features)
     with nogil:
         for p in range(n_stored):
             sizes[columns[p]] += 1
-    return np.asarray(sizes)
+    return sizes
 
 
 def _turn(const index[::1] starts, const index[::1] columns, const number[::1] x,

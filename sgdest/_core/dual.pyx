@@ -5,12 +5,11 @@ multiplier a_i of a row whose weighted sum is zero (with an intercept), o being 
 v = X' a / n. Without L2 no v_j may exceed l1 c_j: there the multipliers are scaled.
 """
 
-from libc.math cimport INFINITY
-
-import numpy as np
+from libc.math cimport INFINITY, fabs
 
 from sgdest._core cimport simd
 from sgdest._core.loss_kernels cimport LossLoops, loss_loops
+from sgdest._core.penalties cimport Penalty
 from sgdest._core.problem cimport Problem
 
 cdef const LossLoops* loops = loss_loops(simd.level)
@@ -24,19 +23,26 @@ def dual_bound(problem, slopes, v):
     v : ndarray of shape (n_features,)
         The gradient of the mean loss that ``slopes`` make, in columns of any origin.
     """
-    penalty = problem.penalty
-    c = np.ones(len(v)) if penalty.factors is None else penalty.factors
-    pull = -v if penalty.positive else np.abs(v)
-    pulled = pull > 0.0
-    pull, l1, l2 = pull[pulled], penalty.l1 * c[pulled], penalty.l2 * c[pulled]**2
-    with np.errstate(divide="ignore"):
-        scale = min(1.0, np.min(l1 / pull, initial=1.0))
-    scaled = dual_loss(problem, scale * slopes)
-    over = np.maximum(pull - l1, 0.0)
-    if scale == 1.0 or (l2[over > 0.0] == 0.0).any():
+    scale, excess = _excess(problem.penalty, v)
+    scaled = dual_loss(problem, slopes if scale == 1.0 else scale * slopes)
+    if scale == 1.0 or excess == INFINITY:
         return scaled
-    whole = dual_loss(problem, slopes)
-    return max(scaled, whole - 0.5 * np.sum(over[over > 0.0] ** 2 / l2[over > 0.0]))
+    return max(scaled, dual_loss(problem, slopes) - excess)
+
+
+def _excess(Penalty penalty, const double[::1] v):
+    """(scale, excess): what makes ``v`` feasible without L2, and what L2 takes for it as it is."""
+    cdef Py_ssize_t j
+    cdef double c = 1.0, pull, over, scale = 1.0, excess = 0.0
+    for j in range(v.shape[0]):
+        pull = -v[j] if penalty.positive else fabs(v[j])
+        if penalty.c != NULL:
+            c = penalty.c[j]
+        if pull > penalty.l1 * c:
+            scale = min(scale, penalty.l1 * c / pull)
+            over = pull - penalty.l1 * c
+            excess += 0.5 * over * over / (penalty.l2 * c * c) if penalty.l2 * c > 0.0 else INFINITY
+    return scale, excess
 
 
 def dual_loss(Problem problem, const double[::1] slopes, double b=0.0):

@@ -1,28 +1,38 @@
 """The objective in the columns of a working set, minimised by proximal Newton steps.
 
 A step: a quadratic model of the loss about the point, some epochs of coordinate descent on it
-(Yuan, Ho, Lin 2012) with Anderson extrapolation (Bertrand, Massias 2021), then a search along the
+(Yuan, Ho, Lin 2012) and conjugate gradients among the coordinates that have a weight, or Anderson
+extrapolation (Bertrand, Massias 2021) where their signs are not settled; then a search along the
 change on cached margins. Of a quadratic loss the model is the problem itself.
 """
 
 cimport cython
-from libc.math cimport INFINITY, fabs, fmax, isfinite
-from libc.string cimport memcpy
+from libc.math cimport INFINITY, fabs, fmax, isfinite, sqrt
+from libc.string cimport memcpy, memset
 
 import numpy as np
 
 from sgdest._core cimport simd
+from sgdest._core.column_kernels cimport ColumnLoops, column_loops
 from sgdest._core.columns cimport Columns
 from sgdest._core.kernels cimport F64, DenseLoops, dense_loops
 from sgdest._core.problem cimport Problem
 
 cdef const DenseLoops* loops = dense_loops(F64, simd.level)
+cdef const ColumnLoops* weighted = column_loops(simd.level)
 
 cdef Py_ssize_t BLOCK = 256
 # Epochs between extrapolations.
 cdef enum:
     SPAN = 5
 cdef Py_ssize_t HALVINGS = 40
+# Conjugate gradients are worth their time where an epoch gave or took the weight of no more than this
+# share of the coordinates that have one. They end after so many steps, when one gains this share of all before it, or when
+# more than this share of the coordinates would change their sign.
+cdef double SETTLED = 0.02
+cdef Py_ssize_t MOST_STEPS = 30
+cdef double WORTH = 0.01
+cdef double CROSSING = 0.1
 # Where the loss is straight, the model is a little curved: this share of the mean.
 cdef double FLATTEST = 1e-3
 
@@ -68,7 +78,12 @@ cdef class Subproblem:
     cdef Py_ssize_t n_points
     cdef readonly double change_b, loss
     cdef double step_b                     # of the model
-    cdef double mass, bound, violation     # the largest violation met in the last epoch
+    cdef double gain, little               # of the last step in F; what is not worth another one
+    cdef double mass, bound
+    # of the last epoch: the largest violation met, how many weights there were, came, or went
+    cdef double violation
+    cdef Py_ssize_t n_weights, n_turned
+    cdef double steepest                   # the largest gradient among the coordinates with a weight
     cdef bint positive, fit_intercept
     cdef bint is_even                      # h is the same in all rows
 
@@ -84,14 +99,19 @@ cdef class Subproblem:
         bound = type(problem.loss).curvature_bound
         self.bound = bound if np.isfinite(bound) else 1.0
 
-    def minimise(self, Py_ssize_t n_steps, double enough, double rounding):
-        """Steps until the largest violation is ``enough``, or F falls by rounding at most."""
+    def minimise(self, Py_ssize_t n_steps, double enough, double rounding, double fading=0.0):
+        """Steps until the largest violation is ``enough``, or one hardly lowers F.
+
+        That is, gains no more than the share ``fading`` of all steps so far. Differences of F below
+        ``rounding`` are noise.
+        """
         cdef Py_ssize_t step
-        cdef double first
+        cdef double first, gained = 0.0
         cdef bint is_quadratic = self.problem.loss.name == "squared_error"
         # an epoch that costs less than a model is worth more of them
         cdef bint is_cheap = self.n_entries() < self.problem.n_rows
         self.loss = self.mean_loss(&self.z[0])
+        self.little = 0.0
         for step in range(n_steps):
             with nogil:
                 self.approximate()
@@ -103,7 +123,11 @@ cdef class Subproblem:
                     first = self.descend(4 if step < 2 else 20, 0.3 * enough, 0.3)
                 moved = self.move(rounding)
             self.problem.loss.raise_error()
-            if is_quadratic or not moved or first <= enough:
+            # the first epoch of all meets violations that its own steps have made small
+            gained += self.gain
+            self.little = fading * gained
+            if (is_quadratic or not moved or self.gain <= self.little
+                    or (step > 0 and first <= enough)):
                 return
 
     cdef Py_ssize_t n_entries(self) noexcept nogil:
@@ -149,6 +173,7 @@ cdef class Subproblem:
         cdef Py_ssize_t k
         cdef double g, w, out, step, total
         self.violation = 0.0
+        self.n_weights = self.n_turned = 0
         if self.fit_intercept:
             total = sum_of(self.G)
             step = -total / self.mass
@@ -157,6 +182,7 @@ cdef class Subproblem:
             self.violation = fabs(total)
         for k in range(self.chosen.shape[0]):
             w = self.w[k]
+            self.n_weights += w != 0.0
             if w == 0.0 and not every:
                 continue
             g = self.columns.dot(self.chosen[k], &self.G[0]) + self.l2[k] * w
@@ -164,14 +190,19 @@ cdef class Subproblem:
             self.violation = fmax(self.violation, out)
             if out == 0.0:
                 continue
-            if self.H[k] < 0.0:
-                self.H[k] = self.columns.square(self.chosen[k], &self.h[0]) + self.l2[k]
-            if self.H[k] == 0.0:
+            if not self.is_curved(k):
                 continue
             step = soft(w - g / self.H[k], self.l1[k] / self.H[k], self.positive) - w
             if step != 0.0:
                 self.w[k] = w + step
+                self.n_turned += w * (w + step) <= 0.0
                 self.add(k, step, &self.G[0])
+
+    cdef bint is_curved(self, Py_ssize_t k) noexcept nogil:
+        """Whether the model is curved along a coordinate; how much goes to H."""
+        if self.H[k] < 0.0:
+            self.H[k] = self.columns.square(self.chosen[k], &self.h[0]) + self.l2[k]
+        return self.H[k] != 0.0
 
     cdef void add(self, Py_ssize_t k, double step, double* G) noexcept nogil:
         """What a step of a coordinate adds to G."""
@@ -188,7 +219,7 @@ cdef class Subproblem:
         Returns the first violation.
         """
         cdef double first = INFINITY
-        cdef Py_ssize_t turn
+        cdef Py_ssize_t turn, wait = 2, due = 2
         cdef bint every = True
         self.n_points = 0
         for turn in range(n_epochs):
@@ -203,9 +234,118 @@ cdef class Subproblem:
                     break
                 every = True
                 continue
-            every = False
-            self.remember()
+            every = turn >= due and self.n_turned <= SETTLED * self.n_weights
+            if not every:
+                self.remember()
+                continue
+            wait = 2 if self.polish(0.5 * enough) else 2 * wait
+            due = turn + 1 + wait
+            self.n_points = 0
         return first
+
+    # -- Newton's step where there are weights -----------------------------------------------
+
+    cdef bint polish(self, double enough) noexcept nogil:
+        """Conjugate gradients on the model, among the coordinates that have a weight.
+
+        Until their largest gradient is ``enough``. Where a step would change the sign of some, they
+        become 0 and are left there, to which the formula of Polak and Ribiere adapts the next
+        direction. Returns whether these were few, and the model fell.
+        """
+        cdef Py_ssize_t k, step, m = self.chosen.shape[0], n = self.G.shape[0], crossing = 0
+        cdef double* along = &self.points[0, 0]
+        cdef double* origin = &self.points[1, 0]
+        cdef double* residual = &self.points[2, 0]
+        cdef double* last = &self.points[3, 0]
+        cdef double slope, a, size = 0.0, total = 0.0
+        cdef double now = self.value(&self.w[0], &self.G[0]), origin_b = self.step_b
+        memcpy(&self.room[0], &self.G[0], n * sizeof(double))
+        memset(along, 0, 4 * self.points.strides[0])
+        memcpy(origin, &self.w[0], m * sizeof(double))
+        for step in range(MOST_STEPS):
+            self.residuals(residual)
+            slope = self.turn(along, residual, last, &size)
+            a = self.curvature(along)
+            if self.steepest <= enough or not (slope > 0.0 and a > 0.0):
+                break
+            a = slope / a
+            weighted.weighted_add(n, a, &self.h[0], &self.along[0], &self.G[0])
+            crossing += self.advance(a, along)
+            total += a * slope
+            if a * slope <= fmax(WORTH * total, self.little) or crossing > CROSSING * m:
+                break
+        if self.value(&self.w[0], &self.G[0]) < now:
+            return crossing <= CROSSING * m
+        memcpy(&self.G[0], &self.room[0], n * sizeof(double))
+        memcpy(&self.w[0], origin, m * sizeof(double))
+        self.step_b = origin_b
+        return False
+
+    cdef void residuals(self, double* out) noexcept nogil:
+        """Fills in minus gradient over curvature, where there is a weight."""
+        cdef Py_ssize_t k, m = self.chosen.shape[0]
+        cdef double g = 0.0
+        self.steepest = out[m] = 0.0
+        for k in range(m):
+            out[k] = 0.0
+            if self.w[k] == 0.0 or not self.is_curved(k):
+                continue
+            g = (self.columns.dot(self.chosen[k], &self.G[0]) + self.l2[k] * self.w[k]
+                 + (self.l1[k] if self.w[k] > 0.0 else -self.l1[k]))
+            self.steepest = fmax(self.steepest, fabs(g))
+            out[k] = -g / self.H[k]
+        if self.fit_intercept:
+            g = sum_of(self.G)
+            self.steepest = fmax(self.steepest, fabs(g))
+            out[m] = -g / self.mass
+
+    cdef double turn(self, double* along, const double* residual, double* last,
+                     double* size) noexcept nogil:
+        """The next direction; how fast the model falls along it.
+
+        ``last`` is the residual before, which becomes this one, ``size`` its square in the metric of
+        the curvatures.
+        """
+        cdef Py_ssize_t k, m = self.chosen.shape[0]
+        cdef double beta, H, total = 0.0, change = 0.0, slope = 0.0
+        for k in range(m + 1):
+            H = self.H[k] if k < m else self.mass
+            total += H * residual[k] * residual[k]
+            change += H * residual[k] * (residual[k] - last[k])
+        beta = fmax(0.0, change / size[0]) if size[0] > 0.0 else 0.0
+        size[0] = total
+        for k in range(m + 1):
+            H = self.H[k] if k < m else self.mass
+            along[k] = residual[k] + beta * along[k]
+            slope += H * residual[k] * along[k]
+            last[k] = residual[k]
+        return slope
+
+    cdef double curvature(self, const double* along) noexcept nogil:
+        """Of the model along a change of the coordinates; that of the margins goes to ``along``."""
+        cdef Py_ssize_t i, k, m = self.chosen.shape[0], n = self.G.shape[0]
+        cdef double total = 0.0
+        for i in range(n):
+            self.along[i] = along[m]
+        for k in range(m):
+            if along[k] != 0.0:
+                self.columns.add(self.chosen[k], along[k], NULL, &self.along[0])
+                total += self.l2[k] * along[k] * along[k]
+        return total + weighted.weighted_square(n, &self.h[0], &self.along[0])
+
+    cdef Py_ssize_t advance(self, double a, double* along) noexcept nogil:
+        """Move the coordinates, but none beyond 0; how many end there."""
+        cdef Py_ssize_t k, crossing = 0, m = self.chosen.shape[0]
+        cdef double w
+        for k in range(m):
+            w = self.w[k] + a * along[k]
+            if w * self.w[k] < 0.0:
+                self.add(k, -w, &self.G[0])
+                crossing += 1
+                along[k] = w = 0.0
+            self.w[k] = w
+        self.step_b += a * along[m]
+        return crossing
 
     # -- extrapolation ---------------------------------------------------------------------
 
@@ -277,8 +417,8 @@ cdef class Subproblem:
                 for k in range(self.w.shape[0]):
                     self.w[k] = self.origin[k] + t * (aim[k] - self.origin[k])
             value = self.mean_loss(trial)
-            if (value - self.loss + self.penalty(&self.w[0]) - before
-                    <= 0.01 * t * slope + rounding):
+            self.gain = before - self.penalty(&self.w[0]) + self.loss - value
+            if self.gain >= -0.01 * t * slope - rounding:
                 self.change_b += t * self.step_b
                 self.loss = value
                 memcpy(z, trial, n * sizeof(double))
@@ -371,10 +511,19 @@ cdef inline double violation(double w, double g, double l1, bint positive) noexc
     return fmax(0.0, -g - l1) if positive else fmax(0.0, fabs(g) - l1)
 
 
-def violations(const double[::1] w, const double[::1] g, const double[::1] l1, bint positive):
-    """The same of every coordinate."""
+def violations(const double[::1] w, const double[::1] g, const double[::1] l1,
+               const double[::1] l2, const double[::1] spread, bint positive):
+    """(violations, largest, size): of every coordinate, g being the gradient of the mean loss.
+
+    The size is the root of the sum of squares, as if columns were scaled to a ``spread`` of 1.
+    """
     cdef Py_ssize_t j
     cdef double[::1] out = np.empty(w.shape[0])
+    cdef double largest = 0.0, total = 0.0
     for j in range(w.shape[0]):
-        out[j] = violation(w[j], g[j], l1[j], positive)
-    return np.asarray(out)
+        out[j] = violation(w[j], g[j] + l2[j] * w[j], l1[j], positive)
+        if out[j] != 0.0:
+            largest = fmax(largest, out[j])
+            if spread[j] > 0.0:
+                total += (out[j] / spread[j]) * (out[j] / spread[j])
+    return np.asarray(out), largest, sqrt(total)
