@@ -98,8 +98,8 @@ def products_of_rows(Problem problem, mean):
             A = X[:, first:first + size] - mean[first:first + size]
             G += A @ A.T
         return G
-    cdef double[:, ::1] G_ = aligned(np.zeros((stride, stride)))
-    columns = aligned(np.zeros((COLUMNS_OF_BLOCK, stride)))
+    cdef double[:, ::1] G_ = aligned_zeros((stride, stride))
+    columns = aligned_zeros((COLUMNS_OF_BLOCK, stride))
     cdef double[:, ::1] A_ = columns
     for start from 0 <= start < d by COLUMNS_OF_BLOCK:
         m = min(COLUMNS_OF_BLOCK, d - start)
