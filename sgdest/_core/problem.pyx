@@ -16,16 +16,12 @@ from libc.math cimport fabs, fmax
 
 from sgdest._core.simd cimport prefetch
 
-import os
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
-
 import numpy as np
 
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.rows import as_rows, sums_to_moments
 from sgdest._core.simd import aligned, aligned_like, aligned_zeros
+from sgdest._core.threads import on_threads
 
 # A second thread pays from about 10 MB of X a pass: waking one costs about 50 microseconds.
 cdef Py_ssize_t CHUNK_ENTRIES = 1 << 19
@@ -34,43 +30,6 @@ LARGE = 1 << 16          # numbers: 512 kB
 # The rows whose numbers a pass has at hand: those of a block, and those that it asks for.
 cdef enum:
     ROWS_AT_HAND = 320
-
-
-@lru_cache(maxsize=None)
-def _pool(process, n_threads):
-    """Threads that stay: starting one takes up to a millisecond. A forked process has its own."""
-    return ThreadPoolExecutor(n_threads)
-
-
-def on_threads(work, chunks, n_threads):
-    """``[work(*chunk) for chunk in chunks]``, by the calling thread and others that help it.
-
-    Helpers that have not begun when the last chunk is taken are not waited for, so that on a busy
-    machine nothing is slower than without them.
-    """
-    helpers = min(n_threads, len(chunks)) - 1
-    if helpers < 1:
-        return [work(*chunk) for chunk in chunks]
-    results, left = [None] * len(chunks), deque(range(len(chunks)))
-
-    def take():
-        while left:
-            try:
-                k = left.popleft()
-            except IndexError:  # another thread was faster
-                return
-            results[k] = work(*chunks[k])
-
-    pool = _pool(os.getpid(), n_threads - 1)
-    others = [pool.submit(take) for _ in range(helpers)]
-    try:
-        take()
-    finally:
-        left.clear()
-        for other in others:
-            if not other.cancel():
-                other.result()
-    return results
 
 
 cdef double weighted_dot(Py_ssize_t n, Py_ssize_t K, const double* s, const double* a,

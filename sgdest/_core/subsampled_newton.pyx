@@ -417,11 +417,14 @@ class NewtonLane(DescentLane):
                 or inner <= 0.05 * max(gap, self.target()))
 
     def by_pairs(self, g, free):
+        if self.metric is None:
+            self.renew()
         return self.pairs.direction(g, free, self.metric.solve)
 
     def is_sure(self):
         """A metric of classes that is no longer of this point promises too little."""
-        if self.problem.n_outputs > 1 and not self.signed and self.age > 0:
+        stale = self.problem.n_outputs > 1 and not self.signed and self.age > 0
+        if stale and self.can_tell():
             self.remaining = max(self.remaining, self.gap() + (yield from self.solved_decrement()))
         return self.remaining <= self.target()
 
