@@ -15,6 +15,7 @@ cdef class Columns:
     cdef readonly Py_ssize_t reads         # passes over X so far
     cdef double[::1] mean                  # of the columns
     cdef readonly object removed           # what was subtracted from each column
+    cdef double[::1] taken                 # the same array
     cdef Py_ssize_t[::1] sizes             # entries of each column of sparse rows, once known
 
     cdef read_sparse(self, const Py_ssize_t[::1] wanted)

@@ -25,7 +25,7 @@ from sgdest._core.solver import Solver, best_constant, constant_margins, seconds
 from sgdest._core.subproblem import Subproblem, violations
 from sgdest._core.subsampled_newton import sound_lane
 
-# Columns read at a time, in working sets.
+# The first time so many working sets of columns are read, the next time the square of it.
 AHEAD = 4
 # Where more than this share of a set got a weight, the next one is four times as large, not twice.
 FULL = 0.9
@@ -138,7 +138,7 @@ class WorkingSetLane(RelayLane):
         before, size = self.objective, self.size
         chosen = self.choose()
         self.n_chosen = len(chosen)
-        self.columns.fetch(chosen, lambda: self.choose(AHEAD))
+        self.columns.fetch(chosen, lambda: self.choose(AHEAD ** self.columns.reads))
         self.passes = self.columns.reads
         self.solve(chosen)
         self.centre()
