@@ -38,12 +38,17 @@ cdef class Columns:
     """
 
     def __init__(self, Rows rows, mean):
-        self.rows, self.mean, self.removed = rows, mean, np.zeros(rows.n_features)
-        self.taken, self.sizes = self.removed, None
+        self.rows, self.mean, self.taken = rows, mean, np.zeros(rows.n_features)
+        self.sizes = None
         self.at_once = rows.is_sparse and rows.n_stored <= MOST_AT_ONCE
         self.start = np.zeros(rows.n_features, dtype=np.intp)
         self.count = np.full(rows.n_features, -1, dtype=np.intp)
         self.numbers, self.values = np.empty(0, dtype=np.int32), np.empty(0)
+
+    @property
+    def removed(self):
+        """What was subtracted from each column."""
+        return np.asarray(self.taken)
 
     def fetch(self, wanted, likely):
         """Make ``wanted`` available; if that takes a pass over X, the ``likely()`` ones too."""
