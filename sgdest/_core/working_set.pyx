@@ -8,8 +8,8 @@ Design:
 - The columns of the set are read out of the rows when they first enter it (``Columns``): no copy
   of X by columns is made, and no column that never matters is touched.
 - The subproblem: proximal Newton steps, each some epochs of coordinate descent on the quadratic
-  model (Yuan, Ho, Lin 2012) with Anderson extrapolation (Bertrand, Massias 2021), then a search
-  along the change on cached margins. Of a quadratic loss the model is the problem itself.
+  model (Yuan, Ho, Lin 2012) and conjugate gradients among the coordinates that have a weight, then
+  a search along the change on cached margins. Of a quadratic loss the model is the problem itself.
 - The slopes of the loss, scaled until they are feasible, are a point of the dual: a bound of what
   remains.
 """
@@ -104,8 +104,9 @@ class WorkingSetLane(RelayLane):
     """Rounds of a gradient, a working set, and its subproblem."""
 
     newton_steps = 50       # most of a round
-    # share of the largest violation that a round may leave: near the minimum of a curved loss each
-    # digit costs less than another round, elsewhere more
+    # share of the largest violation that a round may leave: near the minimum of a curved loss, and
+    # in a first round that has every column, each digit costs less than another round, elsewhere
+    # more
     accuracy, rough_accuracy = 0.1, 0.3
     least, most = 100, 1000     # columns of a first working set
     patience = 3            # rounds that change F by rounding only
