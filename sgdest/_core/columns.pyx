@@ -38,12 +38,17 @@ cdef class Columns:
     """
 
     def __init__(self, Rows rows, mean):
-        self.rows, self.mean, self.removed = rows, mean, np.zeros(rows.n_features)
+        self.rows, self.mean, self.taken = rows, mean, np.zeros(rows.n_features)
         self.sizes = None
         self.at_once = rows.is_sparse and rows.n_stored <= MOST_AT_ONCE
         self.start = np.zeros(rows.n_features, dtype=np.intp)
         self.count = np.full(rows.n_features, -1, dtype=np.intp)
         self.numbers, self.values = np.empty(0, dtype=np.int32), np.empty(0)
+
+    @property
+    def removed(self):
+        """What was subtracted from each column."""
+        return np.asarray(self.taken)
 
     def fetch(self, wanted, likely):
         """Make ``wanted`` available; if that takes a pass over X, the ``likely()`` ones too."""
@@ -54,8 +59,9 @@ cdef class Columns:
         if self.at_once:
             more = np.flatnonzero(count < 0)
         else:
-            more = np.union1d(wanted, likely())
-            more = more[count[more] < 0]
+            more = np.zeros(len(count), dtype=bool)
+            more[wanted] = more[likely()] = True
+            more = np.flatnonzero(more & (count < 0))
         if self.rows.is_sparse:
             self.read_sparse(more)
         else:
@@ -84,7 +90,7 @@ cdef class Columns:
             if self.sizes[j] > FULL * n_rows:
                 self.spread_out(self.start[j], self.count[j], self.mean[j])
                 self.count[j] = n_rows
-                self.removed[j] = self.mean[j]
+                self.taken[j] = self.mean[j]
 
     cdef void spread_out(self, Py_ssize_t at, Py_ssize_t n, double mean) noexcept nogil:
         """Make a centred column without row numbers of the n entries that stand where it begins."""
@@ -101,17 +107,24 @@ cdef class Columns:
     cdef read_dense(self, const Py_ssize_t[::1] wanted):
         cdef Py_ssize_t i, k, m, first, n_wanted = wanted.shape[0], n_rows = self.rows.n_rows
         cdef Py_ssize_t at, end, width = self.rows.n_features
-        cdef double[::1] block = np.empty(TURNED * width + 1)
+        cdef bint as_is = self.rows.X.dtype == np.float64      # no need of a copy of the rows
+        cdef const double[:, ::1] X = self.rows.X if as_is else None
+        cdef double[::1] block = np.empty(1 if as_is else TURNED * width + 1)
+        cdef const double* row[8]          # TURNED
         self.make_room(self.n_used + n_wanted * n_rows)
         cdef double* out = &self.values[0] + self.n_used
         with nogil:
             for first from 0 <= first < n_rows by TURNED:
                 m = min(TURNED, n_rows - first)
                 for i in range(m):
-                    self.rows.values(first + i, &block[i * width])
+                    if as_is:
+                        row[i] = &X[first + i, 0]
+                    else:
+                        row[i] = &block[i * width]
+                        self.rows.values(first + i, &block[i * width])
                 for k in range(n_wanted):
                     for i in range(m):
-                        out[k * n_rows + first + i] = block[i * width + wanted[k]]
+                        out[k * n_rows + first + i] = row[i][wanted[k]]
         end = self.n_used
         for k in range(n_wanted):
             at = self.n_used + k * n_rows
@@ -131,8 +144,7 @@ cdef class Columns:
         if n > FULL * n_rows:
             for p in range(n_rows):
                 out[p] = x[p] - mean
-            with gil:
-                self.removed[j] = mean
+            self.taken[j] = mean
             return n_rows
         n = 0
         for p in range(n_rows):

@@ -26,9 +26,9 @@ cdef Py_ssize_t BLOCK = 256
 cdef enum:
     SPAN = 5
 cdef Py_ssize_t HALVINGS = 40
-# Conjugate gradients are worth their time where an epoch gave or took the weight of no more than this
-# share of the coordinates that have one. They end after so many steps, when one gains this share of all before it, or when
-# more than this share of the coordinates would change their sign.
+# Conjugate gradients are worth their time where an epoch gave or took the weight of no more than
+# this share of the coordinates that have one. They end after so many steps, when one gains this
+# share of all of them, or when more than this share of the coordinates would change their sign.
 cdef double SETTLED = 0.02
 cdef Py_ssize_t MOST_STEPS = 30
 cdef double WORTH = 0.01
@@ -83,7 +83,7 @@ cdef class Subproblem:
     # of the last epoch: the largest violation met, how many weights there were, came, or went
     cdef double violation
     cdef Py_ssize_t n_weights, n_turned
-    cdef double steepest                   # the largest gradient among the coordinates with a weight
+    cdef double steepest                   # the largest gradient where there is a weight
     cdef bint positive, fit_intercept
     cdef bint is_even                      # h is the same in all rows
 
@@ -303,8 +303,8 @@ cdef class Subproblem:
                      double* size) noexcept nogil:
         """The next direction; how fast the model falls along it.
 
-        ``last`` is the residual before, which becomes this one, ``size`` its square in the metric of
-        the curvatures.
+        ``last`` is the residual before, which becomes this one, ``size`` its square in the metric
+        of the curvatures.
         """
         cdef Py_ssize_t k, m = self.chosen.shape[0]
         cdef double beta, H, total = 0.0, change = 0.0, slope = 0.0
