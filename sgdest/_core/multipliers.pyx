@@ -107,7 +107,8 @@ cdef class Multipliers:
         self.weighted = s is not None
         self.s = s * self.unit if self.weighted else np.empty(0)
         self.q, self.m, self.a = np.zeros(n), np.zeros(n if self.centred else 0), np.zeros(n)
-        self.v, self.mean = np.zeros(d + 1), np.zeros(d + 1 if self.centred else 1)
+        self.v = np.full(d + 1, 0.0)    # written at once: reading untouched zeros first costs twice
+        self.mean = np.zeros(d + 1 if self.centred else 1)
         if self.centred:
             np.asarray(self.mean)[:d] = mean
             self.mean_mean = square(mean)
@@ -161,12 +162,15 @@ cdef class Multipliers:
         these fall, tell that no more than ``enough()`` may be left.
         """
         cdef Py_ssize_t n
+        cdef double fall
         if self.z_seen is not None and not self.v_is_seen:
             self.v_seen, self.v_is_seen = np.array(self.v), True
         for n in range(n_epochs):
             with nogil:
                 self.epoch()
-            self.left = self.seen * min(1.0, self.seen / self.last_seen)
+            fall = min(1.0, self.seen / self.last_seen)
+            # what the first epoch has seen, of rows that started cold, is more than there was
+            self.left = self.seen * (sqrt(fall) if self.epoch_number == 2 else fall)
             if self.kinked and self.visited - self.marked >= STRIDE * self.n_rows:
                 self.look_far()
             if enough is not None and self.left <= enough():
@@ -295,14 +299,16 @@ cdef class Multipliers:
         the domain of the conjugate; Halley's correction ``bend`` must leave it so.
         """
         cdef double v = z, p = self.loss.derivative(y, v) + y, h = p * (1.0 - p), r = a + y
-        cdef double stiff = 1.0 + q * h, total = p - r, change, bend
-        gap[0] = 0.5 * total * total / fmax(fmax(h, r * (1.0 - r)), 1e-300)
-        total = 0.0
+        cdef double stiff = 1.0 + q * h, off = p - r, total = 0.0, change, bend
+        # of the parabola, which at the ends is far above what no gap exceeds
+        gap[0] = min(0.5 * off * off / max(max(h, r * (1.0 - r)), 1e-300), 0.7 + 2.0 * fabs(z))
         for _ in range(6):
-            change = (p - r) / stiff
-            bend = 0.5 * q * q * h * (1.0 - 2.0 * p) * change
-            if q * fabs(change) <= 1.0 and fabs(bend) <= 0.3 * stiff and bend <= q * h:
-                return total + (p - r) / (stiff - bend)
+            off = p - r
+            bend = 0.5 * q * q * h * (1.0 - 2.0 * p) * off        # times stiff, as all of this line
+            if (q * fabs(off) <= stiff and fabs(bend) <= 0.3 * stiff * stiff
+                    and bend <= q * h * stiff):
+                return total + off * stiff / (stiff * stiff - bend)
+            change = off / stiff
             r += change
             total += change
             v -= q * change

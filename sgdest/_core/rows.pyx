@@ -453,7 +453,8 @@ cdef class CSRRows(Rows):
 
         What a column has lies side by side, which many columns need from far away.
         """
-        cdef double[:, ::1] record = np.zeros((self.n_features + 1, 3))
+        # zeros of NumPy's are read as a page that all share, and copied at the first write: two faults
+        cdef double[:, ::1] record = np.full((self.n_features + 1, 3), 0.0)
         cdef Py_ssize_t i
         with nogil:
             if s is None:
