@@ -171,10 +171,10 @@ cdef class Multipliers:
             fall = min(1.0, self.seen / self.last_seen)
             # what the first epoch has seen, of rows that started cold, is more than there was
             self.left = self.seen * (sqrt(fall) if self.epoch_number == 2 else fall)
+            if n + 1 == n_epochs or enough is not None and self.left <= enough():
+                break      # without a far step, after which the primal is worse at first
             if self.kinked and self.visited - self.marked >= STRIDE * self.n_rows:
                 self.look_far()
-            if enough is not None and self.left <= enough():
-                break
         return n + 1
 
     cdef void epoch(self) noexcept nogil:
