@@ -76,7 +76,8 @@ cdef class Multipliers:
     cdef readonly bint stood_still     # the last epoch has seen all rows and moved none
     cdef bint curved, logistic, hinged, naps_allowed, kinked, centred, weighted
     cdef double unit              # what a weight of 1 is of all weights
-    cdef double[::1] q, m, a, v, mean, y, s
+    cdef double[::1] q, m, a, v, mean, s
+    cdef const double[::1] y
     cdef Py_ssize_t[::1] order
     cdef readonly Py_ssize_t n_active, n_rows, epoch_number
     cdef int32_t[::1] wakes, naps
@@ -102,7 +103,7 @@ cdef class Multipliers:
         n, d = problem.n_rows, problem.n_features
         self.n_rows = n
         self.unit = 1.0 / problem.total_weight
-        self.y = problem.targets().ravel()
+        self.y = (problem.targets() if problem.coded else np.asarray(problem.y)).ravel()
         s = problem.sample_weight
         self.weighted = s is not None
         self.s = s * self.unit if self.weighted else np.empty(0)
