@@ -187,7 +187,7 @@ def test_another_process_goes_on_where_one_was_killed(run_python, tmp_path):
     run = run_python(
         "import os\n"
         "from test_checkpoint import Checkpoint, Stop, case, fitted\n"
-        "model, *data = case('sparse', loss='hinge', n_classes=3)\n"
+        "model, *data = case('sparse', loss='hinge', n_classes=3, optimizer='lbfgs')\n"
         "class Kill(Stop):\n"
         "    def on_fit_task_end(self, estimator, context):\n"
         "        if super().on_fit_task_end(estimator, context):\n"
@@ -196,7 +196,7 @@ def test_another_process_goes_on_where_one_was_killed(run_python, tmp_path):
         "fitted(model.set_callbacks(save, Kill(5)), *data)\n"
     )
     assert run.returncode == 9, run.stderr
-    model, *data = case("sparse", loss="hinge", n_classes=3)
+    model, *data = case("sparse", loss="hinge", n_classes=3, optimizer="lbfgs")
     whole = fitted(clone(model), *data)
     resumed = fitted(model.set_callbacks(Checkpoint(path, resume=True)), *data)
     assert len(whole.loss_curve_) > 5

@@ -43,6 +43,10 @@ from sgdest._core.problem cimport Problem
 VISIT, CURVED_VISIT, ENTRY, CACHED_ENTRY, DENSE_ENTRY = 1.5e-8, 6e-8, 2.5e-9, 4e-10, 1e-9
 CACHE = 1 << 21         # entries
 PICKED = 16             # rows that tell how alike rows are
+# Of kinked losses on sparse rows, many of which rest: 18 problems took 0.07 to 0.4 of what is counted
+# without it (ijcnn1, C=1: 141 ms of 596; a9a, C=1: 366 of 1,204). For smooth losses the estimates of
+# the other solvers are as cautious as this one.
+KINKED_ON_SPARSE = 0.3
 
 
 class DualAscent(Optimizer):
@@ -100,7 +104,8 @@ class DualAscent(Optimizer):
         if not problem.rows.is_sparse and 2 * problem.n_rows <= problem.n_features:
             epochs = min(epochs, 15.0 + 30.0 * overlap(problem))
         entry = CACHED_ENTRY if problem.rows.n_stored < CACHE else DENSE_ENTRY
-        entry = ENTRY if problem.rows.is_sparse else entry
+        if problem.rows.is_sparse:
+            entry, epochs = ENTRY, epochs if smooth else KINKED_ON_SPARSE * epochs
         visit = CURVED_VISIT if type(loss).curved else VISIT
         epoch = visit * problem.n_rows + entry * problem.rows.n_stored
         return problem.n_outputs * (epochs * epoch + 3.0 * seconds_of_pass(problem) + 1e-3)

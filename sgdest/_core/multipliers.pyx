@@ -76,7 +76,8 @@ cdef class Multipliers:
     cdef readonly bint stood_still     # the last epoch has seen all rows and moved none
     cdef bint curved, logistic, hinged, naps_allowed, kinked, centred, weighted
     cdef double unit              # what a weight of 1 is of all weights
-    cdef double[::1] q, m, a, v, mean, y, s
+    cdef double[::1] q, m, a, v, mean, s
+    cdef const double[::1] y
     cdef Py_ssize_t[::1] order
     cdef readonly Py_ssize_t n_active, n_rows, epoch_number
     cdef int32_t[::1] wakes, naps
@@ -102,12 +103,13 @@ cdef class Multipliers:
         n, d = problem.n_rows, problem.n_features
         self.n_rows = n
         self.unit = 1.0 / problem.total_weight
-        self.y = problem.targets().ravel()
+        self.y = (problem.targets() if problem.coded else np.asarray(problem.y)).ravel()
         s = problem.sample_weight
         self.weighted = s is not None
         self.s = s * self.unit if self.weighted else np.empty(0)
         self.q, self.m, self.a = np.zeros(n), np.zeros(n if self.centred else 0), np.zeros(n)
-        self.v, self.mean = np.zeros(d + 1), np.zeros(d + 1 if self.centred else 1)
+        self.v = np.full(d + 1, 0.0)    # written at once: reading untouched zeros first costs twice
+        self.mean = np.zeros(d + 1 if self.centred else 1)
         if self.centred:
             np.asarray(self.mean)[:d] = mean
             self.mean_mean = square(mean)
@@ -161,16 +163,19 @@ cdef class Multipliers:
         these fall, tell that no more than ``enough()`` may be left.
         """
         cdef Py_ssize_t n
+        cdef double fall
         if self.z_seen is not None and not self.v_is_seen:
             self.v_seen, self.v_is_seen = np.array(self.v), True
         for n in range(n_epochs):
             with nogil:
                 self.epoch()
-            self.left = self.seen * min(1.0, self.seen / self.last_seen)
+            fall = min(1.0, self.seen / self.last_seen)
+            # what the first epoch has seen, of rows that started cold, is more than there was
+            self.left = self.seen * (sqrt(fall) if self.epoch_number == 2 else fall)
+            if n + 1 == n_epochs or enough is not None and self.left <= enough():
+                break      # without a far step, after which the primal is worse at first
             if self.kinked and self.visited - self.marked >= STRIDE * self.n_rows:
                 self.look_far()
-            if enough is not None and self.left <= enough():
-                break
         return n + 1
 
     cdef void epoch(self) noexcept nogil:
@@ -295,14 +300,16 @@ cdef class Multipliers:
         the domain of the conjugate; Halley's correction ``bend`` must leave it so.
         """
         cdef double v = z, p = self.loss.derivative(y, v) + y, h = p * (1.0 - p), r = a + y
-        cdef double stiff = 1.0 + q * h, total = p - r, change, bend
-        gap[0] = 0.5 * total * total / fmax(fmax(h, r * (1.0 - r)), 1e-300)
-        total = 0.0
+        cdef double stiff = 1.0 + q * h, off = p - r, total = 0.0, change, bend
+        # of the parabola, which at the ends is far above what no gap exceeds
+        gap[0] = min(0.5 * off * off / max(max(h, r * (1.0 - r)), 1e-300), 0.7 + 2.0 * fabs(z))
         for _ in range(6):
-            change = (p - r) / stiff
-            bend = 0.5 * q * q * h * (1.0 - 2.0 * p) * change
-            if q * fabs(change) <= 1.0 and fabs(bend) <= 0.3 * stiff and bend <= q * h:
-                return total + (p - r) / (stiff - bend)
+            off = p - r
+            bend = 0.5 * q * q * h * (1.0 - 2.0 * p) * off        # times stiff, as all of this line
+            if (q * fabs(off) <= stiff and fabs(bend) <= 0.3 * stiff * stiff
+                    and bend <= q * h * stiff):
+                return total + off * stiff / (stiff * stiff - bend)
+            change = off / stiff
             r += change
             total += change
             v -= q * change
