@@ -22,6 +22,7 @@ LAYERS = [
      "_core.multipliers", "_core.truncated_newton"},
     {"_core.adaptive", "_core.least_squares", "_core.optimizers", "_core.plain_sgd",
      "_core.quasi_newton", "_core.span", "_core.stream"},
+    {"_core.conjugate_gradients"},
     {"_core.subsampled_newton", "_core.variance_reduced"},
     {"_core.relay"},
     {"_core.dual_ascent", "_core.working_set"},

@@ -173,7 +173,7 @@ def test_a_warm_path_ends_where_cold_fits_do(penalty):
     model = GDRegressor(penalty=penalty, warm_start=True, tol=1e-10)
     for alpha in (10.0, 1.0, 0.1):
         model.set_params(alpha=alpha, fit_intercept=not model.fit_intercept).fit(X, y)
-        gram.kept.found.clear()
+        gram.kept.clear()
         cold = GDRegressor(penalty=penalty, alpha=alpha, tol=1e-10,
                            fit_intercept=model.fit_intercept).fit(X, y)
         assert_allclose(model.predict(X), cold.predict(X), atol=1e-5 * y.std())

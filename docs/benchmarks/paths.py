@@ -162,7 +162,7 @@ def seconds(run, repeats):
     """Least processor time of some runs, and the last result."""
     least = np.inf
     for _ in range(repeats):
-        kept.found.clear()  # what earlier runs have found out about the data
+        kept.clear()  # what earlier runs have found out about the data
         start = time.process_time()
         found = run()
         least = min(least, time.process_time() - start)

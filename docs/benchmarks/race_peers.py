@@ -41,7 +41,7 @@ def ours(p, n_threads):
     cls = GDClassifier if p.is_classes else GDRegressor
 
     def fit(tol):
-        kept.found.clear()  # a race is the first fit of its data
+        kept.clear()  # a race is the first fit of its data
         model = cls(p.loss, penalty=p.penalty, alpha=p.alpha, l1_ratio=p.l1_ratio, tol=tol,
                     fit_intercept=p.fit_intercept, epsilon=EPSILON, max_iter=100_000,
                     random_state=0, n_jobs=n_threads)

@@ -149,12 +149,13 @@ def overlap(problem):
     picked = np.linspace(0, problem.n_rows - 1, 2 * n).astype(np.intp)
     A = problem.rows.X[picked].astype(float)
     A = A[::2] - A[1::2] if problem.fit_intercept else A[::2]
-    G = np.einsum("ij,kj->ik", A, A)
-    square = G.diagonal()
+    square = np.einsum("ij,ij->i", A, A)
     if not square.all():
         return 0.0
-    cosines = G / np.sqrt(np.outer(square, square))
-    return problem.n_rows * (np.sum(cosines**2) / n - 1.0) / (n - 1)
+    shifts = range(1, min(n, 4))
+    cosines = [np.einsum("ij,ij->i", A, np.roll(A, k, axis=0)) ** 2
+               / (square * np.roll(square, k)) for k in shifts]
+    return problem.n_rows * np.mean(cosines)
 
 
 def has_conjugate(Problem problem):

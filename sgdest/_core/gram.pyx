@@ -26,6 +26,13 @@ cdef Py_ssize_t COLUMNS_OF_BLOCK = 32
 MOST_ROWS, MOST_ENTRIES = 4000, 1 << 20
 # Squared distance of a pivot from the mean, in variances.
 MOST_DRIFT = 100.0
+MOST_SHAPES = 16
+
+
+cdef Py_ssize_t stride_of(Py_ssize_t n) noexcept nogil:
+    """n, padded: rows that are multiples of 2 kB apart would share few places of a cache."""
+    cdef Py_ssize_t stride = (n + GRAM_COLUMNS - 1) // GRAM_COLUMNS * GRAM_COLUMNS
+    return stride if stride % 256 else stride + GRAM_COLUMNS
 
 
 def gram_of_rows(problem, rows, factor, centre, scale, beside, largest=None):
@@ -54,7 +61,7 @@ def grams_of_rows(Problem problem, const Py_ssize_t[::1] rows, const double[:, :
     G : ndarray of shape (p, n_features + m, n_features + m)
     """
     cdef Py_ssize_t d = problem.n_features, extra = beside.shape[1], n = rows.shape[0]
-    cdef Py_ssize_t stride = (d + extra + GRAM_COLUMNS - 1) // GRAM_COLUMNS * GRAM_COLUMNS
+    cdef Py_ssize_t stride = stride_of(d + extra)
     cdef Py_ssize_t start, p, i, k, m, size = max(32, ENTRIES_OF_BLOCK // stride)
     cdef double[:, :, ::1] G = aligned_zeros((factors.shape[0], stride, stride))
     cdef double[:, ::1] A = aligned_zeros((size, stride))
@@ -89,7 +96,7 @@ def products_of_rows(Problem problem, mean):
     Up to ``MOST_ROWS`` rows by the same tiles; more do not stay in the cache beside their products.
     """
     cdef Py_ssize_t n = problem.n_rows, d = problem.n_features, start, m
-    cdef Py_ssize_t stride = (n + GRAM_COLUMNS - 1) // GRAM_COLUMNS * GRAM_COLUMNS
+    cdef Py_ssize_t stride = stride_of(n)
     X = problem.rows.X
     if n > MOST_ROWS:
         G = np.zeros((n, n))
@@ -140,6 +147,7 @@ class Kept:
     def __init__(self, most):
         self.most, self.found, self.lock = most, {}, threading.Lock()
         self.latest = None, None           # an array, weakly, and its fingerprint
+        self.shapes = {}                   # of data fitted without products
 
     def recognises(self, X):
         """Whether moments of X are kept, so that X is known to be finite; begins every ``fit``.
@@ -156,6 +164,23 @@ class Kept:
         own = fingerprint(X)
         self.latest = weakref.ref(X), own
         return own in known
+
+    def has_seen(self, problem):
+        """Whether data of this shape were fitted before: products will be asked for again."""
+        own = shape_of(problem)
+        return own in self.shapes or any(
+            (shape, dtype) == own for (*_, shape, dtype), *_ in list(self.found))
+
+    def note(self, problem):
+        """Data of this shape are fitted without products."""
+        self.shapes[shape_of(problem)] = True
+        while len(self.shapes) > MOST_SHAPES:
+            self.shapes.pop(next(iter(self.shapes)))
+
+    def clear(self):
+        """Forget everything."""
+        self.found.clear()
+        self.shapes.clear()
 
     def own(self, X):
         """The fingerprint of X."""
@@ -177,6 +202,11 @@ class Kept:
             while sum(one.size for one in self.found.values()) > self.most:
                 self.found.pop(next(iter(self.found)))
         return moments
+
+
+def shape_of(problem):
+    X = problem.rows.X
+    return X.shape, X.dtype.str
 
 
 class SecondMoments:

@@ -12,20 +12,26 @@ from sgdest._core.penalties import PENALTIES
 from sgdest._core.solver import Lane, Start
 
 PRODUCT, FACTOR = 1.3e-11, 3e-11    # seconds for a flop of the products, of a factorisation
+DEFINITE = 1e-7
 
 
 def is_wide(problem):
-    """Whether it pays to work in the span of the rows.
-
-    What makes their products definite must stay far below the penalty.
-    """
+    """Whether it pays to work in the span of the rows."""
     penalty = problem.penalty
     if (problem.rows.is_sparse or problem.is_small or problem.n_features <= 2 * problem.n_rows
             or penalty.l1 > 0.0 or penalty.positive or penalty.factors is not None):
         return False
-    picked = range(0, problem.n_rows, max(1, problem.n_rows // 16))
-    square = np.mean([np.sum(problem.rows.row(i)[1] ** 2) for i in picked])
-    return penalty.l2 * problem.n_rows > 1e-7 * square
+    return is_definite(problem, DEFINITE)
+
+
+def is_definite(problem, least):
+    """Whether the penalty is at least so many times the size of a row.
+
+    What makes products of rows definite must stay far below it.
+    """
+    picked = problem.rows.X[::max(1, problem.n_rows // 16)].astype(float)
+    square = np.einsum("ij,ij->", picked, picked) / len(picked)
+    return problem.penalty.l2 * problem.n_rows > least * square
 
 
 def seconds_of_products(problem):

@@ -9,8 +9,9 @@ is weighed by what a pass over X costs.
 import numpy as np
 from scipy.special import softmax
 
-from sgdest._core import least_squares
+from sgdest._core import conjugate_gradients, least_squares
 from sgdest._core.descent import DescentLane
+from sgdest._core.gram import kept
 from sgdest._core.method import Optimizer
 from sgdest._core.metric import (
     CANDIDATES, Metric, candidates, choose_rows, entries_product, gram,
@@ -79,6 +80,9 @@ class SubsampledNewton(Optimizer):
         """About how long it takes to a relative suboptimality of 1e-6."""
         K = problem.n_outputs
         joint = K > 1 and type(problem.loss).joint
+        steps = conjugate_gradients.expected_seconds(problem)
+        if steps < np.inf:
+            return steps
         if least_squares.is_possible(problem):
             return 2.0 * seconds_of_pass(problem) + 1e-11 * problem.n_rows * problem.n_features**2
         wide = is_wide(problem)
@@ -103,6 +107,13 @@ class SubsampledNewton(Optimizer):
     def method(self, problem, W, b, *, tol=1e-4, warm=False):
         """The solver, at work on ``W`` and ``b``; its lanes are ``NewtonLane``."""
         moments = None
+        out = conjugate_gradients.way_out(problem) if tol > 0.0 else None
+        if out is not None:
+            kept.note(problem)
+            outputs = iter(range(problem.n_outputs))
+            return Solver(problem, W, b, lambda part, start: (
+                conjugate_gradients.ConjugateGradientsLane(part, start, out, next(outputs))),
+                tol, warm, descends=True)
         if least_squares.is_possible(problem) and tol > 0.0:
             found = least_squares.LeastSquares(problem, tol, W if warm else np.zeros(np.shape(W)))
             moments = found.moments
