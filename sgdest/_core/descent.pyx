@@ -21,7 +21,8 @@ from sgdest._core.solver import NEAR_ROUNDING, Lane
 
 # Steps after which it could not be made sure that little remains, until that is given up: rounding.
 MOST_UNSURE = 200
-MOST_PRODUCTS = 12         # with the Hessian, for one decrement
+# Products with the Hessian for one decrement.
+MOST_PRODUCTS, MOST_WIDE_PRODUCTS = 12, 100
 
 
 class Coordinates:
@@ -207,13 +208,15 @@ class DescentLane(Lane):
 
         The decrements of the last moves know nothing of a direction in which F hardly curves and
         that no move has taken. A few products with the Hessian, differences of gradients over
-        steps of natural length, find it; what they teach joins the pairs.
+        steps of natural length, find it; what they teach joins the pairs. With more columns than
+        rows F curves by the penalty alone in most directions: there the residual must vanish too.
         """
         g, free = self.steepest()
-        r, total, learned = -g, 0.0, []
+        wide = self.n_intercepts == 1 and len(g) > self.problem.n_rows and not self.signed
+        r, total, learned, left = -g, 0.0, [], 0.0
         p = self.by_pairs(g, free)
         room, rz = np.empty_like(self.z), r @ p
-        for _ in range(MOST_PRODUCTS):
+        for _ in range(MOST_WIDE_PRODUCTS if wide else MOST_PRODUCTS):
             _, there = yield from self.evaluate(self.x + p, room)
             y = (there - self.g) * free
             if not (rz > 0.0 and p @ y > 0.0 and np.isfinite(y).all()):
@@ -223,14 +226,15 @@ class DescentLane(Lane):
             gain = 0.5 * t * rz
             total += gain
             r = r - t * y
-            if gain <= 0.1 * total:
+            left = self.strong_convexity_bound(r) if wide else 0.0
+            if gain <= 0.1 * total and left <= 0.5 * self.target():
                 break
             solved, before = self.by_pairs(-r, free), rz
             rz = r @ solved
             p = solved + (rz / before) * p
         for s, y in learned:
             self.pairs.push(s, y)
-        return 1.5 * total if learned else np.inf
+        return 1.5 * total + left if learned else np.inf
 
     def by_pairs(self, g, free):
         """-H g, where H is what curvature pairs make of the inverse Hessian."""
@@ -390,14 +394,14 @@ class DescentLane(Lane):
         # measured on ten real sets, the geometric sum falls short of the truth by up to 3.6 times
         return 4.0 * max(recent) / (1.0 - min(rate, 0.95))
 
-    def strong_convexity_bound(self):
+    def strong_convexity_bound(self, g=None):
         """|gradient|^2 / (2 l2) >= F - F*, where every coordinate is penalised by L2 alone."""
-        penalty = self.problem.penalty
+        penalty, g = self.problem.penalty, self.g if g is None else g
         if self.signed or penalty.l2 == 0.0 or penalty.factors is not None:
             return np.inf
-        n, sigma = self.g.size - self.n_intercepts, self.coordinates.sigma
-        own = (self.g[:n] ** 2).reshape(len(sigma), -1) * (sigma**2 / penalty.l2)[:, None]
-        return 0.5 * float(own.sum() + (self.g[n:] ** 2).sum())
+        n, sigma = g.size - self.n_intercepts, self.coordinates.sigma
+        own = (g[:n] ** 2).reshape(len(sigma), -1) * (sigma**2 / penalty.l2)[:, None]
+        return 0.5 * float(own.sum() + (g[n:] ** 2).sum())
 
     def next_stage(self):
         """Whether to go on, with centres at the slopes that have been found."""

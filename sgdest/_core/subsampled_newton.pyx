@@ -433,10 +433,15 @@ class NewtonLane(DescentLane):
         return self.pairs.direction(g, free, self.metric.solve)
 
     def is_sure(self):
-        """A metric of classes that is no longer of this point promises too little."""
-        stale = self.problem.n_outputs > 1 and not self.signed and self.age > 0
-        if stale and self.can_tell():
-            self.remaining = max(self.remaining, self.gap() + (yield from self.solved_decrement()))
+        """A Hessian of another point promises too little where rows have lost their curvature."""
+        stale = self.age > 0 and (self.problem.n_outputs > 1 or not self.is_sampled)
+        if stale and not self.signed and self.sharpness == 0.0 and self.can_tell():
+            if self.x.size > self.problem.n_rows:   # conjugate gradients take long to be sure
+                self.metric = None
+                inner = self.expected()
+            else:
+                inner = yield from self.solved_decrement()
+            self.remaining = max(self.remaining, self.gap() + inner)
         return self.remaining <= self.target()
 
     def is_settled(self, decrement):
