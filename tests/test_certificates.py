@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from scipy.special import expit
+from sklearn.datasets import load_digits
 
 from sgdest import GDClassifier, GDRegressor
 from sgdest._core.losses import LOSSES
@@ -110,6 +111,41 @@ def test_on_small_wide_data_what_is_claimed_is_true_and_auto_gets_there(layout, 
     ends = np.array([model.objective(X, y) for model in fits])
     excess = (ends - ends.min()) / (start - ends.min())
     assert not [model for model, far in zip(fits, excess) if model.converged_ and far > 2e-8]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("C", [1.0, 100.0])
+@pytest.mark.parametrize("loss", ["log_loss", "hinge", "squared_hinge", "squared_error", "huber"])
+def test_on_wide_data_what_is_claimed_is_true_and_auto_gets_there(loss, C):
+    rng = np.random.default_rng(3)
+    X = 0.5 * rng.standard_normal((100, 600))
+    X += rng.standard_normal((100, 5)) @ rng.standard_normal((5, 600))
+    y = targets(loss, X)
+    estimator = GDClassifier if loss in LABELS else GDRegressor
+    common = dict(alpha=1.0 / (100.0 * C), max_iter=3000)
+    start = estimator(loss, alpha=1e9, penalty="l1").fit(X, y).objective(X, y)
+    fits = [estimator(loss, optimizer=solver(), tol=tol, **common).fit(X, y)
+            for solver in solvers_for(loss, "l2") for tol in TOLS]
+    fits += [estimator(loss, tol=tol, **common).fit(X, y) for tol in TOLS]
+    assert all(model.converged_ for model in fits[-len(TOLS):])
+    ends = np.array([model.objective(X, y) for model in fits])
+    excess = (ends - ends.min()) / (start - ends.min())
+    assert not [(model, far / model.tol) for model, far in zip(fits, excess)
+                if model.converged_ and far > 2.0 * model.tol]
+
+
+@pytest.mark.parametrize("C", [1.0, 100.0])
+def test_what_is_claimed_of_many_classes_is_true(C):
+    X, y = load_digits(return_X_y=True)
+    X = X[:, X.std(axis=0) > 0.0]
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    fits = [GDClassifier(alpha=1.0 / (C * len(y)), tol=tol).fit(X, y) for tol in (1e-9, *TOLS)]
+    start = np.log(10.0)
+    ends = np.array([model.objective(X, y) for model in fits])
+    excess = (ends - ends.min()) / (start - ends.min())
+    assert all(model.converged_ for model in fits)
+    assert not [(model, far / model.tol) for model, far in zip(fits, excess)
+                if far > 2.0 * model.tol]
 
 
 @pytest.mark.parametrize("penalty", ["l1", "l2"])

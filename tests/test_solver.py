@@ -6,12 +6,13 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sgdest import GDClassifier, GDRegressor
-from sgdest._core.losses import LOSSES
+from sgdest._core.losses import LOSSES, Multinomial
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.problem import Problem
 from sgdest._core.smoothing import Smoothed
 from sgdest._core.solver import Lane, Solver, evaluate_together
 from sgdest._core.quasi_newton import LBFGSLane
+from sgdest._core.subsampled_newton import NewtonLane
 
 RNG = np.random.default_rng(0)
 N_ROWS, N_FEATURES, N_OUTPUTS = 300, 7, 4
@@ -136,3 +137,23 @@ def test_what_a_solver_leaves_is_the_sum_of_its_lanes():
     alone = [GDRegressor(alpha=0.1).fit(X, column).loss_curve_[-1] for column in y.T]
     assert_allclose(model.loss_curve_[-1], sum(alone), rtol=1e-12)
     assert_array_equal(len(model.history_["objective_per_target"]), len(model.loss_curve_))
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_first_step_of_many_classes_is_by_the_hessian_itself(kind, weights):
+    problem = Problem(KINDS[kind], CODES, Multinomial(), PENALTIES["l2"](0.1),
+                      n_outputs=N_OUTPUTS, sample_weight=weights)
+    lanes = []
+    Solver(problem, np.zeros((N_FEATURES, N_OUTPUTS)), np.zeros(N_OUTPUTS),
+           lambda part, start: lanes.append(NewtonLane(part, start)) or lanes[0])
+    lane = lanes[0]
+    p = np.average(CODES[:, None] == np.arange(N_OUTPUTS), axis=0, weights=weights)
+    s = np.full(N_ROWS, 1.0 / N_ROWS) if weights is None else weights / weights.sum()
+    mean, sigma = lane.coordinates.mean, lane.coordinates.sigma
+    A = np.column_stack([(X - mean) / sigma, np.full(N_ROWS, 1.0 / lane.coordinates.root_h)])
+    H = np.kron((A.T * s) @ A, np.diag(p) - np.outer(p, p))
+    H += np.diag(np.repeat(np.append(0.1 / sigma**2, 0.0), N_OUTPUTS))
+    lane.renew()
+    step = lane.metric.solve(lane.g)
+    assert_allclose(H @ step, lane.g, atol=1e-4 * np.abs(lane.g).max())
