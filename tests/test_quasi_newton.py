@@ -431,3 +431,12 @@ def test_kinked_losses_are_solved_to_rounding_on_small_data(loss, penalty):
     )
     assert_allclose(weighted.coef_, repeated.coef_, rtol=1e-8, atol=1e-10)
     assert_allclose(weighted.intercept_, repeated.intercept_, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("setting", [{"alpha": 0.0}, {"penalty_weights": np.linspace(0.5, 2, 1500)}])
+def test_wide_data_whose_penalty_bounds_nothing_converge(setting):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((100, 1500))
+    y = X[:, :5].sum(axis=1) + 0.1 * rng.standard_normal(100)
+    model = GDRegressor("huber", optimizer="lbfgs", tol=1e-3, **setting).fit(X, y)
+    assert model.converged_ and model.n_iter_ < 200

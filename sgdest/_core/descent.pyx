@@ -212,7 +212,8 @@ class DescentLane(Lane):
         rows F curves by the penalty alone in most directions: there the residual must vanish too.
         """
         g, free = self.steepest()
-        wide = self.n_intercepts == 1 and len(g) > self.problem.n_rows and not self.signed
+        wide = (self.n_intercepts == 1 and len(g) > self.problem.n_rows
+                and np.isfinite(self.strong_convexity_bound(g)))    # known where L2 alone acts
         r, total, learned, left = -g, 0.0, [], 0.0
         p = self.by_pairs(g, free)
         room, rz = np.empty_like(self.z), r @ p
