@@ -14,7 +14,6 @@ import scipy.sparse as sp
 from sklearn import get_config
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from sgdest import _validation as validation
@@ -25,7 +24,7 @@ from sgdest._core.rows import as_rows, sound_margins
 from sgdest._core.solver import Solver, best_constant
 from sgdest._core.schedules import Harmonic, Measured
 from sgdest._core.simd import aligned
-from sgdest._core.stream_state import FitFacts, inverse_hessian, state_after_fit
+from sgdest._core.stream_state import FitFacts, hessians, state_after_fit
 from sgdest._core.train import COLUMNS, EXPLODED, Limits, Outcome, run_pass, train
 from sgdest._early_stopping import Validation
 from sgdest._history import History, HistoryMixin
@@ -37,6 +36,7 @@ from sgdest._observer import (
     with_callbacks,
 )
 from sgdest._resolve import resolve
+from sgdest._seeds import Seeds
 from sgdest.losses import compile_loss, is_written
 from sgdest.optimizers import SAGA
 from sgdest.schedules import compile_schedule, horizon_of
@@ -269,8 +269,9 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         earlier = Earlier.of(self, X, y, sample_weight, held_out)
         if earlier.paused is not None:
             coef_init = intercept_init = None  # from where the saved training set out
-        rng = earlier.generator(check_random_state(self.random_state))
-        kept, watch = Validation.prepare(self, X, y, targets, weights, held_out, rng)
+        seeds = Seeds(self.random_state)
+        earlier.settle(seeds)
+        kept, watch = Validation.prepare(self, X, y, targets, weights, held_out, seeds)
         if kept is not None:
             rows, targets = as_rows(X[kept]), targets[kept]
             weights = None if weights is None else weights[kept]
@@ -285,7 +286,9 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         zero = getattr(method, "start_objective", None)
         if zero is None:
             zero = problem.constant_loss(best_constant(problem))
-        limits = self._limits(plan, watch, rng, zero)
+        # a solver goes through the rows in their order
+        seed = None if hasattr(method, "iterate") else seeds.draw()
+        limits = self._limits(plan, watch, seed, zero)
         limits.paused = earlier.paused
         if self._has_callbacks():
             limits.observer = Observer(self, plan, earlier, X_given, y, sample_weight, kept)
@@ -376,14 +379,14 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
             schedule.restore(state["rate"])
         return schedule
 
-    def _limits(self, plan, watch, rng, zero):
+    def _limits(self, plan, watch, seed, zero):
         """When to stop."""
         return Limits(
             self.max_iter, self.tol, self.n_iter_no_change,
             validation=watch,
             validation_tol=0.0 if watch is None else watch.tolerance(self.tol or 0.0, zero),
             shuffle=self.shuffle,
-            seed=int(rng.randint(np.iinfo(np.int32).max)),
+            seed=seed,
             report=Printer() if self.verbose else None,
             backs_off=plan.learning_rate is None or _is_auto(plan.learning_rate),
             least_iter=horizon_of(plan.learning_rate),
@@ -401,7 +404,7 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         self._W, self._b = np.asarray(outcome.W), np.asarray(outcome.b)
         self._facts = method.facts() if hasattr(method, "facts") else None
         if self._facts is not None:
-            self._facts["inverse_hessian"] = inverse_hessian(problem, self._W, self._b, self._facts)
+            self._facts["hessians"] = hessians(problem, self._W, self._b, self._facts)
         self._seed = outcome.seed
         self.optimizer_ = plan
         self.n_iter_ = int(outcome.n_iter)
@@ -543,6 +546,8 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         """The streak under way, bound to these rows; a new one if there is none that fits."""
         problem = self._problem(rows, targets, weights, self._penalty(rows.n_features))
         problem.mean_weight = 1.0
+        if self._seed is None:
+            self._seed = Seeds(self.random_state).draw()
         key = self._streak_key()
         streak = self.__dict__.get("_streak")
         if streak is not None and streak.key == key:
@@ -589,8 +594,7 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         K = self._n_outputs()
         self._W, self._b = np.zeros((n_features, K)), np.zeros(K)
         self._sparse_coef, self._state, self._facts, self._stale = None, {}, None, False
-        rng = check_random_state(self.random_state)
-        self._seed = int(rng.randint(np.iinfo(np.int32).max))
+        self._seed = None
         self.t_, self.n_iter_, self._history = 0.0, 1, History()
 
 

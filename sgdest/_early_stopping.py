@@ -48,7 +48,7 @@ class Validation:
         return tol * abs(start_objective) if self.by_loss else tol
 
     @classmethod
-    def prepare(cls, estimator, X, y, targets, weights, held_out, rng):
+    def prepare(cls, estimator, X, y, targets, weights, held_out, seeds):
         """(mask of the rows to learn from or None, Validation or None)."""
         given = held_out[0] is not None
         if not given and (held_out[1] is not None or held_out[2] is not None):
@@ -59,7 +59,7 @@ class Validation:
             return None, None
         if given:
             return None, cls._given(estimator, *held_out)
-        learned = cls._split(estimator, y, rng)
+        learned = cls._split(estimator, y, seeds)
         rest = ~learned
         w = None if weights is None else weights[rest]
         if w is not None and not w.any():
@@ -87,12 +87,11 @@ class Validation:
             raise ValueError(f"X_val, y_val or sample_weight_val: {error}") from error
 
     @staticmethod
-    def _split(estimator, y, rng):
+    def _split(estimator, y, seeds):
         """Mask of the rows to learn from."""
         validation.number_of_validation_rows(len(y), estimator.validation_fraction)
         kind = StratifiedShuffleSplit if is_classifier(estimator) else ShuffleSplit
-        seed = int(rng.randint(np.iinfo(np.int32).max))
-        split = kind(test_size=estimator.validation_fraction, random_state=seed)
+        split = kind(test_size=estimator.validation_fraction, random_state=seeds.draw())
         learned = np.zeros(len(y), dtype=bool)
         try:
             learned[next(split.split(np.zeros((len(y), 1)), y))[0]] = True

@@ -72,14 +72,12 @@ class Earlier:
                     return cls(paused["before"], paused, data)
         return cls(history, data=data)
 
-    def generator(self, rng):
-        """The random generator, as it was when the saved training began."""
+    def settle(self, seeds):
+        """Let ``seeds`` be as they were when the saved training began."""
         if self.random is not None:
-            rng = np.random.RandomState()
-            rng.set_state(self.random)
+            seeds.restore(self.random)
         elif self.data is not None:
-            self.random = rng.get_state()
-        return rng
+            self.random = seeds.state()
 
     def weights(self, start):
         """(W, b) to start from; ``start`` without a saved training."""

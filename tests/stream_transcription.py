@@ -2,7 +2,7 @@
 
 import numpy as np
 
-RATES = (0.5, 2.0, 8.0, 32.0)
+RATES = (0.5, 1.0, 3.0, 32.0)
 
 
 def shrink(w, length, l1, l2, positive, c):
@@ -115,8 +115,8 @@ class Transcription:
         self.weigh(s, np.array(losses))
         self.see(s, y)
         c = np.sqrt(self.t / self.N) if self.N else 0.0
-        pi = self.pi[:-1] / self.pi[:-1].sum() if self.newton else self.pi
-        G = s**2 * self.gain**2 * pi @ np.square(d[:len(pi)]).sum(axis=1) / self.K
+        n = len(self.pi) - self.newton
+        G = s**2 * self.gain**2 * np.square(d[:n]).sum() / (n * self.K)
         if self.newton:
             self.newton_step(x, s, d[-1], h[-1])
         self.A[seen] += G * x[seen] ** 2

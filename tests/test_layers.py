@@ -29,7 +29,7 @@ LAYERS = [
     {"_core.train"},
     {"_core", "_version"},
     {"losses", "optimizers", "schedules"},
-    {"_noise", "_plain_sgd", "_resolve", "_validation"},
+    {"_noise", "_plain_sgd", "_resolve", "_seeds", "_validation"},
     {"_automatic", "_early_stopping", "_history", "compat"},
     {"_observer"},
     {"_base"},

@@ -4,6 +4,7 @@ The environment variable ``SGDEST_SIMD`` (baseline, avx2 or avx512), read at imp
 Results differ between levels in their last bits.
 """
 
+import math
 import os
 
 import numpy as np
@@ -58,7 +59,7 @@ def aligned_like(array, itemsize):
 
 def aligned_zeros(shape, itemsize=0):
     """Zeros, float64 and C order, like those of ``aligned``; with ``itemsize`` of ``aligned_like``."""
-    size = int(np.prod(shape))
+    size = math.prod(shape)
     return _from(np.zeros(size + 15), 16 // itemsize % 8 if itemsize else 0, size).reshape(shape)
 
 

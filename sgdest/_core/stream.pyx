@@ -199,8 +199,8 @@ cdef class NormalizedAdaptiveMethod(Method):
 
     cdef void learn(self, Py_ssize_t i) noexcept nogil:
         cdef double s = self.problem.weight(i) / self.problem.mean_weight
-        cdef double c, P, eta, norm, loss, G = 0.0, mass = 0.0
-        cdef Py_ssize_t k, n
+        cdef double c, P, eta, norm, loss, G = 0.0
+        cdef Py_ssize_t k, n, N = self.n_rates - self.has_newton
         if s <= 0.0:
             return
         n = self.gather(i)
@@ -218,11 +218,10 @@ cdef class NormalizedAdaptiveMethod(Method):
         self.norm += norm
         self.compare(s)
         self.targets.see(s, &self.y[0])
-        for k in range(self.n_rates - self.has_newton):
-            G += s * s * self.mixture[k] * self.squares[k]
-            mass += self.mixture[k]
+        # all alike, however little an expert weighs: without its own slopes it would run away
+        for k in range(N):
+            G += s * s * self.squares[k] / N
         if self.has_newton:
-            G /= mass
             self.take_newton_step(s, n)
         c = sqrt(self.t / self.norm) if self.norm > 0.0 else 0.0
         eta = s * self.rule.gain * self.targets.unit
@@ -488,15 +487,15 @@ class NormalizedAdaptive(Optimizer):
         \qquad D_k \approx -\eta_k\, \ell'(y, z_k), \qquad c = \sqrt{t / N_t},
 
     where :math:`s_j` is the largest :math:`|x_j|` so far, :math:`A_j` the sum of the squared
-    derivatives in :math:`w_j`, :math:`N_t` the sum of :math:`(x_j / s_j)^2` over the t rows so far
-    and all columns [1]_. :math:`D_k` follows the loss along the step, so that no step leads
+    derivatives in :math:`w_j`, means over the experts, :math:`N_t` the sum of
+    :math:`(x_j / s_j)^2` over the t rows so far and all columns [1]_. :math:`D_k` follows the loss along the step, so that no step leads
     beyond the target [2]_. The model is :math:`\sum_k \pi_k w_k` with weights
     :math:`\pi_k \propto \exp(-\textrm{loss of expert } k)`, of which a small share is dealt out
     evenly after each row, so that the mixture can follow a change [3]_.
 
     Parameters
     ----------
-    rates : sequence of float > 0, default=(0.5, 2.0, 8.0, 32.0)
+    rates : sequence of float > 0, default=(0.5, 1.0, 3.0, 32.0)
         One expert per rate. A rate has no unit.
     newton_columns : int >= 0, default=64
         Up to so many columns, one more expert takes Newton steps, at O(n_features^2) for a row:
@@ -517,7 +516,7 @@ class NormalizedAdaptive(Optimizer):
     name = "normalized_adaptive"
     kind = "stream"
 
-    def __init__(self, rates=(0.5, 2.0, 8.0, 32.0), newton_columns=64):
+    def __init__(self, rates=(0.5, 1.0, 3.0, 32.0), newton_columns=64):
         self.rates, self.newton_columns = rates, newton_columns
 
     def method(self, problem, W, b, state=None):

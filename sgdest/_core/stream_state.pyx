@@ -16,8 +16,9 @@ from sgdest._core.stream_rules import Measurements, step_rule, targets_class
 
 # Of the mixture after a fit, where Newton steps from its minimum are to be had.
 OTHERS = 0.1
-# What is worth knowing of a fit for the stream that may follow: see ``inverse_hessian``.
+# What is worth knowing of a fit for the stream that may follow: see ``hessians``.
 NEWTON_COLUMNS, ROWS_PER_COLUMN, LEAST_BEND = 64, 8, 0.2
+LEAST_STORED = 20_000      # below, fewer rows would save nothing
 NO_NEWTON = np.zeros((0, 0, 0)), np.zeros(0)
 
 
@@ -130,8 +131,9 @@ class FitFacts(NamedTuple):
         Mean over rows of the loss at the solution, summed over outputs.
     y : ndarray of shape (4, n_outputs)
         Least, largest, mean and variance of the targets; read for real and log-link targets.
-    inverse_hessian : ndarray of shape (n_outputs, n_features + 1, n_features + 1), default=None
-        Of the mean loss and the penalty in u = largest * w and the intercept, about.
+    hessians : ndarray of shape (n_outputs, n_features + 1, n_features + 1), default=None
+        Of the mean loss and the penalty in u = largest * w and the intercept, about, where columns
+        are centred if there is one.
     """
 
     n_rows: float
@@ -143,7 +145,7 @@ class FitFacts(NamedTuple):
     curvature: float
     mean_loss: float
     y: object
-    inverse_hessian: object = None
+    hessians: object = None
 
 
 def state_after_fit(problem, W, b, rates, facts):
@@ -169,7 +171,7 @@ def state_after_fit(problem, W, b, rates, facts):
         For ``NormalizedAdaptiveMethod(..., state=...)``.
     """
     n, rates = float(facts.n_rows), np.append(0.0, checked_rates(rates))
-    newton = facts.inverse_hessian is not None
+    newton = facts.hessians is not None
     cdef StepRule rule = step_rule(problem.loss)
     state = fresh_state(problem, W, b, rates, newton)
     n_lanes = len(state["rates"]) * problem.n_outputs
@@ -197,7 +199,8 @@ def state_after_fit(problem, W, b, rates, facts):
     mixture = prior(rates, best, n)
     if newton:
         mixture = np.append(OTHERS * mixture, 1.0 - OTHERS)
-        state["newton_inverse"] = facts.inverse_hessian / facts.weight
+        centre = np.multiply(mean / unit, problem.fit_intercept)[:problem.n_features]
+        state["newton_inverse"] = from_centred(np.linalg.inv(facts.hessians), centre) / facts.weight
         state["newton_paid"][:] = facts.weight
     state["mixture"][:] = mixture
     return state
@@ -208,13 +211,13 @@ def units(largest):
     return np.where(largest > 0.0, largest, 1.0)
 
 
-def inverse_hessian(problem, W, b, facts):
-    """``FitFacts.inverse_hessian`` from some of the rows, or None if nobody would ask for it."""
+def hessians(problem, W, b, facts):
+    """``FitFacts.hessians`` from some of the rows, or None if nobody would ask for them."""
     if not may_take_newton_steps(problem, NEWTON_COLUMNS):
         return None
     n, d = problem.n_rows, problem.n_features
     part, step = problem, n // (ROWS_PER_COLUMN * (d + 1))
-    if step > 1:
+    if step > 1 and problem.rows.n_stored > LEAST_STORED:
         part = problem.subset(np.arange(0, n, step))
     h = np.ascontiguousarray(bends(part, W, b, facts).T)
     if part.rows.is_sparse:
@@ -224,21 +227,19 @@ def inverse_hessian(problem, W, b, facts):
     rows, diagonal = np.arange(part.n_rows), np.arange(d + 1)
     c = 1.0 if problem.penalty.factors is None else problem.penalty.factors
     own = np.append(problem.penalty.l2 * (c * inverse_scale)**2, 0.0)
-    inverse = np.empty((problem.n_outputs, d + 1, d + 1))
-    for k in range(problem.n_outputs):
-        H = gram_of_rows(part, rows, h[k], mean, inverse_scale, one)
-        whole = H[diagonal, diagonal] + own
-        H[diagonal, diagonal] = whole * (1.0 + 1e-9) + (whole <= 0.0)
-        inverse[k] = from_centred(np.linalg.inv(H), mean * inverse_scale)
-    return inverse
+    H = np.array([gram_of_rows(part, rows, curvatures, mean, inverse_scale, one)
+                  for curvatures in h])
+    whole = H[:, diagonal, diagonal] + own
+    H[:, diagonal, diagonal] = whole * (1.0 + 1e-9) + (whole <= 0.0)
+    return H
 
 
-def from_centred(inverse, mean):
-    """E inverse E', where E takes the intercept of centred columns to that of raw ones."""
+def from_centred(inverses, mean):
+    """E inverse E' of each, where E takes the intercept of centred columns to that of raw ones."""
     d = len(mean)
-    inverse[d] -= mean @ inverse[:d]
-    inverse[:, d] -= inverse[:, :d] @ mean
-    return inverse
+    inverses[:, d] -= mean @ inverses[:, :d]
+    inverses[:, :, d] -= inverses[:, :, :d] @ mean
+    return inverses
 
 
 def dense_rows(problem):
