@@ -61,19 +61,25 @@ def automatic(problem, optimizer, batch_size, average, W, b, probe=False):
     return schedule, coordinates
 
 
-def for_passes(problem, optimizer, batch_size, schedule, coordinates, parameters, start):
-    """The schedule of a fit, which unlike a stream sees its rows again: see ``Settling``.
+def for_passes(problem, optimizer, batch_size, schedule, coordinates, parameters, start, passes):
+    """The schedule of a fit of ``passes``, which unlike a stream has an end, and sees rows again.
 
     ``parameters`` are (W, b), which will change; ``start`` is what no pass should end above.
     """
     if isinstance(schedule, Measured):
         schedule.looks = type(problem.loss).smoothness == "smooth"
-    if optimizer.noise_length is None or not 0 < batch_size < problem.n_rows:
+        return schedule
+    rows = min(batch_size or problem.n_rows, problem.n_rows)
+    steps = -(-problem.n_rows // rows)
+    end = -(-passes // 2) * steps, passes * steps     # the second half of the passes
+    if optimizer.noise_length is None:
+        return Harmonic(*schedule.state(), *end)
+    if rows == problem.n_rows:     # momentum, whose gradients have no noise
         return schedule
     d = problem.n_features
     spread, centre = coordinates.get("spread", np.ones(d)), coordinates.get("centre", np.zeros(d))
     noise = Noise(problem, *parameters, (spread, centre), batch_size, optimizer.noise_length)
-    return Settling(schedule.rate(0), noise.hover, start)
+    return Settling(schedule.rate(0), noise.hover, start, *end)
 
 
 def probed(problem, optimizer, batch_size, schedule, coordinates, start):
@@ -91,11 +97,15 @@ def probed(problem, optimizer, batch_size, schedule, coordinates, start):
     small = problem.subset(np.sort(rng.permutation(problem.n_rows)[:n]))
     orders = [rng.permutation(n) for _ in range(-(-STEPS_TO_PROBE * batch_size // n))]
     eta, delay, power = schedule.state()
+    last = len(orders) * -(-n // batch_size)
+    # rates that are judged by their noise do not always come to an end
+    end_of_probe = (0.75 * last, last) if optimizer.noise_length is None else (np.inf, np.inf)
 
     def end(factor):
         W, b = (part.copy() for part in start)
-        method = optimizer.method(small, W, b, schedule=Harmonic(eta * factor, delay, power),
-                                  batch_size=batch_size, state=dict(coordinates))
+        ending = Harmonic(eta * factor, delay, power, *end_of_probe)
+        method = optimizer.method(small, W, b, schedule=ending, batch_size=batch_size,
+                                  state=dict(coordinates))
         with np.errstate(all="ignore"):
             for order in orders:
                 method.advance(order, 0, n)

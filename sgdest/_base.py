@@ -354,7 +354,7 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
             if is_fit:
                 above = np.inf if warm else problem.constant_loss(b)
                 schedule = for_passes(problem, optimizer, plan.batch_size, schedule, coordinates,
-                                      (W, b), above)
+                                      (W, b), above, self.max_iter)
             if "rate" in state:
                 schedule.restore(state["rate"])
             state = {**coordinates, **state}

@@ -69,6 +69,8 @@ class Earlier:
             if hasattr(callback, "saved_training"):
                 paused = callback.saved_training(estimator, *data)
                 if paused is not None:
+                    if paused["unended"] and estimator.max_iter > paused["max_iter"]:
+                        paused = {**paused, **paused["unended"]}
                     return cls(paused["before"], paused, data)
         return cls(history, data=data)
 
@@ -121,6 +123,9 @@ class Observer:
         self.begun = False
         self.limits = [callback.time_is_up for callback in estimator._skl_callbacks
                        if hasattr(callback, "time_is_up")]
+        self.unended = earlier.paused and earlier.paused["unended"]
+        self.saves = any(hasattr(callback, "saved_training")
+                         for callback in estimator._skl_callbacks)
 
     def attributes(self, training):
         """With which a copy of the estimator is fitted as it is now."""
@@ -137,9 +142,10 @@ class Observer:
         }
 
     def snapshot(self, training):
-        """All from which ``fit`` can go on."""
+        """All from which ``fit`` can go on; for longer, from ``unended``."""
         return {**training.snapshot(), "generator": self.earlier.random,
-                "before": self.earlier.history.copy()}
+                "before": self.earlier.history.copy(), "unended": self.unended,
+                "max_iter": self.estimator.max_iter}
 
     def begin(self, training):
         """An epoch begins; after a divergence the one under way begins again, untold."""
@@ -158,6 +164,9 @@ class Observer:
     def end(self, training):
         """An epoch has ended; True if a callback wants the fit to stop."""
         epoch, self.epoch = self.epoch, None
+        if self.saves and self.unended is None and training.is_ending():
+            self.unended = training.snapshot()       # as it was before rates fell to an end
+            self.unended["schedule"].pop("first", None)
         return self._call(epoch, "call_on_fit_task_end", training)
 
     def time_is_up(self):

@@ -210,3 +210,16 @@ def test_the_rate_falls_where_there_is_noise_and_hardly_where_all_rows_can_be_fi
     assert fitted[-1] >= 0.5 * fitted[0]
     noisy = fit(BASE, TARGET).history_["learning_rate"]
     assert noisy[-1] < 0.1 * noisy[0]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "nesterov", "amsgrad", "ftrl"])
+def test_the_end_of_a_fit_leaves_no_noise_whatever_the_order_of_the_rows(optimizer):
+    rng = np.random.default_rng(0)
+    X = rng.standard_t(3, size=(1500, 10))
+    y = X[:, 0] + rng.logistic(size=1500) > 4.0
+    best = GDClassifier(alpha=1e-3, tol=1e-10).fit(X, y).objective(X, y)
+    zero = of_constant(GDClassifier, y)
+    for seed in range(8):              # 1e-2 before rates fell to an end
+        model = GDClassifier(optimizer=optimizer, alpha=1e-3, batch_size=1, max_iter=20, tol=None,
+                             random_state=seed).fit(X, y)
+        assert model.objective(X, y) - best < 2e-3 * (zero - best)

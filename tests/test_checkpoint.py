@@ -277,11 +277,15 @@ def test_a_resumed_training_knows_from_where_it_set_out(optimizer, tmp_path):
 
 
 @needs_protocol
-def test_a_resumed_training_may_go_on_for_longer(tmp_path):
+@pytest.mark.parametrize("every", [1, 3])
+@pytest.mark.parametrize("optimizer", STEP_OPTIMIZERS)
+def test_a_resumed_training_may_go_on_for_longer(optimizer, every, tmp_path):
     path = tmp_path / "model.ckpt"
-    classifier("sgd", max_iter=4).set_callbacks(Checkpoint(path)).fit(Z, Y)
-    longer = classifier("sgd", max_iter=9).set_callbacks(Checkpoint(path, resume=True)).fit(Z, Y)
-    assert_same_fit(longer, classifier("sgd", max_iter=9).fit(Z, Y))
+    fitted(classifier(optimizer, max_iter=4).set_callbacks(Checkpoint(path, every)), Z, Y)
+    for passes in (7, 13):             # from before rates began to fall to an end
+        resume = Checkpoint(path, every, resume=True)
+        longer = fitted(classifier(optimizer, max_iter=passes).set_callbacks(resume), Z, Y)
+        assert_same_fit(longer, fitted(classifier(optimizer, max_iter=passes), Z, Y))
 
 
 @needs_protocol

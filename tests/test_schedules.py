@@ -94,6 +94,20 @@ def test_harmonic_answers_a_divergence_by_halves():
     assert_allclose(schedule.rate(5), Harmonic(0.5, 10.0, 0.75).rate(5), rtol=0)
 
 
+def test_rates_fall_on_a_line_to_the_end_of_a_fit():
+    rates = [Harmonic(2.0, 10.0, 0.0, 4, 8).rate(t) for t in range(1, 11)]
+    assert_allclose(rates, [2.0, 2.0, 2.0, 2.0, 1.6, 1.2, 0.8, 0.4, 0.0, 0.0], atol=1e-15)
+    assert [Harmonic(2.0, 10.0, 0.0, 4, 8).is_ending(t) for t in (3, 4)] == [False, True]
+
+
+@pytest.mark.parametrize("noise, ends", [(0.05, True), (0.01, False)])
+def test_a_rate_falls_to_an_end_where_its_noise_is_worth_what_passes_gain(noise, ends):
+    schedule = Settling(1.0, lambda eta: noise * eta, np.inf, 20, 40)
+    rates = [schedule.rate(t) for t in range(1, 41) if not schedule.after_pass(9.0 - 0.01 * t)]
+    assert rates[:20] == [1.0] * 20
+    assert rates[-1] == (pytest.approx(1 / 20, rel=0.2) if ends else 1.0)
+
+
 def settled(gains, hover=lambda eta: 0.1 * eta, n_passes=40):
     """The rates of the passes of a fit whose objective comes down by ``gains(k)``."""
     schedule, rates, objective = Settling(1.0, hover), [], 10.0

@@ -68,7 +68,7 @@ class Adagrad(StepOptimizer):
 
     def rate(self, facts):
         """The first step goes as far as raw predictions spread; the method itself adds t^-1/2."""
-        return falling(facts, facts.target_scale, 0.25)
+        return falling(facts, facts.target_scale, 0.125)
 
     def method(self, problem, W, b, *, schedule, batch_size=1, average=0, state=None):
         """The compiled method, at work on ``W`` and ``b``; see ``CoordinateMethod``."""
@@ -147,7 +147,7 @@ class RMSprop(StepOptimizer):
 
     def rate(self, facts):
         """A tenth of how far raw predictions spread: steps do not shrink with the gradient."""
-        return falling(facts, 0.1 * facts.target_scale, 0.75)
+        return falling(facts, 0.1 * facts.target_scale, 0.5)
 
     def method(self, problem, W, b, *, schedule, batch_size=1, average=0, state=None):
         """The compiled method, at work on ``W`` and ``b``; see ``CoordinateMethod``."""
@@ -243,7 +243,7 @@ class Adam(StepOptimizer):
 
     def rate(self, facts):
         """A tenth of how far raw predictions spread: steps do not shrink with the gradient."""
-        return falling(facts, 0.1 * facts.target_scale, 0.75)
+        return falling(facts, 0.1 * facts.target_scale, 0.5)
 
     def method(self, problem, W, b, *, schedule, batch_size=1, average=0, state=None):
         """The compiled method, at work on ``W`` and ``b``; see ``CoordinateMethod``."""
@@ -363,7 +363,7 @@ class FTRL(StepOptimizer):
 
     def rate(self, facts):
         """As Adagrad's, but at least one over the curvature where gradients are small."""
-        return falling(facts, max(facts.target_scale, self.beta / facts.curvature), 0.25)
+        return falling(facts, max(facts.target_scale, self.beta / facts.curvature), 0.125)
 
     def method(self, problem, W, b, *, schedule, batch_size=1, average=0, state=None):
         """The compiled method, at work on ``W`` and ``b``; see ``CoordinateMethod``."""

@@ -39,7 +39,8 @@ class SGD(StepOptimizer):
     Parameters
     ----------
     learning_rate : "auto", float > 0, name of a schedule, or callable, default="auto"
-        The rate ``eta``. "auto" takes it from the data; a name is one of scikit-learn's
+        The rate ``eta``. "auto" takes it from the data, and lets it fall to zero at the end of the
+        passes of a fit; a name is one of scikit-learn's
         ("constant", "optimal", "invscaling", "adaptive", "pa1", "pa2") and takes ``eta0`` and
         ``power_t`` from the estimator; a callable maps the number of the update, t = 1, 2, ..,
         to a rate. An estimator's own ``learning_rate`` must be "auto" if this one is not.

@@ -5,7 +5,7 @@ take ``eta0``, ``power_t`` and ``alpha``, by those names, as far as their formul
 """
 
 cimport cython
-from libc.math cimport INFINITY, fmin, pow, sqrt
+from libc.math cimport INFINITY, fmax, fmin, pow, sqrt
 
 import numpy as np
 
@@ -14,7 +14,20 @@ import numpy as np
 RISEN = 0.01
 # Gains of the passes behind that are worth the noise of a rate for as many passes again. Half the
 # rate has half of both, so one would be fair; but a rate is never raised again.
-PATIENCE = 2.0
+PATIENCE = 8.0
+# What passes gain, relative to the noise of their rate, for the rate not to fall to zero at the end.
+cdef double WORTH = 2.0
+
+
+cdef inline double ending(double t, double first, double last) noexcept nogil:
+    """1 before update ``first``, then on a straight line to 0 after ``last`` [1]_.
+
+    References
+    ----------
+    .. [1] A. Defazio, A. Cutkosky, H. Mehta, K. Mishchenko, "Optimal linear decay learning rate
+       schedules and further refinements", 2023, https://arxiv.org/abs/2310.07831
+    """
+    return 1.0 if t <= first else fmax(0.0, (last + 1.0 - t) / (last + 1.0 - first))
 
 
 cdef class Schedule:
@@ -57,6 +70,10 @@ cdef class Schedule:
 
     def after_pass(self, objective):
         """A pass has ended whose objective was this; True if the step that led to it was too long."""
+        return False
+
+    def is_ending(self, double t):
+        """Whether after update ``t`` the rate falls because the end of the fit is near."""
         return False
 
     def after_plateau(self):
@@ -186,22 +203,28 @@ cdef class PassiveAggressive2(Schedule):
 cdef class Harmonic(Schedule):
     """eta0 / (1 + t / delay)^power: the rate that "auto" chooses, from the data.
 
-    ``lower`` halves it: "auto" answers a divergence itself.
+    In a fit it falls to zero after update ``first``, until the ``last`` one. ``lower`` halves it:
+    "auto" answers a divergence itself.
     """
 
     cdef readonly double eta0
     cdef readonly double delay
     cdef readonly double power
+    cdef double first, last
 
-    def __init__(self, double eta0, double delay, double power):
+    def __init__(self, double eta0, double delay, double power, double first=INFINITY,
+                 double last=INFINITY):
+        self.first, self.last = first, last
         self.eta0 = eta0
         self.delay = delay
         self.power = power
 
     cdef double at(self, double t) noexcept nogil:
-        if self.power == 0.0:
-            return self.eta0
-        return self.eta0 / pow(1.0 + t / self.delay, self.power)
+        cdef double eta = self.eta0 * ending(t, self.first, self.last)
+        return eta if self.power == 0.0 else eta / pow(1.0 + t / self.delay, self.power)
+
+    def is_ending(self, double t):
+        return t >= self.first
 
     cdef bint lower(self) noexcept nogil:
         self.eta0 *= 0.5
@@ -291,29 +314,34 @@ cdef class Settling(Schedule):
 
     ``hover(eta)`` says by how much steps of that length keep the objective above its minimum. What
     the last third of the passes has gained, a third of as many passes again will hardly exceed; if
-    it is less than the noise costs, half the rate ends lower. A pass above ``start``, the objective
+    it is far less than the noise costs, half the rate ends lower. After update ``due_to_end``, as
+    soon as noise costs a good part of what passes gain, the rate falls to zero until the ``last``
+    update, which leaves no noise. A pass above ``start``, the objective
     of the best constant model, is taken back. Until the first that is not, the rate is quartered.
 
     A stream that goes on after the fit has no such passes: there the rate falls as t^-3/4.
     """
 
-    learned = ("eta", "start", "passes", "due", "since", "factor")
+    learned = ("eta", "start", "passes", "due", "since", "factor", "first")
 
     cdef public double eta, start
     cdef public double factor        # of the rate, where it has been too long
     cdef public list passes          # the objective of each pass
     cdef public Py_ssize_t since     # passes before the first at this rate
     cdef public Py_ssize_t due       # after how many passes the rate is judged next
+    cdef public double first         # update from which on the rate falls to zero
     cdef object hover
-    cdef double t
+    cdef double t, due_to_end, last
 
-    def __init__(self, double eta, hover, double start=INFINITY):
+    def __init__(self, double eta, hover, double start=INFINITY, double due_to_end=INFINITY,
+                 double last=INFINITY):
         self.eta, self.hover, self.start = eta, hover, start
+        self.first, self.due_to_end, self.last = INFINITY, due_to_end, last
         self.passes, self.due, self.factor = [], 2, 0.25
 
     cdef double at(self, double t) noexcept nogil:
         self.t = t
-        return self.eta
+        return self.eta * ending(t, self.first, self.last)
 
     cdef bint lower(self) noexcept nogil:
         self.eta *= self.factor
@@ -325,11 +353,19 @@ cdef class Settling(Schedule):
             return True
         self.factor = 0.5
         self.passes.append(objective)
+        if self.is_ending(self.t):
+            return False
         if len(self.passes) == self.due:
             self.due += 1 + self.due // 5
             if self.hover(self.eta) > PATIENCE * self.gain():
                 self.halve()
+        may_end = self.t >= self.due_to_end and len(self.passes) > max(1, self.since)
+        if may_end and WORTH * self.hover(self.eta) > self.gain():
+            self.first = self.t
         return False
+
+    def is_ending(self, double t):
+        return t >= self.first
 
     def halve(self):
         """Half the rate, for half as many passes again as there were, and at least two."""

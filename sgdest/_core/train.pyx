@@ -321,6 +321,11 @@ class Training:
         self.outcome.__dict__.update({k: copy(value) for k, value in paused["outcome"].items()})
         self.undecided = True        # whether to stop after that epoch
 
+    def is_ending(self):
+        """Whether from now on the rate falls because the end of the fit is near."""
+        schedule = getattr(self.method, "schedule", None)
+        return schedule is not None and schedule.is_ending(self.method.t)
+
     def exact_objective(self):
         """F of the weights that count now, by a pass over the rows."""
         return self.problem.objective(*self.weights())
