@@ -27,13 +27,13 @@ from sgdest._core cimport simd
 from sgdest._core.kernels cimport F64, DenseLoops, dense_loops
 
 MOST_ENTRIES = 1_000_000  # of X as a dense array
-MOST_FREE = 200           # rows on a face: a step takes 10 microseconds for 30, a millisecond for 200
+MOST_FREE = 500           # rows on a face, the factor of which has as many rows
 # Relative: rounding of margins, what is left of a row that depends on others, how near to a bound
 # is at it, rounding of a step.
 cdef double ROUNDING = 1e-11, DEPENDENT = 1e-11, AT_BOUND = 1e-10, ROUNDED = 1e-13
 cdef int REFINEMENTS = 3
-# Steps on faces that are worth it: where more are needed other methods get near sooner.
-cdef Py_ssize_t MOST_STEPS = 2000
+# Steps on faces, and for each row that is free at first: where more are needed, they go in circles.
+cdef Py_ssize_t LEAST_STEPS = 200, STEPS_OF_ROW = 3
 
 cdef const DenseLoops* numbers = dense_loops(F64, simd.level)
 
@@ -54,7 +54,7 @@ cdef class DualActiveSet:
     cdef double[::1] s, v, target, low, high, square, p, one
     cdef double[:, ::1] kinks           # low, high, dead, place of each row
     cdef Py_ssize_t[::1] face
-    cdef Py_ssize_t m, n, d
+    cdef Py_ssize_t m, n, d, most_steps
     cdef readonly Py_ssize_t steps
     cdef double l2, b, c
     cdef bint centred
@@ -78,7 +78,7 @@ cdef class DualActiveSet:
         self.kinks = np.array(problem.loss.evaluate_kinks(problem.targets().ravel()))
         if problem.offset is not None:
             np.asarray(self.kinks)[3] -= problem.offset[:, 0]
-        most = min(MOST_FREE, self.d) + 1      # more depend on each other
+        most = min(MOST_FREE, n, self.d) + 1      # more depend on each other
         self.G, self.L = np.empty((2, most, most))
         self.p, self.one = np.empty((2, most))
         self.a, self.target, self.low, self.high = np.empty((4, n))
@@ -104,13 +104,16 @@ cdef class DualActiveSet:
         cdef Py_ssize_t i, refined = 0
         cdef double side = 0.0
         self.m = self.steps = 0
+        self.most_steps = LEAST_STEPS
         for i in range(self.n):
             self.put(i)
+            if self.low[i] < self.high[i]:
+                self.most_steps += STEPS_OF_ROW
         self.sum_up()
         for i in range(self.n):
             if self.low[i] < self.a[i] < self.high[i] and not self.enter(i):
                 return False
-        while self.steps < MOST_STEPS:
+        while self.steps < self.most_steps:
             if not self.reach_minimum_of_face():
                 return False
             self.put_on_kinks()
@@ -294,7 +297,7 @@ cdef class DualActiveSet:
         cdef double t, side = 0.0, sum_p, sum_one, sum_a
         while blocked >= 0:
             self.steps += 1
-            if self.steps > MOST_STEPS:
+            if self.steps > self.most_steps:
                 return False
             if self.m == 0:
                 self.b = 0.0

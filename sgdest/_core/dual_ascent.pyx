@@ -49,6 +49,10 @@ CACHE = 1 << 21         # entries
 # that is free, or for this share of them near the minimum; how many may be free for a column (6: 400
 # steps of 1,000 x 100 take 20 ms, smoothed losses 25); seconds of smoothed losses on small data.
 STEP_ENTRY, FACTOR_ENTRY, STEPS, FREE_PER_COLUMN, SMOOTHING = 1.2e-9, 1e-9, 0.3, 6, 1e-2
+NARROW = 200            # columns
+# Passes after which small data with kinks are tried by, or left to, another method: where columns are
+# many, L-BFGS ends before the minimum.
+FAR, FARTHEST = 300, 3000
 PICKED = 16             # rows that tell how alike rows are
 # Of kinked losses on sparse rows, many of which rest: 18 problems took 0.07 to 0.4 of what is counted
 # without it (ijcnn1, C=1: 141 ms of 596; a9a, C=1: 366 of 1,204). For smooth losses the estimates of
@@ -103,7 +107,7 @@ class DualAscent(Optimizer):
                 or not np.isfinite(loss.curvature_bound if smooth else 1.0)
                 or not (smooth or has_conjugate(problem))):
             return np.inf
-        if problem.is_small and has_dual_set(problem):
+        if problem.is_small and is_narrow(problem) and has_dual_set(problem):
             return problem.n_outputs * 1e-3
         square = mean_square(problem, max(1, problem.n_rows // 64))
         weight = square / (penalty.l2 * problem.n_rows)
@@ -118,7 +122,8 @@ class DualAscent(Optimizer):
         visit = CURVED_VISIT if type(loss).curved else VISIT
         epoch = visit * problem.n_rows + entry * problem.rows.n_stored
         seconds = epochs * epoch
-        if has_dual_set(problem) and problem.n_rows <= FREE_PER_COLUMN * problem.n_features:
+        if (is_narrow(problem) and has_dual_set(problem)
+                and problem.n_rows <= FREE_PER_COLUMN * problem.n_features):
             seconds = min(seconds, 15.0 * epoch + problem.n_rows * seconds_of_step(problem))
         return problem.n_outputs * (seconds + 3.0 * seconds_of_pass(problem) + 1e-3)
 
@@ -180,16 +185,21 @@ def has_conjugate(Problem problem):
 
 
 def has_dual_set(problem):
-    """Whether a dual active set is made for it: few columns, a piecewise-linear loss."""
-    rows = problem.rows
-    return (type(problem.loss).smoothness == "kinked" and rows.n_features < MOST_FREE
-            and rows.n_rows * rows.n_features <= MOST_ENTRIES)
+    """Whether a dual active set is made for it: a piecewise-linear loss, few columns or rows."""
+    n, d = problem.n_rows, problem.n_features
+    return (type(problem.loss).smoothness == "kinked" and min(n, d) <= MOST_FREE
+            and n * d <= MOST_ENTRIES)
+
+
+def is_narrow(problem):
+    """Whether the columns are so few that a dual active set takes no longer than smoothed losses."""
+    return problem.n_features < NARROW
 
 
 def seconds_of_step(problem):
     """What a step of a dual active set costs: about as many are needed as multipliers are free."""
     n, d = problem.n_rows, problem.n_features
-    return STEP_ENTRY * n * (d + 10) + FACTOR_ENTRY * d**2
+    return STEP_ENTRY * n * (d + 10) + FACTOR_ENTRY * min(n, d) ** 2
 
 
 class Frame:
@@ -298,7 +308,14 @@ class DualAscentLane(RelayLane):
                 yield from self.hand_over()
             return
         self.ascend()
-        if self.has_stopped() or self.found_exactly() or not self.gets_nowhere():
+        if self.has_stopped() or self.found_exactly():
+            return
+        if not self.smooth and self.remaining <= self.rounding():
+            self.finished = True      # as where all rows rest: no epoch would find more
+        if self.finished or not self.gets_nowhere():
+            return
+        if not self.smooth and self.is_close():      # others do not get as near
+            self.finished = True
             return
         if self.smooth:
             self.begin_newton()
@@ -411,13 +428,20 @@ class DualAscentLane(RelayLane):
 
     def gets_nowhere(self):
         """Whether another method is faster from here."""
-        if self.epochs - self.last_halving > self.trials:
+        if self.is_stuck():
             return True
         if self.smooth:
             near = self.problem.is_small and self.remaining <= 1e-8 * abs(self.start_objective)
             return near or (self.epochs >= self.least_epochs
                             and self.passes_left > self.patience)
-        return self.problem.is_small and (self.visited > 300 or self.is_hopeless)
+        return self.problem.is_small and (self.is_hopeless or self.visited > (
+            FAR if is_narrow(self.problem) else FARTHEST))
+
+    def is_stuck(self):
+        """Whether many epochs have not halved the gap; near rounding, where its noise may stop it, fewer.
+        """
+        near = not self.smooth and self.is_close()
+        return self.epochs - self.last_halving > (0.1 * self.trials if near else self.trials)
 
     def found_exactly(self):
         """Whether the multipliers lead to the minimum itself, which is then taken."""
@@ -439,6 +463,8 @@ class DualAscentLane(RelayLane):
         problem = self.problem
         if not has_dual_set(problem):
             return problem.is_small
+        if not is_narrow(problem):
+            return problem.is_small and (self.visited > FAR or self.is_stuck())
         n_free = self.multipliers.n_free()
         few, seconds = n_free <= FREE_PER_COLUMN * problem.n_features, n_free * seconds_of_step(problem)
         if problem.is_small:
@@ -457,7 +483,7 @@ class DualAscentLane(RelayLane):
                 w, b = found
                 W, b = self.frame.outwards(w[:, None], np.array([b - self.shift(w)]))
                 return W, b, self.problem.objective(W, b)
-            self.is_hopeless = True
+            self.is_hopeless = is_narrow(self.problem)
         if not self.problem.is_small:
             return None
         self.active_set = self.active_set or ActiveSet(self.problem)
