@@ -47,8 +47,9 @@ VISIT, CURVED_VISIT, ENTRY, CACHED_ENTRY, DENSE_ENTRY = 1.5e-8, 6e-8, 2.5e-9, 4e
 CACHE = 1 << 21         # entries
 # Dual active sets. Seconds for an entry of X and of the factor in a step; a step for each multiplier
 # that is free, or for this share of them near the minimum; how many may be free for a column (6: 400
-# steps of 1,000 x 100 take 20 ms, smoothed losses 25); seconds of smoothed losses on small data.
-STEP_ENTRY, FACTOR_ENTRY, STEPS, FREE_PER_COLUMN, SMOOTHING = 1.2e-9, 1e-9, 0.3, 6, 1e-2
+# steps of 1,000 x 100 take 20 ms, smoothed losses 25); seconds of smoothed losses on small data,
+# twice as many as that since steps are half as many as free multipliers.
+STEP_ENTRY, FACTOR_ENTRY, STEPS, FREE_PER_COLUMN, SMOOTHING = 1.2e-9, 1e-9, 0.3, 6, 2e-2
 NARROW = 200            # columns
 # Passes after which small data with kinks are tried by, or left to, another method: where columns are
 # many, L-BFGS ends before the minimum.
