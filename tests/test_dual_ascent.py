@@ -193,3 +193,27 @@ def test_what_it_cannot_minimise_it_refuses(setting):
     X, y = made("binary")
     with pytest.raises(ValueError, match="dual_ascent.*optimizer='auto'"):
         GDClassifier(optimizer="dual_ascent", **setting).fit(X, y)
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_small_data_with_all_multipliers_at_their_bounds_come_to_an_end(fit_intercept):
+    rng = np.random.RandomState(0)
+    X = np.where(rng.rand(50, 300) < 0.05, rng.rand(50, 300), 0.0)
+    y = np.arange(50) % 2
+    model = GDClassifier("hinge", alpha=100.0, fit_intercept=fit_intercept, max_iter=10_000).fit(
+        csr_array(X), y)
+    assert model.converged_
+    assert model.n_iter_ < 100
+    assert_allclose(model.coef_[0], X.T @ (2.0 * y - 1.0) / (50 * 100.0), rtol=1e-12)
+
+
+@pytest.mark.parametrize("C", [1.0, 100.0])
+def test_log_loss_on_rows_of_a_few_hundred_words_is_left_to_dual_ascent(C):
+    # which takes half the time of a metric of as many columns
+    rng = np.random.RandomState(0)
+    groups = np.minimum(rng.geometric(0.1, (3000, 10)) - 1, 49) + 50 * np.arange(10)
+    X = csr_array((np.ones(30_000), groups.ravel(), np.arange(0, 30_001, 10)), (3000, 500))
+    y = X @ rng.randn(500) > 0
+    model = GDClassifier(alpha=1.0 / (3000 * C), fit_intercept=False).fit(X, y)
+    assert type(model.optimizer_.optimizer) is DualAscent
+    assert model.converged_

@@ -19,7 +19,7 @@ LAYERS = [
     {"_core.alone", "_core.dual", "_core.shrinkage", "_core.solver", "_core.step",
      "_core.stream_state", "_core.subproblem"},
     {"_core.coordinates", "_core.descent", "_core.intercept", "_core.metric",
-     "_core.multipliers", "_core.truncated_newton"},
+     "_core.dual_active_set", "_core.multipliers", "_core.truncated_newton"},
     {"_core.adaptive", "_core.least_squares", "_core.optimizers", "_core.plain_sgd",
      "_core.quasi_newton", "_core.span", "_core.stream"},
     {"_core.conjugate_gradients"},

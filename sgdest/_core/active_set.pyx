@@ -48,7 +48,8 @@ class ActiveSet:
         """
         problem = self.problem
         used = np.flatnonzero((W != 0.0).any(axis=1) | self.varies)
-        if problem.n_rows * len(used) > MOST_ENTRIES:
+        signed = problem.penalty.l1 > 0.0 or problem.penalty.positive
+        if problem.n_rows * len(used) > MOST_ENTRIES or not signed and len(used) > MOST_UNKNOWNS:
             return None
         self.read(used)
         W, b = W.copy(), b + self.centre @ W[used]

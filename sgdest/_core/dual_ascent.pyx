@@ -18,6 +18,8 @@ Design:
   those that rest at any margin within reach need not be read for it.
 - Kinked losses drift along one direction until a multiplier meets its bound: after every two
   passes a step goes as far along the change as the dual rises, cut off at the box.
+- Where columns are few, a dual active set finds the exact minimum of a kinked loss once that costs
+  less than the epochs that are left.
 - Where the gap falls slowly, smooth losses are handed over to ``TruncatedNewton``.
 """
 
@@ -27,6 +29,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from sgdest._core.active_set import ActiveSet
+from sgdest._core.dual_active_set import MOST_ENTRIES, MOST_FREE, DualActiveSet
 from sgdest._core.intercept import best_intercept
 from sgdest._core.method import Optimizer
 from sgdest._core.multipliers import Multipliers, square
@@ -42,11 +45,23 @@ from sgdest._core.problem cimport Problem
 # entries, and of dense rows within the cache or outside of it.
 VISIT, CURVED_VISIT, ENTRY, CACHED_ENTRY, DENSE_ENTRY = 1.5e-8, 6e-8, 2.5e-9, 4e-10, 1e-9
 CACHE = 1 << 21         # entries
+# Dual active sets. Seconds for an entry of X and of the factor in a step; a step for each multiplier
+# that is free, or for this share of them near the minimum; how many may be free for a column (6: 400
+# steps of 1,000 x 100 take 20 ms, smoothed losses 25); seconds of smoothed losses on small data,
+# twice as many as that since steps are half as many as free multipliers.
+STEP_ENTRY, FACTOR_ENTRY, STEPS, FREE_PER_COLUMN, SMOOTHING = 1.2e-9, 1e-9, 0.3, 6, 2e-2
+NARROW = 200            # columns
+# Passes after which small data with kinks are tried by, or left to, another method: where columns are
+# many, L-BFGS ends before the minimum.
+FAR, FARTHEST = 300, 3000
 PICKED = 16             # rows that tell how alike rows are
 # Of kinked losses on sparse rows, many of which rest: 18 problems took 0.07 to 0.4 of what is counted
 # without it (ijcnn1, C=1: 141 ms of 596; a9a, C=1: 366 of 1,204). For smooth losses the estimates of
 # the other solvers are as cautious as this one.
 KINKED_ON_SPARSE = 0.3
+# Of log loss, most of whose rows are visited less and less often: 32 problems took a third in the
+# median. Squared hinges took two thirds, some three times as much (ijcnn1).
+LOGISTIC_ON_SPARSE = 0.45
 
 
 class DualAscent(Optimizer):
@@ -96,6 +111,8 @@ class DualAscent(Optimizer):
                 or not np.isfinite(loss.curvature_bound if smooth else 1.0)
                 or not (smooth or has_conjugate(problem))):
             return np.inf
+        if problem.is_small and is_narrow(problem) and has_dual_set(problem):
+            return problem.n_outputs * 1e-3
         square = mean_square(problem, max(1, problem.n_rows // 64))
         weight = square / (penalty.l2 * problem.n_rows)
         log_weight = np.log10(1.0 + weight)
@@ -105,10 +122,16 @@ class DualAscent(Optimizer):
             epochs = min(epochs, 15.0 + 30.0 * overlap(problem))
         entry = CACHED_ENTRY if problem.rows.n_stored < CACHE else DENSE_ENTRY
         if problem.rows.is_sparse:
-            entry, epochs = ENTRY, epochs if smooth else KINKED_ON_SPARSE * epochs
+            entry = ENTRY
+            epochs *= (KINKED_ON_SPARSE if not smooth
+                       else LOGISTIC_ON_SPARSE if loss.name == "log_loss" else 1.0)
         visit = CURVED_VISIT if type(loss).curved else VISIT
         epoch = visit * problem.n_rows + entry * problem.rows.n_stored
-        return problem.n_outputs * (epochs * epoch + 3.0 * seconds_of_pass(problem) + 1e-3)
+        seconds = epochs * epoch
+        if (is_narrow(problem) and has_dual_set(problem)
+                and problem.n_rows <= FREE_PER_COLUMN * problem.n_features):
+            seconds = min(seconds, 15.0 * epoch + problem.n_rows * seconds_of_step(problem))
+        return problem.n_outputs * (seconds + 3.0 * seconds_of_pass(problem) + 1e-3)
 
     def method(self, problem, W, b, *, tol=1e-4, warm=False):
         """The solver, at work on ``W`` and ``b``; its lanes are ``DualAscentLane``."""
@@ -165,6 +188,24 @@ def has_conjugate(Problem problem):
         return True
     problem.target(0, &y[0])
     return not isnan(problem.loss.conjugate(y[0], 0.0))
+
+
+def has_dual_set(problem):
+    """Whether a dual active set is made for it: a piecewise-linear loss, few columns or rows."""
+    n, d = problem.n_rows, problem.n_features
+    return (type(problem.loss).smoothness == "kinked" and min(n, d) <= MOST_FREE
+            and n * d <= MOST_ENTRIES)
+
+
+def is_narrow(problem):
+    """Whether the columns are so few that a dual active set takes no longer than smoothed losses."""
+    return problem.n_features < NARROW
+
+
+def seconds_of_step(problem):
+    """What a step of a dual active set costs: about as many are needed as multipliers are free."""
+    n, d = problem.n_rows, problem.n_features
+    return STEP_ENTRY * n * (d + 10) + FACTOR_ENTRY * min(n, d) ** 2
 
 
 class Frame:
@@ -228,7 +269,8 @@ class DualAscentLane(RelayLane):
         self.caution = self.doubt = 1.0       # of what looks like the gap, and of what seems to be left
         self.last_gap, self.least_gap, self.allowed = abs(self.start_objective), np.inf, np.inf
         self.last_halving, self.passes_left, self.last_trial = 0, 0.0, self.start_objective
-        self.active_set = None
+        self.active_set = self.dual_set = None
+        self.is_hopeless = False   # small data: the minimum itself will not be found
         self.newton = self.multipliers = None
         stiffness = self.stiffness()
         if self.warm:
@@ -272,7 +314,14 @@ class DualAscentLane(RelayLane):
                 yield from self.hand_over()
             return
         self.ascend()
-        if self.has_stopped() or self.found_exactly() or not self.gets_nowhere():
+        if self.has_stopped() or self.found_exactly():
+            return
+        if not self.smooth and self.remaining <= self.rounding():
+            self.finished = True      # as where all rows rest: no epoch would find more
+        if self.finished or not self.gets_nowhere():
+            return
+        if not self.smooth and self.is_close():      # others do not get as near
+            self.finished = True
             return
         if self.smooth:
             self.begin_newton()
@@ -371,7 +420,7 @@ class DualAscentLane(RelayLane):
             self.remaining = self.objective - self.multipliers.certified(w)
             self.caution = min(max(1.0, self.remaining / gap), 100.0) if gap > 0.0 else 1.0
         seen = self.multipliers.left
-        self.doubt = max(1.0 / self.hope, gap / seen) if gap < 10.0 * seen else 10.0
+        self.doubt = max(1.0 / self.hope, gap / seen) if gap < 10.0 * seen and seen > 0.0 else 10.0
         if gap < 0.5 * self.least_gap:
             self.least_gap, self.last_halving = gap, self.epochs
         rate = np.log(self.last_gap / gap) / self.planned if 0.0 < gap < self.last_gap else 0.0
@@ -385,28 +434,66 @@ class DualAscentLane(RelayLane):
 
     def gets_nowhere(self):
         """Whether another method is faster from here."""
-        if self.epochs - self.last_halving > self.trials:
+        if self.is_stuck():
             return True
         if self.smooth:
             near = self.problem.is_small and self.remaining <= 1e-8 * abs(self.start_objective)
             return near or (self.epochs >= self.least_epochs
                             and self.passes_left > self.patience)
-        return self.problem.is_small and self.visited > 300
+        return self.problem.is_small and (self.is_hopeless or self.visited > (
+            FAR if is_narrow(self.problem) else FARTHEST))
+
+    def is_stuck(self):
+        """Whether many epochs have not halved the gap; near rounding, where its noise may stop it, fewer.
+        """
+        near = not self.smooth and self.is_close()
+        return self.epochs - self.last_halving > (0.1 * self.trials if near else self.trials)
 
     def found_exactly(self):
-        """On small data: whether the multipliers lead to the minimum itself, which is then taken."""
+        """Whether the multipliers lead to the minimum itself, which is then taken."""
         due = self.remaining <= 0.1 * self.last_trial
-        if self.smooth or not self.problem.is_small or not due:
+        first = self.dual_set is None and has_dual_set(self.problem)
+        if self.smooth or not (due or first) or not self.is_worth_a_trial():
             return False
         self.last_trial = self.remaining
-        self.active_set = self.active_set or ActiveSet(self.problem)
-        found = self.active_set.minimum(self.W, self.b, self.multipliers.slopes())
+        found = self.exact_minimum()
         if found is None or found[2] > self.objective + self.rounding():
             return False
         self.W, self.b, self.objective = found
         self.z = self.problem.margins(self.W, self.b)
         self.remaining, self.finished = self.rounding(), True
         return True
+
+    def is_worth_a_trial(self):
+        """Whether the minimum itself costs less than the way there."""
+        problem = self.problem
+        if not has_dual_set(problem):
+            return problem.is_small
+        if not is_narrow(problem):
+            return problem.is_small and (self.visited > FAR or self.is_stuck())
+        n_free = self.multipliers.n_free()
+        few, seconds = n_free <= FREE_PER_COLUMN * problem.n_features, n_free * seconds_of_step(problem)
+        if problem.is_small:
+            self.is_hopeless = not (few or seconds <= SMOOTHING)
+            return not self.is_hopeless
+        epoch = problem.n_rows * (VISIT + CACHED_ENTRY * problem.n_features)
+        return few and STEPS * seconds <= self.passes_left * epoch
+
+    def exact_minimum(self):
+        """(W, b, F) at the minimum, from about its multipliers; None if it was not found."""
+        slopes = self.multipliers.slopes()
+        if has_dual_set(self.problem):
+            self.dual_set = self.dual_set or DualActiveSet(self.frame.problem, self.frame.mean)
+            found = self.dual_set.minimum(slopes)
+            if found is not None:
+                w, b = found
+                W, b = self.frame.outwards(w[:, None], np.array([b - self.shift(w)]))
+                return W, b, self.problem.objective(W, b)
+            self.is_hopeless = is_narrow(self.problem)
+        if not self.problem.is_small:
+            return None
+        self.active_set = self.active_set or ActiveSet(self.problem)
+        return self.active_set.minimum(self.W, self.b, slopes)
 
     # -- Newton's method -------------------------------------------------------------------
 

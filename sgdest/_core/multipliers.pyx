@@ -449,6 +449,15 @@ cdef class Multipliers:
         """The multipliers: ndarray of shape (n_rows, 1)."""
         return np.array(self.a)[:, None]
 
+    def n_free(self):
+        """How many multipliers of a piecewise-linear loss are not at a bound."""
+        cdef Py_ssize_t i, n = 0
+        cdef double low = 0.0, high = 0.0, dead = 0.0
+        for i in range(self.n_rows):
+            self.loss.kink(self.y[i], &low, &high, &dead)
+            n += low < self.a[i] < high and (self.a[i] != 0.0 or dead == 0.0)
+        return n
+
     def margins(self, double[::1] z):
         """Fills z with the margins of the centred columns, offsets included, without intercept."""
         cdef Py_ssize_t i
