@@ -193,3 +193,18 @@ def test_what_it_cannot_minimise_it_refuses(setting):
     X, y = made("binary")
     with pytest.raises(ValueError, match="dual_ascent.*optimizer='auto'"):
         GDClassifier(optimizer="dual_ascent", **setting).fit(X, y)
+
+
+@pytest.mark.parametrize("columns", ["mixed scales", "low rank"])
+def test_squared_hinge_on_wide_dense_rows_does_not_creep(columns):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 800))
+    if columns == "mixed scales":
+        X *= 10.0 ** rng.uniform(-2, 2, 800)
+    else:
+        X = 0.3 * X + rng.normal(size=(200, 5)) @ rng.normal(size=(5, 800))
+    z = X / X.std(axis=0) @ rng.normal(size=800)
+    model = GDClassifier(loss="squared_hinge", alpha=1e-4, tol=1e-6, optimizer="dual_ascent")
+    model.fit(X, z + 0.3 * z.std() * rng.logistic(size=200) > 0.0)
+    # of truncated Newton, which these were handed over to, a thousand and more
+    assert model.converged_ and model.n_iter_ < 300

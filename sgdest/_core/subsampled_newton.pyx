@@ -144,8 +144,10 @@ def unknowns(problem):
 
 def sound_lane(problem, start):
     """The lane that gets anywhere: by a metric where it is small, else L-BFGS."""
-    fits = unknowns(problem) <= MOST_JOINT
-    return NewtonLane(problem, start) if fits else LBFGSLane(problem, start)
+    if is_wide(problem):
+        return WideLane(problem, start, Span(problem, start.moments[0]), NewtonLane)
+    most = MOST_COLUMNS if problem.n_outputs == 1 and not problem.rows.is_sparse else MOST_JOINT
+    return (NewtonLane if unknowns(problem) <= most else LBFGSLane)(problem, start)
 
 
 def seconds_of_metric(problem, m, size):
