@@ -85,7 +85,7 @@ class SubsampledNewton(Optimizer):
         if steps < np.inf:
             return steps
         if least_squares.is_possible(problem):
-            return 2.0 * seconds_of_pass(problem) + 1e-11 * problem.n_rows * problem.n_features**2
+            return 2.0 * seconds_of_pass(problem) + conjugate_gradients.Columns(problem).seconds
         wide = is_wide(problem)
         size = (min(problem.n_features, problem.n_rows) if wide else problem.n_features) + 1
         if size * (K if joint else 1) > (MOST_JOINT if joint else MOST_COLUMNS):
