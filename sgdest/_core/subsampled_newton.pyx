@@ -150,8 +150,9 @@ def sound_lane(problem, start):
     """The lane that gets anywhere: by a metric where it is small, else L-BFGS."""
     if is_wide(problem):
         return WideLane(problem, start, Span(problem, start.moments[0]), NewtonLane)
-    smooth = type(problem.loss).smoothness == "smooth"   # else a metric for every step
-    dense = smooth and problem.n_outputs == 1 and not problem.rows.is_sparse
+    # of dense data beyond MOST_JOINT L-BFGS is faster in many cases, but does not end in some: hinge
+    # losses with weak penalties on 1,500 x 1,000 numbers of low rank
+    dense = problem.n_outputs == 1 and not problem.rows.is_sparse
     most = MOST_COLUMNS if dense else MOST_JOINT
     return (NewtonLane if unknowns(problem) <= most else LBFGSLane)(problem, start)
 
