@@ -217,3 +217,30 @@ def test_log_loss_on_rows_of_a_few_hundred_words_is_left_to_dual_ascent(C):
     model = GDClassifier(alpha=1.0 / (3000 * C), fit_intercept=False).fit(X, y)
     assert type(model.optimizer_.optimizer) is DualAscent
     assert model.converged_
+
+
+@pytest.mark.parametrize("columns", ["mixed scales", "low rank"])
+def test_squared_hinge_on_wide_dense_rows_does_not_creep(columns):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 800))
+    if columns == "mixed scales":
+        X *= 10.0 ** rng.uniform(-2, 2, 800)
+    else:
+        X = 0.3 * X + rng.normal(size=(200, 5)) @ rng.normal(size=(5, 800))
+    z = X / X.std(axis=0) @ rng.normal(size=800)
+    model = GDClassifier(loss="squared_hinge", alpha=1e-4, tol=1e-6, optimizer="dual_ascent")
+    model.fit(X, z + 0.3 * z.std() * rng.logistic(size=200) > 0.0)
+    # of truncated Newton, which these were handed over to, a thousand and more
+    assert model.converged_ and model.n_iter_ < 300
+
+
+@pytest.mark.parametrize("shape", [(300, 300), (450, 300)])
+def test_a_hinge_on_nearly_square_dense_rows_takes_few_passes(shape):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=shape)
+    z = X @ rng.normal(size=shape[1])
+    y = z + 0.3 * z.std() * rng.logistic(size=len(z)) > 0.0
+    model = GDClassifier("hinge", alpha=0.01 / len(z), tol=1e-6, fit_intercept=False).fit(X, y)
+    # of stages of Newton's method 150, each with a Hessian of its own
+    assert model.converged_ and type(model.optimizer_.optimizer) is DualAscent
+    assert model.n_iter_ < 200

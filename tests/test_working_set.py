@@ -8,12 +8,14 @@ from test_dual_ascent import made, solved
 
 from sgdest import GDClassifier, GDRegressor
 from sgdest._core.columns import Columns
+from sgdest._core.gram import kept
 from sgdest._core.losses import LOSSES
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.problem import Problem
 from sgdest._core.quasi_newton import LBFGS
 from sgdest._core.rows import as_rows
 from sgdest._core.subproblem import Subproblem
+from sgdest._core.subsampled_newton import SubsampledNewton
 from sgdest._core.working_set import WorkingSet
 
 SMOOTH = sorted(name for name, loss in LOSSES.items() if loss.smoothness == "smooth")
@@ -171,3 +173,19 @@ def test_a_kinked_loss_is_refused():
     X, y = made("binary")
     with pytest.raises(ValueError, match="smooth loss.*hinge"):
         GDClassifier(loss="hinge", penalty="l1", optimizer="working_set").fit(X, y)
+
+
+def test_strong_l1_on_dense_rows_is_solved_by_working_sets_and_weak_l1_by_products():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(3000, 300))
+    y = X[:, :60] @ rng.normal(size=60) + rng.normal(size=3000)
+    most = np.abs((X - X.mean(axis=0)).T @ (y - y.mean())).max() / 3000
+    kept.clear()
+    chosen = [type(GDRegressor(penalty="l1", alpha=share * most).fit(X, y).optimizer_.optimizer)
+              for share in (0.3, 1e-4)]
+    assert chosen == [WorkingSet, SubsampledNewton]
+    # products of columns that have been made serve all of a path
+    path = [type(GDRegressor(penalty="l1", alpha=share * most).fit(X, y).optimizer_.optimizer)
+            for share in (0.3, 1e-4)]
+    assert path == 2 * [SubsampledNewton]
+    kept.clear()

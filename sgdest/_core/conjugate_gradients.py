@@ -25,7 +25,7 @@ from sgdest._core.span import is_definite, seconds_of_products
 
 CACHE = 1 << 21                           # entries
 CACHED_ENTRY, ENTRY, STEP = 2.5e-10, 7e-10, 1.2e-4    # seconds, of a pass and beside it
-COLUMN_PRODUCT = 1.3e-11
+COLUMN_PRODUCT = 1.5e-11
 FEWEST_STEPS = 3                          # before their rate is believed
 WORTH = 2.5                               # passes that products must cost for steps to be tried
 USUAL_STEPS = 8

@@ -34,7 +34,11 @@ SCARCE = 3.0              # of rates; covtype20k, 7 classes, to 3e-4: 150 ms, 37
 SETTLED = 1e-26           # the last decrement that matters, in units of F: sizes of steps are 1e-13
 LEAST_RATE = 0.1          # of the decrements, under a metric from a sample
 STIFF = 1e4               # offsets that are so many times what columns vary by, squared
+# Of a smooth loss, where it has kinks; with few rows for a column nearly all lie on them (1,000 x 1,000
+# numbers, C=100: 2,300 ms to 1e-3, 5,300 to 1e-6, when 43 are expected of a smooth one).
+KINKED, MOST_KINKED = 15.0, 60.0
 FLOOR = 1e-6              # curvature of straight stretches of a loss, in units of the mean one
+WORTH, FEWEST_STEPS = 8.0, 3     # passes that a metric must cost for steps without it; before it comes
 TO_GAIN = np.log(1e6)     # how far the cost model looks ahead
 
 
@@ -84,7 +88,7 @@ class SubsampledNewton(Optimizer):
         if steps < np.inf:
             return steps
         if least_squares.is_possible(problem):
-            return 2.0 * seconds_of_pass(problem) + 1e-11 * problem.n_rows * problem.n_features**2
+            return 2.0 * seconds_of_pass(problem) + conjugate_gradients.Columns(problem).seconds
         wide = is_wide(problem)
         size = (min(problem.n_features, problem.n_rows) if wide else problem.n_features) + 1
         if size * (K if joint else 1) > (MOST_JOINT if joint else MOST_COLUMNS):
@@ -103,7 +107,7 @@ class SubsampledNewton(Optimizer):
         else:
             seconds = rows_for_metric(problem, size * (K if joint else 1))[0]
         if type(problem.loss).smoothness == "kinked":   # a metric and a search for every step
-            seconds *= 15.0
+            seconds *= MOST_KINKED if problem.n_rows < 3 * size else KINKED
         # a softmax takes a product for every pair of classes, but of (d + 1) columns each
         return seconds if joint else seconds * (1 + 0.5 * (K - 1))
 
@@ -147,8 +151,13 @@ def unknowns(problem):
 
 def sound_lane(problem, start):
     """The lane that gets anywhere: by a metric where it is small, else L-BFGS."""
-    fits = unknowns(problem) <= MOST_JOINT
-    return NewtonLane(problem, start) if fits else LBFGSLane(problem, start)
+    if is_wide(problem):
+        return WideLane(problem, start, Span(problem, start.moments[0]), NewtonLane)
+    # of dense data beyond MOST_JOINT L-BFGS is faster in many cases, but does not end in some: hinge
+    # losses with weak penalties on 1,500 x 1,000 numbers of low rank
+    dense = problem.n_outputs == 1 and not problem.rows.is_sparse
+    most = MOST_COLUMNS if dense else MOST_JOINT
+    return (NewtonLane if unknowns(problem) <= most else LBFGSLane)(problem, start)
 
 
 def seconds_of_metric(problem, m, size):
@@ -190,6 +199,7 @@ class NewtonLane(DescentLane):
 
     def __init__(self, problem, start, rows_per_column="auto"):
         super().__init__(problem, start)
+        self.decrements = []
         self.patience = 6          # at rounding the last digits come at once, or never
         self.pairs = CurvaturePairs(20, self.x.size)
         size = problem.n_features + 1
@@ -197,9 +207,13 @@ class NewtonLane(DescentLane):
         self.is_joint = K > 1 and size * K <= MOST_JOINT
         self.size = size * K if self.is_joint else size
         self.m = problem.n_rows
+        self.seconds, m = rows_for_metric(problem, self.size)
         if not problem.is_small:
-            self.m = (rows_for_metric(problem, self.size)[1] if rows_per_column == "auto"
-                      else rows_per_column * self.size)
+            self.m = m if rows_per_column == "auto" else rows_per_column * self.size
+        # L-BFGS first, where it may be at the end before a metric is
+        self.is_plain = (rows_per_column == "auto" and not self.signed and K == 1
+                         and self.sharpness == 0.0 and not problem.is_small
+                         and self.seconds > WORTH * seconds_of_pass(problem))
         if self.sharpness > 0.0:  # a metric for every step: as many rows as a pass costs
             row = seconds_of_metric(problem, 1.0, self.size) - seconds_of_metric(problem, 0.0, self.size)
             self.m = max(self.m, min(seconds_of_pass(problem) / row, problem.n_rows / 8))
@@ -220,8 +234,9 @@ class NewtonLane(DescentLane):
             self.pairs.push(s, y)
 
     def forget(self):
-        had = self.pairs.forget() or (self.metric is not None and (
+        had = self.pairs.forget() or self.is_plain or (self.metric is not None and (
             self.age > 1 or self.signed and self.caution < 1.0))
+        self.is_plain = self.is_plain and not self.decrements
         self.metric = self.proposal = None
         return had
 
@@ -374,6 +389,20 @@ class NewtonLane(DescentLane):
         cost = seconds_of_metric(self.problem, self.m, self.size) / seconds_of_pass(self.problem)
         return cost + 1.0 + left / -np.log(self.hoped()) < 0.8 * stay
 
+    def goes_plainly(self):
+        """Whether to do without a metric: not once it costs less than the steps that seem to be left."""
+        steps = self.decrements[1:]              # the first one sets out with any length
+        if not self.is_plain or len(steps) < FEWEST_STEPS:
+            return self.is_plain
+        one, recent = seconds_of_pass(self.problem), steps[len(steps) - FEWEST_STEPS:]
+        rate = (recent[FEWEST_STEPS - 1] / recent[0]) ** (1.0 / (FEWEST_STEPS - 1))
+        left = np.log(max(self.remaining / max(self.target(), 1e-300), 1.0)) / -np.log(
+            min(rate, 0.999))
+        early = len(steps) * one < 0.5 * self.seconds      # steps become faster
+        if left * one > (2.0 if early else 1.0) * self.seconds:
+            self.is_plain, self.decrements = False, []
+        return self.is_plain
+
     # -- one move --------------------------------------------------------------------------
 
     def advance(self):
@@ -388,7 +417,7 @@ class NewtonLane(DescentLane):
 
     def propose(self):
         """The next direction, and how far F falls along it by the model."""
-        if self.metric is None or self.pays_to_renew():
+        if not self.goes_plainly() and (self.metric is None or self.pays_to_renew()):
             self.renew()
         steepest, _ = self.steepest()
         self.gradient_norm = float(np.sqrt(steepest @ steepest))
@@ -396,13 +425,18 @@ class NewtonLane(DescentLane):
             return proximal_direction(self.B, self.g, self.x, self.lam,
                                       self.problem.penalty.positive, self.n_intercepts,
                                       self.stiff)
-        p = self.pairs.direction(self.g, self.everything, self.metric.solve)
+        p = self.by_pairs(self.g, self.everything)
         if not (np.all(np.isfinite(p)) and self.g @ p < 0.0) and self.pairs.forget():
-            p = -self.metric.solve(self.g)
+            p = self.by_pairs(self.g, self.everything)
         return p, -0.5 * float(self.g @ p)
 
     def expected(self):
-        """The decrement at this point, and all that will follow at the rate of the last ones."""
+        """The decrement at this point, and all that will follow at the rate of the last ones.
+
+        Without a metric nothing is said: what strong convexity leaves is what remains.
+        """
+        if self.is_plain:
+            return np.inf
         self.proposal = self.propose()
         decrement = max(self.proposal[1], 0.0)
         if self.is_sampled and self.decrements:
@@ -431,15 +465,17 @@ class NewtonLane(DescentLane):
                 or inner <= 0.05 * max(gap, self.target()))
 
     def by_pairs(self, g, free):
-        if self.metric is None:
+        if self.metric is None and not self.is_plain:
             self.renew()
-        return self.pairs.direction(g, free, self.metric.solve)
+        return self.pairs.direction(g, free, None if self.is_plain else self.metric.solve)
 
     def is_sure(self):
         """A Hessian of another point promises too little where rows have lost their curvature."""
+        if self.is_plain:
+            return True
         stale = self.age > 0 and (self.problem.n_outputs > 1 or not self.is_sampled)
         if stale and not self.signed and self.sharpness == 0.0 and self.can_tell():
-            if self.x.size > self.problem.n_rows:   # conjugate gradients take long to be sure
+            if self.has_few_rows():   # conjugate gradients take long to be sure
                 self.metric = None
                 inner = self.expected()
             else:
