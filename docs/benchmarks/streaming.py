@@ -9,7 +9,8 @@ left out: River, Vowpal Wabbit. Rows are shuffled once (elec2 keeps its order in
 100,000; nothing is regularised. Columns are raw, unless a column says "standardised": by the mean
 and deviation of all rows, which a stream does not have. "tuned" is the best of a grid of rates on
 standardised columns, chosen by the very loss that is shown: for scikit-learn constant ones and those
-that fall with the fourth and the second root of time, for Vowpal Wabbit its adaptive ones.
+that fall with the fourth and the second root of time, for Vowpal Wabbit its adaptive ones; of the hinge
+its predictions have no bounds.
 """
 
 import contextlib
