@@ -134,6 +134,28 @@ def test_on_wide_data_what_is_claimed_is_true_and_auto_gets_there(loss, C):
                 if model.converged_ and far > 2.0 * model.tol]
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("C", [1.0, 100.0])
+@pytest.mark.parametrize("loss", ["log_loss", "squared_hinge", "poisson"])
+@pytest.mark.parametrize("design", ["independent", "low rank", "mixed scales"])
+def test_on_nearly_square_data_what_is_claimed_is_true(design, loss, C):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((500, 300))
+    if design == "low rank":
+        X = 0.3 * X + rng.standard_normal((500, 5)) @ rng.standard_normal((5, 300))
+    if design == "mixed scales":
+        X *= 10.0 ** rng.uniform(-2, 2, 300)
+    estimator = GDRegressor if loss == "poisson" else GDClassifier
+    y, common = targets(loss, X), dict(alpha=1.0 / (500 * C), max_iter=3000)
+    best = estimator(loss, tol=1e-10, **common).fit(X, y).objective(X, y)
+    start = estimator(loss, alpha=1e9, penalty="l1").fit(X, y).objective(X, y)
+    for solver in solvers_for(loss, "l2"):
+        for tol in (1e-3, 1e-6):
+            model = estimator(loss, tol=tol, optimizer=solver(), **common).fit(X, y)
+            truth = model.objective(X, y) - best
+            assert truth <= 2.0 * tol * (start - best) or not model.converged_
+
+
 @pytest.mark.parametrize("C", [1.0, 100.0])
 def test_what_is_claimed_of_many_classes_is_true(C):
     X, y = load_digits(return_X_y=True)

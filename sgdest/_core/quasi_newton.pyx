@@ -21,8 +21,6 @@ MOST_UNKNOWNS, ROWS = 1000, 16
 # Stages that prove a minimum of small data: so many, whose kinks are so much sharper than the first,
 # of so many steps.
 MOST_WIDE_STAGES, WIDE, MOST_STEPS = 10, 16.0, 30
-
-
 # Passes to 1e-6. Nearly as many columns as rows have singular values of all sizes: 1,000 x 1,000 numbers
 # (poisson) take 41 at C=0.01, more than 3,000 at C=100.
 USUAL, MANY = 70.0, 400.0
@@ -68,7 +66,7 @@ class LBFGS(Optimizer):
     def expected_seconds(problem):
         """About how long it takes to a relative suboptimality of 1e-6."""
         size = (problem.n_features + 1) * problem.n_outputs
-        passes = MANY if has_few_rows(problem) else USUAL
+        passes = MANY if is_nearly_square(problem) else USUAL
         seconds = passes * (seconds_of_pass(problem) + 1e-7 * size)
         return seconds * (20.0 if type(problem.loss).smoothness == "kinked" else 1.0)
 
@@ -78,7 +76,7 @@ class LBFGS(Optimizer):
                       tol, warm, descends=True)
 
 
-def has_few_rows(problem):
+def is_nearly_square(problem):
     """Whether dense rows are about as many as columns, and F badly conditioned unless penalised."""
     n, d = problem.n_rows, problem.n_features
     return not problem.rows.is_sparse and not type(problem.loss).joint and n < 3 * d < 6 * n
