@@ -18,7 +18,7 @@ from sklearn.metrics import log_loss
 from sklearn.preprocessing import scale
 
 from sgdest import GDClassifier, GDRegressor
-from sgdest.optimizers import SGD
+from sgdest.optimizers import SGD, STEP_OPTIMIZERS
 
 RNG = np.random.default_rng(0)
 ORDER = RNG.permutation(150)
@@ -428,6 +428,21 @@ def test_steps_after_fit_are_those_of_a_longer_stream(average):
     assert fitted.t_ == whole.t_ == 442
     assert_allclose(fitted.coef_, whole.coef_, rtol=1e-12)
     assert_allclose(fitted.intercept_, whole.intercept_, rtol=1e-12)
+
+
+@pytest.mark.parametrize("optimizer", STEP_OPTIMIZERS)
+def test_without_average_the_model_is_the_last_iterate_again(optimizer):
+    X, y = DIABETES
+    options = dict(optimizer=optimizer, learning_rate=0.01, shuffle=False)
+    once_averaged, plain = GDRegressor(average=True, **options), GDRegressor(**options)
+    for model in (once_averaged, plain):
+        model.partial_fit(X[:150], y[:150]).partial_fit(X[150:300], y[150:300])
+    assert abs(once_averaged.coef_ - plain.coef_).max() > 1e-3
+    once_averaged.set_params(average=False)
+    for model in (once_averaged, plain):
+        model.partial_fit(X[300:], y[300:])
+    assert_allclose(once_averaged.coef_, plain.coef_, rtol=1e-9)
+    assert_allclose(once_averaged.intercept_, plain.intercept_, rtol=1e-9)
 
 
 def test_shuffles_go_on_from_those_of_fit():

@@ -88,8 +88,8 @@ cdef class CoordinateMethod(StepMethod):
         """Take the arrays of an earlier ``state()``."""
         self.t = float(state.get("t", 0.0))
         self.n_steps = float(state.get("n_steps", 0.0))
-        self.n_averaged = float(state.get("n_averaged", 0.0))
-        if "average_coef" in state:
+        if self.average and "average_coef" in state:
+            self.n_averaged = float(state["n_averaged"])
             self.total = np.array(state["average_coef"])
             self.b_total = np.array(state["average_intercept"])
         for slot, slot_b, name in zip(np.asarray(self.slots), np.asarray(self.slots_b),

@@ -147,14 +147,15 @@ cdef class SGDMethod(StepMethod):
         self.average = average
         state = state or {}
         super().__init__(problem, W, b, schedule, batch_size)
-        total = state.get("average_coef")
+        kept = state if average else {}  # what an earlier method averaged ends with its parameter
+        total = kept.get("average_coef")
         self.shrinkage = shrinkage(
             problem.penalty, W, problem.rows.is_sparse and (self.by_rows or self.by_columns),
             problem.n_features, average > 0,
             None if total is None else np.array(total))
         self.t = float(state.get("t", 0.0))
-        self.n_averaged = float(state.get("n_averaged", 0.0))
-        self.b_total = np.array(state.get("average_intercept", np.zeros(problem.n_outputs)))
+        self.n_averaged = float(kept.get("n_averaged", 0.0))
+        self.b_total = np.array(kept.get("average_intercept", np.zeros(problem.n_outputs)))
 
     def bind(self, Problem problem):
         StepMethod.bind(self, problem)
