@@ -6,6 +6,7 @@ from inspect import signature
 from numbers import Integral, Real
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.base import BaseEstimator, RegressorMixin, clone, is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model._base import LinearClassifierMixin, SparseCoefMixin
@@ -22,6 +23,7 @@ from sgdest._core.losses import LOSSES
 from sgdest._core.plain_rules import rule_of
 from sgdest._core.plain_sgd import Descent, Patience, Weights, penalty_of
 from sgdest._core.rows import as_rows, sound_margins, surely_finite
+from sgdest._validation import sound_sparse
 
 DEFAULT_EPSILON = 0.1
 
@@ -119,7 +121,7 @@ class PlainSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
     def _validated(self, X, y, reset):
         return validate_data(
             self,
-            X,
+            sound_sparse(X),
             y,
             accept_sparse="csr",
             dtype=[np.float64, np.float32],
@@ -129,17 +131,20 @@ class PlainSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
         )
 
     def _margins(self, X):
-        """Raw predictions of plain sound data, of shape (n_samples, n_outputs), else None."""
-        coef = getattr(self, "coef_", None)
-        if type(coef) is not np.ndarray or hasattr(self, "feature_names_in_"):
-            return None
-        intercept = self.intercept_
-        W = np.ascontiguousarray(np.atleast_2d(coef).T, dtype=np.float64)
-        z = sound_margins(X, W, intercept.astype(np.float64, copy=False))
-        if z is None:
-            return None
-        # scikit-learn's type of the result
-        return z.astype(np.result_type(X, coef, intercept), copy=False)
+        """Raw predictions, ndarray of shape (n_samples, n_outputs)."""
+        check_is_fitted(self)
+        coef, intercept = self.coef_, self.intercept_
+        if type(coef) is np.ndarray and "feature_names_in_" not in self.__dict__:
+            W = np.ascontiguousarray(np.atleast_2d(coef).T, dtype=np.float64)
+            z = sound_margins(X, W, intercept.astype(np.float64, copy=False))
+            if z is not None:
+                # scikit-learn's type of the result
+                return z.astype(np.result_type(X, coef, intercept), copy=False)
+        X = validate_data(self, sound_sparse(X), accept_sparse="csr", reset=False)
+        if sp.issparse(X):
+            as_rows(X)  # before SciPy may read a malformed CSR array
+        z = safe_sparse_dot(X, coef.T, dense_output=True) + intercept
+        return z.reshape(len(z), -1)
 
     def _validated_weights(self, sample_weight, X, zeros_allowed=False):
         if sample_weight is None:
@@ -268,7 +273,7 @@ class PlainSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
 
 
 class PlainClassifierMixin(LinearClassifierMixin):
-    """Predictions of scikit-learn's linear classifiers, with a short way for plain data."""
+    """Predictions of scikit-learn's linear classifiers."""
 
     def decision_function(self, X):
         """Signed distances to the hyperplanes, times the norms of their normals.
@@ -284,8 +289,6 @@ class PlainClassifierMixin(LinearClassifierMixin):
             Two classes: positive for ``classes_[1]``.
         """
         z = self._margins(X)
-        if z is None:
-            return super().decision_function(X)
         return z[:, 0] if z.shape[1] == 1 else z
 
     def predict(self, X):
@@ -302,14 +305,12 @@ class PlainClassifierMixin(LinearClassifierMixin):
             One label per row.
         """
         z = self._margins(X)
-        if z is None:
-            return super().predict(X)
         codes = (z[:, 0] > 0).astype(np.intp) if z.shape[1] == 1 else z.argmax(axis=1)
         return self.classes_.take(codes)
 
 
 class PlainRegressorMixin(RegressorMixin):
-    """Predictions of scikit-learn's linear regressors, with a short way for plain data."""
+    """Predictions of scikit-learn's linear regressors."""
 
     def predict(self, X):
         """Predicted targets.
@@ -324,10 +325,4 @@ class PlainRegressorMixin(RegressorMixin):
         ndarray of shape (n_samples,)
             One target per row.
         """
-        z = self._margins(X)
-        if z is not None:
-            return z.ravel()
-        check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", reset=False)
-        z = safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
-        return z.ravel()
+        return self._margins(X).ravel()

@@ -21,6 +21,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from sgdest._core.compressed import malformed, sound_structure
 from sgdest._core.gram import kept
 from sgdest._core.labels import encode
 from sgdest._core.rows import DENSE_TYPES, surely_finite
@@ -279,7 +280,7 @@ def check_data(estimator, X, y="no_validation", *, reset, regression=False):
         # scikit-learn's own check, which says what is wrong, follows where ours finds something
         ensure_all_finite=not known_finite,
     )
-    X = _sound_sparse(X)
+    X = sound_sparse(X)
     if isinstance(y, str) and y == "no_validation":
         return validate_data(estimator, X, **kwargs)
     X, y = validate_data(
@@ -312,23 +313,27 @@ def check_same_names(estimator, X_val):
         )
 
 
-def _sound_sparse(X):
+def sound_sparse(X):
     """X, once a sparse array of another format than CSR has been found sound.
 
     SciPy's conversions trust their input; CSR itself is checked where its kernels begin.
     """
-    if not sp.issparse(X) or X.ndim != 2 or X.format not in ("csc", "bsr", "coo"):
+    if not sp.issparse(X) or X.ndim != 2:
         return X
-    try:
-        if X.format == "coo":
+    if X.dtype == object and X.format in ("csc", "bsr", "coo"):
+        X = X.astype(np.float64)  # SciPy converts objects of CSR arrays only
+    if X.format == "csc":
+        sound_structure(X, *X.shape[::-1])
+    elif X.format == "bsr":
+        blocks = X.data.shape[1:]
+        if len(blocks) != 2 or not all(k and n % k == 0 for n, k in zip(X.shape, blocks)):
+            raise malformed("bsr", f"blocks of shape {blocks} do not divide X of shape {X.shape}")
+        sound_structure(X, X.shape[0] // blocks[0], X.shape[1] // blocks[1])
+    elif X.format == "coo":
+        try:
             return type(X)((X.data, (X.row, X.col)), shape=X.shape)
-        X = type(X)((X.data, X.indices, X.indptr), shape=X.shape)
-        X.check_format(full_check=True)
-    except (ValueError, IndexError, TypeError) as error:
-        raise ValueError(
-            f"X is a malformed {X.format.upper()} array: {error}. Rebuild it from its rows, "
-            "columns and values."
-        ) from error
+        except (ValueError, IndexError, TypeError) as error:
+            raise malformed("coo", error) from error
     return X
 
 

@@ -10,8 +10,8 @@ PACKAGE = ROOT / "sgdest"
 
 # Each module imports only from the sets before its own: docs/design/0001-layers.md.
 LAYERS = [
-    {"_core.column_kernels", "_core.frozen", "_core.kernels", "_core.labels", "_core.loss_kernels",
-     "_core.random", "_core.scalars", "_core.simd", "_core.step_kernels", "_core.threads"},
+    {"_core.column_kernels", "_core.compressed", "_core.frozen", "_core.kernels", "_core.labels",
+     "_core.loss_kernels", "_core.random", "_core.scalars", "_core.simd", "_core.step_kernels", "_core.threads"},
     {"_core.losses", "_core.online_newton", "_core.penalties", "_core.rows", "_core.schedules"},
     {"_core.active_set", "_core.columns", "_core.plain_rules", "_core.problem", "_core.smoothing",
      "_core.stream_rules", "_core.written_loss"},
@@ -29,9 +29,9 @@ LAYERS = [
     {"_core.train"},
     {"_core", "_version"},
     {"losses", "optimizers", "schedules"},
-    {"_noise", "_plain_sgd", "_resolve", "_seeds", "_validation"},
-    {"_automatic", "_early_stopping", "_history", "compat"},
-    {"_observer"},
+    {"_noise", "_resolve", "_seeds", "_validation"},
+    {"_automatic", "_early_stopping", "_history", "_plain_sgd"},
+    {"_observer", "compat"},
     {"_base"},
     {"_classifier", "_regressor"},
     {"callbacks", "display", "estimators"},

@@ -8,11 +8,12 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import linear_model
 
-from sgdest import GDClassifier, compat
+from sgdest import GDClassifier, GDRegressor, compat
 from sgdest._core.losses import LOSSES
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.problem import Problem
 from sgdest._core.rows import DENSE_TYPES, SPARSE_TYPES, CSRRows, DenseRows, as_rows
+from sgdest.compat import SGDClassifier, SGDRegressor
 
 N_ROWS, N_FEATURES = 23, 19  # odd, so that every kernel runs its remainder loop
 
@@ -451,16 +452,52 @@ def test_malformed_csr_never_reaches_an_estimators_loops(name, method):
     assert method == "predict" or not hasattr(model, "coef_")
 
 
-@pytest.mark.parametrize("kind", [sp.csc_array, sp.coo_array, sp.bsr_array])
-@pytest.mark.parametrize("value", [-1, 1000])
-def test_malformed_arrays_of_other_formats_are_refused_too(kind, value):
-    A = kind(np.array([[1.0, 0, 2], [0, 3, 0], [4, 0, 5], [0, 6, 0]]))
-    if A.format == "coo":
-        A.col[2] = value
-    else:
-        A.indices[2] = value
+def outside(A, value=1000):
+    (A.col if A.format == "coo" else A.indices)[2] = value
+
+
+MISTAKES = {
+    "index too high": outside,
+    "index negative": lambda A: outside(A, -1),
+    "indptr ends with 0": lambda A: A.indptr.__setitem__(-1, 0),
+    # differences of 32 bits: 2**31 - 1, then 1 after the overflow
+    "indptr out and back": lambda A: A.indptr.__setitem__([1, 2], [2**31 - 1, -(2**31)]),
+    "float indices": lambda A: setattr(A, "indices", A.indices + 0.5),
+    "flat data": lambda A: setattr(A, "data", A.data.reshape(-1, 1)),
+    "indptr too long": lambda A: setattr(A, "indptr", np.append(A.indptr, A.indptr[-1])),
+}
+OTHER_FORMATS = [(kind, mistake) for kind in (sp.csc_array, sp.bsr_array, sp.coo_array)
+                 for mistake in MISTAKES if kind is not sp.coo_array or mistake.startswith("index")]
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit", "predict"])
+@pytest.mark.parametrize("estimator", [GDClassifier, GDRegressor, SGDClassifier, SGDRegressor])
+@pytest.mark.parametrize(("kind", "mistake"), OTHER_FORMATS)
+def test_malformed_arrays_of_other_formats_are_refused_too(kind, mistake, estimator, method):
+    X, y = np.array([[1.0, 0, 2], [0, 3, 0], [4, 0, 5], [0, 6, 0]]), np.array([0, 1, 0, 1])
+    A, model = kind(X), estimator()
+    MISTAKES[mistake](A)
+    if method != "fit":
+        model.fit(X, y)
     with pytest.raises(ValueError, match="malformed"):
-        GDClassifier(learning_rate=0.1).fit(A, [0, 1, 0, 1])
+        model.predict(A) if method == "predict" else getattr(model, method)(A, y)
+
+
+@pytest.mark.parametrize("kind", [sp.csr_array, sp.csc_array, sp.bsr_array, sp.coo_array])
+@pytest.mark.parametrize("estimator", [GDRegressor, SGDRegressor])
+def test_sparse_objects_that_are_numbers_are_learned(estimator, kind):
+    A = kind(np.array([[1.0, 0], [0, 2]]))
+    expected = estimator(random_state=0).fit(A, [0, 1])
+    A.data = A.data.astype(object)
+    assert_array_equal(estimator(random_state=0).fit(A, [0, 1]).coef_, expected.coef_)
+
+
+@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.parametrize("kind", [SGDClassifier, SGDRegressor])
+def test_malformed_csr_never_reaches_the_predictions_of_compat(name, kind):
+    model = kind().fit(broken(), [0, 1, 0, 1]).sparsify()
+    with pytest.raises(ValueError, match="malformed CSR array"):
+        model.predict(broken(**BROKEN[name]))
 
 
 def test_csr_rows_that_are_sound_come_as_csr_rows():

@@ -20,6 +20,7 @@ from sgdest._core.simd cimport prefetch
 
 import numpy as np
 import scipy.sparse as sp
+from sgdest._core.compressed import as_usable, has_duplicates, sound_structure
 
 #: types of dense data that are used as they are; everything else is converted to float64
 DENSE_TYPES = (np.float64, np.float32, np.uint8, np.int8)
@@ -552,91 +553,6 @@ def surely_finite(X):
     return finite
 
 
-def check_arrays(X):
-    """Raise ValueError if the three arrays of a CSR array are not what indices can be read from."""
-    for name in ("indptr", "indices", "data"):
-        array = getattr(X, name)
-        if array.ndim != 1:
-            raise ValueError(
-                f"X is a malformed CSR array: {name} must be 1-D; got shape {array.shape}. "
-                "Rebuild X from its rows, columns and values."
-            )
-        if name != "data" and array.dtype.kind not in "iu":
-            raise ValueError(
-                f"X is a malformed CSR array: {name} must hold integers; got {array.dtype}. "
-                "Rebuild X from its rows, columns and values."
-            )
-
-
-def check_csr(const index[::1] starts, const index[::1] columns, Py_ssize_t n_stored,
-              Py_ssize_t n_rows, Py_ssize_t n_features):
-    """Raise ValueError if a CSR structure is malformed; else tell whether columns increase.
-
-    One pass over the structure; nothing is read that a check before it has not bounded.
-    """
-    cdef Py_ssize_t i, p
-    if starts.shape[0] != n_rows + 1:
-        raise ValueError(
-            f"X is a malformed CSR array: indptr must have n_rows + 1 = {n_rows + 1} entries; "
-            f"got {starts.shape[0]}. Rebuild X, for example with scipy.sparse.csr_array."
-        )
-    if starts[0] != 0 or starts[n_rows] > min(n_stored, columns.shape[0]):
-        raise ValueError(
-            f"X is a malformed CSR array: indptr must begin with 0 and end with at most the "
-            f"number of stored values; got {starts[0]} .. {starts[n_rows]} for {n_stored} values "
-            f"and {columns.shape[0]} indices. Rebuild X from its rows, columns and values."
-        )
-    for i in range(n_rows):
-        if starts[i + 1] < starts[i]:
-            raise ValueError(
-                f"X is a malformed CSR array: indptr must not decrease; it does at row {i} "
-                f"({starts[i]} then {starts[i + 1]}). Rebuild X from its rows, columns and values."
-            )
-    # over all rows at once, which becomes vectors; then row by row to say what is wrong. Blocks stay
-    # in the cache for the second walk
-    cdef Py_ssize_t n = starts[n_rows], first, stop
-    cdef Py_ssize_t n_descents = 0
-    cdef index n_here, outside = 0, end = <index> min(n_features, 2**31 - 1)
-    for first from 0 <= first < n by 4096:
-        stop, n_here = min(first + 4096, n), 0
-        for p in range(first, stop):
-            outside |= (columns[p] < 0) | (columns[p] >= end)
-        for p in range(max(first, 1), stop):
-            n_here += columns[p] <= columns[p - 1]
-        n_descents += n_here
-    for i in range(1, n_rows):
-        p = starts[i]
-        if 0 < p < n and p < starts[i + 1]:
-            n_descents -= columns[p] <= columns[p - 1]
-    for i in range(n_rows if outside else 0):
-        for p in range(starts[i], starts[i + 1]):
-            if not 0 <= columns[p] < n_features:
-                raise ValueError(
-                    f"X is a malformed CSR array: the column indices of row {i} must lie in "
-                    f"[0, {n_features}). Rebuild X from its rows, columns and values."
-                )
-    return n_descents == 0
-
-
-def has_duplicates(const index[::1] starts, const index[::1] columns, Py_ssize_t n_features):
-    """Whether a row of a sound CSR structure names a column twice."""
-    cdef Py_ssize_t i, p
-    cdef Py_ssize_t[::1] seen = np.full(n_features, -1, dtype=np.intp)
-    for i in range(starts.shape[0] - 1):
-        for p in range(starts[i], starts[i + 1]):
-            if seen[columns[p]] == i:
-                return True
-            seen[columns[p]] = i
-    return False
-
-
-def as_usable(array, dtype):
-    """The array, or a copy if it is not contiguous, aligned and of that type."""
-    if type(array) is np.ndarray and array.dtype == dtype and array.flags.carray:
-        return array
-    return np.require(array, dtype=dtype, requirements=["C", "A"])
-
-
 def as_rows(X):
     """``Rows`` of a 2-D ndarray or of a CSR array, whose structure is checked here.
 
@@ -652,13 +568,8 @@ def as_rows(X):
         dtype = X.dtype if X.dtype in DENSE_TYPES else np.float64
         return DenseRows(np.require(X, dtype=dtype, requirements=["C", "A"]))
     n_rows, n_features = X.shape
-    check_arrays(X)
-    dtype = X.data.dtype if X.data.dtype in SPARSE_TYPES else np.float64
-    narrow = np.can_cast(X.indices.dtype, np.int32) and np.can_cast(X.indptr.dtype, np.int32)
-    index_type = np.int32 if narrow else np.int64
-    indptr, indices = as_usable(X.indptr, index_type), as_usable(X.indices, index_type)
-    data = as_usable(X.data, dtype)
-    increasing = check_csr(indptr, indices, data.shape[0], n_rows, n_features)
+    indptr, indices, increasing = sound_structure(X, n_rows, n_features)
+    data = as_usable(X.data, X.data.dtype if X.data.dtype in SPARSE_TYPES else np.float64)
     if not increasing and has_duplicates(indptr, indices, n_features):
         X = sp.csr_array((data, indices, indptr), shape=X.shape, copy=True)
         X.sum_duplicates()
