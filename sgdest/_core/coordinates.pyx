@@ -54,6 +54,7 @@ cdef class CoordinateMethod(StepMethod):
         cdef Py_ssize_t d = problem.n_features, K = problem.n_outputs, n = len(self.slot_names)
         self.average = average
         self.clip_norm = 0.0 if clip_norm is None else clip_norm
+        self.seen = None       # `bind` comes first
         super().__init__(problem, W, b, schedule, batch_size)
         self.slots, self.slots_b = np.zeros((n, d * K + 1)), np.zeros((n, K))
         self.seen, self.seen_path = np.zeros((2, d))
