@@ -197,6 +197,7 @@ class PlainSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
         n_outputs = shape[0] if len(shape) == 2 else 1
         coef, intercept = np.zeros(shape, dtype), np.zeros(n_outputs, dtype)
         if coef_init is not None:
+            coef_init = coef_init.toarray() if sp.issparse(coef_init) else coef_init
             coef = np.array(coef_init, dtype=dtype, order="C")
             coef = coef.ravel() if len(shape) == 1 else coef
             if coef.shape != shape:
@@ -209,6 +210,10 @@ class PlainSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
         self.coef_, self.intercept_ = coef, intercept.reshape(n_outputs)
         if self.average:
             self._begin_average(dtype)
+
+    def _undo_sparsify(self):
+        if sp.issparse(getattr(self, "coef_", None)):
+            self.densify()
 
     def _begin_average(self, dtype):
         self._standard_coef = self.coef_

@@ -287,6 +287,7 @@ class SGDClassifier(PlainClassifierMixin, PlainSGD):
         ``classes_of`` turns the labels that occur in y into the classes to learn.
         """
         X, y = self._validated(X, y, reset=not hasattr(self, "classes_"))
+        self._undo_sparsify()
         labels, codes = encode(y)
         _check_partial_fit_first_call(self, classes_of(labels))
         n_classes, n_features = self.classes_.shape[0], X.shape[1]
@@ -652,6 +653,7 @@ class SGDRegressor(PlainRegressorMixin, PlainSGD):
         """Check everything, fit, and store the result."""
         first = getattr(self, "coef_", None) is None
         X, y = self._validated(X, y, reset=first)
+        self._undo_sparsify()
         y = y.astype(X.dtype, copy=False)
         data = Data(X, self._validated_weights(sample_weight, X))
         if first:

@@ -530,3 +530,16 @@ def test_held_out_rows_do_not_move_the_weights(data, name):
     assert mask.sum() == 12
     spoiled = np.where(mask[:, None], 1e3, X)
     assert_array_equal(model.fit(X, y).coef_, clone(model).fit(spoiled, y).coef_)
+
+
+@pytest.mark.parametrize("again", ["partial_fit", "fit", "warm fit"])
+@pytest.mark.parametrize("kind", [compat.SGDClassifier, compat.SGDRegressor])
+def test_a_sparsified_model_learns_on_as_if_it_were_dense(kind, again):
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((50, 3)), rng.integers(0, 2, 50)
+    models = [kind(random_state=0, max_iter=3, tol=None, warm_start=again == "warm fit").fit(X, y)
+              for _ in range(2)]
+    models[1].sparsify()
+    for model in models:
+        model.partial_fit(X, y) if again == "partial_fit" else model.fit(X, y)
+    assert_array_equal(models[1].coef_, models[0].coef_)
