@@ -16,13 +16,13 @@ from libc.math cimport fabs
 import numpy as np
 
 from sgdest._core cimport simd
-from sgdest._core.kernels cimport F64, DenseLoops, dense_loops
+from sgdest._core.stream_kernels cimport StreamLoops, stream_loops
 
 # The inverse before the first row, for columns in units of their largest value: w is about as
 # large as the predictions then, give or take a factor of three.
 cdef double PRIOR = 10.0
 
-cdef const DenseLoops* loops = dense_loops(F64, simd.level)
+cdef const StreamLoops* loops = stream_loops(simd.level)
 
 
 @cython.final
@@ -52,11 +52,8 @@ cdef class OnlineNewton:
         cdef Py_ssize_t j, p, D = self.inverse.shape[1]
         cdef double* P = &self.inverse[k, 0, 0]
         cdef double* q = &self.q[0]
-        cdef double v = 0.0, step, lost
-        for j in range(D):
-            q[j] = 0.0
-        for p in range(n):
-            loops.add(D, r[p], P + columns[p] * D, q)
+        cdef double v = 0.0, step
+        loops.product(n, columns, r, D, P, q)
         for p in range(n):
             v += r[p] * q[columns[p]]
         if not v > 0.0:
@@ -64,11 +61,9 @@ cdef class OnlineNewton:
         step = slope / (1.0 + curvature * v)
         if fabs(step) * v > farthest:
             step = farthest / v if slope > 0.0 else -farthest / v
-        lost = -curvature / (1.0 + curvature * v)
         for j in range(D):
             w[j * stride] -= step * q[j]
-            if q[j] != 0.0:
-                loops.add(D, lost * q[j], q, P + j * D)
+        loops.add_pairs(D, -curvature / (1.0 + curvature * v), q, P)
 
     cdef void decay(self, Py_ssize_t k, Py_ssize_t j, double rate, double* w,
                     Py_ssize_t stride) noexcept nogil:

@@ -7,7 +7,7 @@ Design:
   and cost 1.3-5 times as much (docs/design, "streaming").
 - What a step needs of a feature lies in one record, a cache line for four rates and one output::
 
-      experts[j] = [u of rate 0, outputs 0 .. | u of rate 1, .. | .. | A, s, C, v, padding]
+      experts[j] = [u of rate 0, outputs 0 .. | u of rate 1, .. | .. | padding | A, s, C, v]
 
   with s the largest value seen, u = s w the weights of x / s, A the sum of squared gradients in
   u, C the length of the common path up to which the penalty has been paid, and v = 1 / sqrt(A).
@@ -22,13 +22,16 @@ Design:
 
 cimport cython
 from libc.math cimport INFINITY, exp, fabs, fmin, isfinite, sqrt
+from sgdest._core cimport simd
 from sgdest._core.simd cimport prefetch
 from sgdest._core.method cimport Method
 from sgdest._core.online_newton cimport OnlineNewton
-from sgdest._core.penalties cimport Penalty, one_minus_exp
+from sgdest._core.penalties cimport Penalty
 from sgdest._core.problem cimport Problem
+from sgdest._core.stream_kernels cimport (
+    LARGEST, PAID, ROOT, SQUARES, Records, StreamLoops, stream_loops,
+)
 from sgdest._core.stream_rules cimport StepRule, Targets
-from sgdest._core.stream_state cimport LARGEST, PAID, ROOT, SQUARES
 
 import numpy as np
 
@@ -36,8 +39,10 @@ from sgdest._core.losses import SquaredError
 from sgdest._core.method import Optimizer
 from sgdest._core.stream_rules import Measurements, step_rule, targets_class
 from sgdest._core.stream_state import (
-    checked_rates, empty_records, fresh_state, may_take_newton_steps, record_width,
+    checked_rates, empty_records, fresh_state, lanes_of, may_take_newton_steps, record_width,
     state_without_newton)
+
+cdef const StreamLoops* loops = stream_loops(simd.level)
 
 # A loss of a label or a count above this says no more about an expert than this does.
 cdef double WORST_LOSS = 1e3
@@ -81,7 +86,9 @@ cdef class NormalizedAdaptiveMethod(Method):
     cdef StepRule rule
     cdef OnlineNewton newton     # of the last expert, if ``has_newton``
     cdef bint has_newton
-    cdef Py_ssize_t n_rates, n_outputs, n_lanes
+    cdef Py_ssize_t n_rates, n_outputs
+    cdef Py_ssize_t n_lanes      # weights in a record, those that pad it included
+    cdef Records at              # of one row
     cdef readonly double skipped # rows whose loss or slope is not finite: nothing is learned
     cdef double share            # of the mixture, dealt out evenly after each row
     cdef double temper           # 0, or: losses count in units of their mean over this
@@ -89,8 +96,8 @@ cdef class NormalizedAdaptiveMethod(Method):
     cdef bint shifted
     # room for one row, and for its lanes
     cdef Py_ssize_t[::1] columns
-    cdef double[::1] values
-    cdef double[::1] y, z, d, h, lengths, factors, squares
+    cdef double[::1] values, room
+    cdef double[::1] y, z, d, h, lengths, factors, squares, lane_rates
 
     def __init__(self, Problem problem, double[:, ::1] W, double[::1] b, rates, newton_columns=0,
                  state=None):
@@ -101,11 +108,12 @@ cdef class NormalizedAdaptiveMethod(Method):
             state = state_without_newton(state, problem.n_outputs)
         self.rates = np.array(state["rates"])
         self.n_rates, self.n_outputs = self.rates.shape[0], problem.n_outputs
-        self.n_lanes = self.n_rates * self.n_outputs
-        self.columns, self.values = np.empty(1, dtype=np.intp), np.empty(1)
+        self.n_lanes = lanes_of(self.n_rates, self.n_outputs)
+        self.lane_rates = np.resize(np.repeat(self.rates, self.n_outputs), self.n_lanes)
+        self.columns, self.values, self.room = np.empty(1, dtype=np.intp), np.empty(1), np.empty(1)
         self.y = np.empty(self.n_rates * problem.target_width)
         # behind the lanes of z: the mixture's prediction
-        self.z, self.d, self.h = np.empty((3, self.n_lanes + self.n_outputs))
+        self.z, self.d, self.h = np.zeros((3, self.n_lanes + self.n_outputs))
         self.lengths, self.factors, self.squares = np.empty((3, self.n_rates))
         super().__init__(problem, W, b)
         self._resume(state)
@@ -119,6 +127,7 @@ cdef class NormalizedAdaptiveMethod(Method):
         experts = empty_records(self.problem.n_features, self.n_rates, self.n_outputs)
         np.copyto(experts, state["experts"])
         self.experts = experts
+        self.at = Records(0, shape[1], self.n_lanes, NULL, &self.experts[0, 0])
         self.mixture, self.losses = np.array(state["mixture"]), np.array(state["losses"])
         self.t, self.norm, self.path, self.weight = (
             state[name] for name in ("t", "norm", "path", "weight"))
@@ -139,7 +148,7 @@ cdef class NormalizedAdaptiveMethod(Method):
         self.penalised = self.shifted or penalty.l2 > 0.0
         if problem.rows.largest_count() >= self.values.shape[0]:
             self.columns = np.empty(problem.rows.largest_count() + 1, dtype=np.intp)
-            self.values = np.empty(problem.rows.largest_count() + 1)
+            self.values, self.room = np.empty((2, problem.rows.largest_count() + 1))
 
     def state(self):
         """Arrays and numbers to go on from; the arrays are live."""
@@ -155,13 +164,15 @@ cdef class NormalizedAdaptiveMethod(Method):
         cdef Py_ssize_t j, k, o, K = self.n_outputs
         cdef double[::1] record = np.empty(self.experts.shape[1])
         cdef double[:, ::1] newton = self.newton_weights()
+        cdef Records copied = Records(1, 0, self.n_lanes, NULL, NULL)
         cdef double total, s
         with nogil:
             for j in range(self.experts.shape[0]):
                 record[:] = self.experts[j]
                 s = record[self.n_lanes + LARGEST]
                 if self.penalised and j < self.problem.n_features:
-                    self.pay(j, &record[0])
+                    copied.columns, copied.experts = &j, &record[0]
+                    self.pay_all(&copied)
                 for o in range(K):
                     if self.has_newton:
                         record[(self.n_rates - 1) * K + o] = newton[o, j]
@@ -178,8 +189,8 @@ cdef class NormalizedAdaptiveMethod(Method):
     def newton_weights(self):
         """Those of the Newton expert, the penalty paid by all columns: (n_outputs, n_columns)."""
         cdef Py_ssize_t j, o, K = self.n_outputs, D = self.newton.inverse.shape[1]
-        cdef Py_ssize_t first = self.n_lanes - K
-        cdef double[:, ::1] w = np.array(np.asarray(self.experts)[:D, first:self.n_lanes].T,
+        cdef Py_ssize_t first = (self.n_rates - 1) * K
+        cdef double[:, ::1] w = np.array(np.asarray(self.experts)[:D, first:first + K].T,
                                          order="C")
         if self.has_newton and self.penalised:
             for j in range(self.problem.n_features):
@@ -225,10 +236,10 @@ cdef class NormalizedAdaptiveMethod(Method):
             self.take_newton_step(s, n)
         c = sqrt(self.t / self.norm) if self.norm > 0.0 else 0.0
         eta = s * self.rule.gain * self.targets.unit
-        P = c * self.add_squares(n, G)
+        P = c * loops.add_squares(&self.at, G, &self.room[0], &self.values[0])
         if P > 0.0:
             self.choose_steps(eta, P, c)
-            self.move(n)
+            loops.move(&self.at, &self.values[0], &self.d[0])
         # the penalty of one row, weighted as the row is: the minimiser is the objective's
         self.path += c * eta
 
@@ -245,8 +256,11 @@ cdef class NormalizedAdaptiveMethod(Method):
             columns[n] = columns[p] if is_sparse else p
             values[n] = values[p]
             if fabs(values[p]) >= NEGLIGIBLE:
-                prefetch(&self.experts[columns[n], 0], 8 * self.experts.shape[1])
+                if is_sparse:
+                    prefetch(&self.experts[columns[n], 0], 8 * self.experts.shape[1])
                 n += 1
+        self.at.columns = columns
+        self.at.n = n
         if self.problem.fit_intercept:
             columns[n] = self.problem.n_features
             values[n] = 1.0
@@ -265,9 +279,6 @@ cdef class NormalizedAdaptiveMethod(Method):
         tail[PAID] = self.path
         if length <= 0.0:
             return
-        if not self.shifted:
-            self.decay(j, length * factor * factor, record)
-            return
         if self.problem.penalty.c != NULL:
             factor *= self.problem.penalty.c[j]
         for k in range(self.n_rates):
@@ -276,42 +287,36 @@ cdef class NormalizedAdaptiveMethod(Method):
         self.problem.penalty.shrink_each(self.n_rates, self.n_outputs, record,
                                          &self.lengths[0], &self.factors[0])
 
-    cdef void decay(self, Py_ssize_t j, double length, double* record) noexcept nogil:
-        """``pay`` where the penalty is L2 alone."""
-        cdef Py_ssize_t k, o, K = self.n_outputs
-        cdef double lost, x, rate = self.problem.penalty.l2 * length
-        if self.problem.penalty.c != NULL:
-            rate *= self.problem.penalty.c[j] * self.problem.penalty.c[j]
-        for k in range(self.n_rates):
-            x = rate * self.rates[k] if self.rates[k] > 0.0 else 0.0
-            # two terms are exact to rounding for most rows
-            lost = x * (1.0 - 0.5 * x) if x < 1e-5 else one_minus_exp(x)
-            for o in range(K):
-                record[k * K + o] -= lost * record[k * K + o]
+    cdef void pay_all(self, const Records* at) noexcept nogil:
+        """``pay`` of many features at once."""
+        cdef Py_ssize_t p
+        if not self.shifted:
+            loops.pay(at, self.path, self.problem.penalty.l2, self.problem.penalty.c,
+                      &self.lane_rates[0])
+            return
+        for p in range(at.n):
+            self.pay(at.columns[p], at.experts + at.columns[p] * at.width)
 
     cdef double predict(self, Py_ssize_t i, Py_ssize_t n) noexcept nogil:
         """Raw predictions of every expert, and targets; the squared length of x / s.
 
         Brings the records of the row up to date; ``values`` become x / s.
         """
-        cdef Py_ssize_t p, k, o, K = self.n_outputs, width = self.experts.shape[1]
-        cdef Py_ssize_t T = self.problem.target_width
-        cdef Py_ssize_t lanes = self.n_lanes, n_features = self.problem.n_features
-        cdef double r, norm = 0.0
+        cdef Py_ssize_t p, k, o, K = self.n_outputs, T = self.problem.target_width
+        cdef double norm = 0.0
         cdef double* z = &self.z[0]
         cdef double* values = &self.values[0]
-        cdef double* experts = &self.experts[0, 0]
-        cdef const Py_ssize_t* columns = &self.columns[0]
-        cdef double* record
-        for k in range(lanes):
-            z[k] = 0.0
+        if self.penalised:
+            self.pay_all(&self.at)
+        self.at.n = n
+        if not loops.to_units(&self.at, &self.room[0], values):
+            for p in range(n):
+                values[p] = self.scale(self.at.columns[p], values[p])
         for p in range(n):
-            record = experts + columns[p] * width
-            if self.penalised and columns[p] < n_features:
-                self.pay(columns[p], record)
-            values[p] = r = self.scale(columns[p], record, values[p])
-            norm += r * r
-            add_scaled(lanes, r, record, z)
+            norm += values[p] * values[p]
+        for k in range(self.n_lanes):
+            z[k] = 0.0
+        loops.recall(&self.at, values, z)
         self.problem.target(i, &self.y[0])
         for k in range(self.n_rates):
             for o in range(T):
@@ -322,8 +327,9 @@ cdef class NormalizedAdaptiveMethod(Method):
                 z[k * K + o] = self.targets.bounded(o, z[k * K + o])
         return norm
 
-    cdef inline double scale(self, Py_ssize_t j, double* record, double x) noexcept nogil:
+    cdef inline double scale(self, Py_ssize_t j, double x) noexcept nogil:
         """Keep the largest value of feature j; this one in units of it."""
+        cdef double* record = self.at.experts + j * self.at.width
         cdef double* tail = record + self.n_lanes
         cdef double ratio, size = fabs(x)
         cdef Py_ssize_t k
@@ -333,7 +339,8 @@ cdef class NormalizedAdaptiveMethod(Method):
                 tail[SQUARES] *= ratio * ratio
                 if self.has_newton:
                     for k in range(self.n_outputs):
-                        self.newton.rescale(k, j, ratio, record + self.n_lanes - self.n_outputs + k)
+                        self.newton.rescale(k, j, ratio,
+                                            record + (self.n_rates - 1) * self.n_outputs + k)
             else:
                 for k in range(self.n_lanes):
                     record[k] *= size
@@ -420,24 +427,6 @@ cdef class NormalizedAdaptiveMethod(Method):
             self.newton.decay(k, j, due, &self.experts[0, (self.n_rates - 1) * self.n_outputs + k],
                               self.experts.shape[1])
 
-    cdef double add_squares(self, Py_ssize_t n, double G) noexcept nogil:
-        """Add ``G (x/s)^2`` to each A; the sum of (x/s)^2 v. ``values`` become v x / s."""
-        cdef Py_ssize_t p, width = self.experts.shape[1]
-        cdef double r, A, v, P = 0.0
-        cdef double* values = &self.values[0]
-        cdef double* tails = &self.experts[0, self.n_lanes]
-        cdef const Py_ssize_t* columns = &self.columns[0]
-        cdef double* tail
-        for p in range(n):
-            tail = tails + columns[p] * width
-            r = values[p]
-            A = tail[SQUARES] + G * r * r
-            v = 1.0 / sqrt(A) if A > 0.0 else 0.0
-            tail[SQUARES], tail[ROOT] = A, v
-            values[p] = r * v
-            P += r * r * v
-        return P
-
     cdef void choose_steps(self, double eta, double P, double c) noexcept nogil:
         """``d`` receives c D of every expert and output."""
         cdef Py_ssize_t k, o, m, K = self.n_outputs
@@ -447,30 +436,18 @@ cdef class NormalizedAdaptiveMethod(Method):
         for k in range(self.n_rates):
             for o in range(K):
                 m = k * K + o
+                if self.rates[k] == 0.0:       # Newton's expert, or one that stands still
+                    self.d[m] = 0.0
+                    continue
                 # a joint loss has one target for all outputs
                 self.d[m] = c * self.rule.step(self.y[k * T + min(o, T - 1)], self.z[m],
                                                self.d[m], self.h[m], eta * self.rates[k], P,
                                                self.targets.unit)
 
-    cdef void move(self, Py_ssize_t n) noexcept nogil:
-        """``u += c D v x / s`` of every expert; ``values`` hold ``v x / s``."""
-        cdef Py_ssize_t p, width = self.experts.shape[1], lanes = self.n_lanes
-        cdef double* d = &self.d[0]
-        cdef double* values = &self.values[0]
-        cdef double* experts = &self.experts[0, 0]
-        cdef const Py_ssize_t* columns = &self.columns[0]
-        for p in range(n):
-            add_scaled(lanes, values[p], d, experts + columns[p] * width)
-
 
 cdef inline void add_scaled(Py_ssize_t n, double a, const double* x, double* out) noexcept nogil:
     """out += a x."""
     cdef Py_ssize_t k
-    cdef double p, q, r, s
-    if n == 4:  # the default rates and one output, in registers: out and x may overlap otherwise
-        p, q, r, s = out[0] + a * x[0], out[1] + a * x[1], out[2] + a * x[2], out[3] + a * x[3]
-        out[0], out[1], out[2], out[3] = p, q, r, s
-        return
     for k in range(n):
         out[k] += a * x[k]
 

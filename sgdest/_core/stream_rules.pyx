@@ -53,9 +53,12 @@ cdef class LogisticStep(StepRule):
                      double unit) noexcept nogil:
         cdef double sign = 1.0 if y > 0.5 else -1.0
         cdef double q = eta * P, grown = exp(sign * z), change, e
-        # both bounds lie above the root of a convex increasing function: Newton falls onto it
-        cdef double u = fmin(q, log1p(q / grown))
+        # both bounds lie above the root of a convex increasing function: Newton falls onto it. The
+        # first is the better one of short steps
+        cdef double u = q / (1.0 + grown)
         cdef int _
+        if u > 0.5:
+            u = fmin(u, log1p(q / grown))
         for _ in range(20):
             e = expm1(u)
             change = (grown * e + u - q) / (grown * (e + 1.0) + 1.0)

@@ -4,6 +4,7 @@ It is a dict of arrays and numbers; what each feature has lies in one record (se
 """
 
 from sgdest._core.problem cimport Problem
+from sgdest._core.stream_kernels cimport LARGEST, ROOT, SQUARES, TAIL
 from sgdest._core.stream_rules cimport StepRule
 
 from typing import NamedTuple
@@ -36,9 +37,14 @@ def checked_rates(rates):
     return array
 
 
+def lanes_of(n_rates, n_outputs):
+    """Weights in a record: of every rate and output, and zeros up to a multiple of 4."""
+    return -(-n_rates * n_outputs // 4) * 4
+
+
 def record_width(n_rates, n_outputs):
     """Numbers in a record: one cache line if that is enough."""
-    return max(8, n_rates * n_outputs + TAIL)
+    return lanes_of(n_rates, n_outputs) + TAIL
 
 
 def empty_records(n_features, n_rates, n_outputs):
@@ -84,7 +90,7 @@ def state_without_newton(state, n_outputs):
     n_rates, old = len(state["rates"]) - 1, state["experts"]
     experts, n_lanes = empty_records(len(old) - 1, n_rates, n_outputs), n_rates * n_outputs
     experts[:, :n_lanes] = old[:, :n_lanes]
-    experts[:, n_lanes:n_lanes + TAIL] = old[:, n_lanes + n_outputs:n_lanes + n_outputs + TAIL]
+    experts[:, -TAIL:] = old[:, -TAIL:]
     mixture = state["mixture"][:n_rates]
     inverse, paid = NO_NEWTON
     return {**state, "rates": state["rates"][:n_rates], "experts": experts,
@@ -105,7 +111,7 @@ def state_with_outputs(state, outputs):
     experts = empty_records(n_rows - 1, n_rates, new)
     lanes = state["experts"][:, :n_lanes].reshape(n_rows, n_rates, old) @ outputs
     experts[:, :n_rates * new] = lanes.reshape(n_rows, -1)
-    experts[:, n_rates * new:n_rates * new + TAIL] = state["experts"][:, n_lanes:n_lanes + TAIL]
+    experts[:, -TAIL:] = state["experts"][:, -TAIL:]
     # an output begins with the matrix of the one that it has most of
     inverse = state["newton_inverse"]
     inverse = inverse[np.abs(outputs).argmax(axis=0)] if len(inverse) else inverse
@@ -174,15 +180,14 @@ def state_after_fit(problem, W, b, rates, facts):
     newton = facts.hessians is not None
     cdef StepRule rule = step_rule(problem.loss)
     state = fresh_state(problem, W, b, rates, newton)
-    n_lanes = len(state["rates"]) * problem.n_outputs
     mean, deviation, largest = (np.append(column, one) for column, one in (
         (facts.mean, 1.0), (np.sqrt(facts.variance), 0.0), (facts.largest, 1.0)))
     unit = units(largest)
     square = np.square(mean / unit) + np.square(deviation / unit)
     squares = n * rule.gain**2 * facts.square_derivative * square
     experts = state["experts"]
-    experts[:, :n_lanes] *= unit[:, None]
-    tail = experts[:, n_lanes:]
+    experts *= unit[:, None]
+    tail = experts[:, -TAIL:]
     tail[:, SQUARES], tail[:, LARGEST] = squares, largest
     np.divide(1.0, np.sqrt(squares), out=tail[:, ROOT], where=squares > 0)
     used = slice(problem.n_features + problem.fit_intercept)
