@@ -23,7 +23,7 @@ from sgdest._core.losses import LOSSES
 from sgdest._core.plain_rules import rule_of
 from sgdest._core.plain_sgd import Descent, Patience, Weights, penalty_of
 from sgdest._core.rows import as_rows, sound_margins, surely_finite
-from sgdest._validation import sound_sparse
+from sgdest._validation import needs_no_more, sound_sparse
 
 DEFAULT_EPSILON = 0.1
 
@@ -119,6 +119,9 @@ class PlainSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
             raise ValueError("l1_ratio must be set when penalty is 'elasticnet'")
 
     def _validated(self, X, y, reset):
+        is_finite = surely_finite(X)
+        if is_finite and needs_no_more(self, X, y, reset):
+            return X, y
         return validate_data(
             self,
             sound_sparse(X),
@@ -126,7 +129,7 @@ class PlainSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
             accept_sparse="csr",
             dtype=[np.float64, np.float32],
             order="C",
-            ensure_all_finite=not surely_finite(X),
+            ensure_all_finite=not is_finite,
             reset=reset,
         )
 

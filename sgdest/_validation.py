@@ -267,9 +267,7 @@ def check_data(estimator, X, y="no_validation", *, reset, regression=False):
     X keeps the types float64, float32, uint8 and int8; others become float64.
     """
     known_finite = reset and kept.recognises(X) or surely_finite(X)
-    if known_finite and reset and _needs_no_more(X, y):
-        estimator.n_features_in_ = X.shape[1]
-        estimator.__dict__.pop("feature_names_in_", None)
+    if known_finite and needs_no_more(estimator, X, y, reset):
         return X, y
     kwargs = dict(
         reset=reset,
@@ -289,17 +287,24 @@ def check_data(estimator, X, y="no_validation", *, reset, regression=False):
     return X, y
 
 
-def _needs_no_more(X, y):
+def needs_no_more(estimator, X, y, reset):
     """Whether finite X, and y, are plain arrays in which scikit-learn's checks find nothing.
 
-    They take half a millisecond, as long as a small fit.
+    They take half a millisecond, as long as a small fit. What they would note of X is noted here.
     """
     if type(y) is not np.ndarray or y.ndim != 1 or X.ndim != 2 or 0 in X.shape:
         return False
     is_plain = type(X) is np.ndarray and X.flags.c_contiguous
     if type(X) in (sp.csr_array, sp.csr_matrix):
         is_plain = X.indices.dtype == X.indptr.dtype and X.indices.dtype in (np.int32, np.int64)
-    return is_plain and len(y) == X.shape[0] and (y.dtype.kind in "biu" or surely_finite(y))
+    if not (is_plain and len(y) == X.shape[0] and (y.dtype.kind in "biu" or surely_finite(y))):
+        return False
+    if not reset:
+        named = "feature_names_in_" in estimator.__dict__
+        return not named and X.shape[1] == estimator.n_features_in_
+    estimator.n_features_in_ = X.shape[1]
+    estimator.__dict__.pop("feature_names_in_", None)
+    return True
 
 
 def check_same_names(estimator, X_val):
@@ -374,10 +379,10 @@ def encoded_labels(y):
     if y.dtype.kind == "O":
         check_classification_targets(y[:1])  # before labels of different types are compared
     labels, codes = encode(y)
-    few, kind = 2 * len(labels) <= len(y), labels.dtype.kind
+    few, kind = len(y) <= 20 or 2 * len(labels) <= len(y), labels.dtype.kind
     whole = kind in "biuU" or (kind == "f" and (labels == np.floor(labels)).all())
     if not (few and whole):
-        # each label twice: that check warns if most labels occur once
+        # each label twice: that check warns if most labels of more than 20 rows occur once
         check_classification_targets(np.tile(labels, 2) if few else y)
     if y.dtype.kind == "f" and not np.isfinite(labels).all():
         raise ValueError("y contains NaN or infinity; class labels must be finite.")

@@ -291,12 +291,14 @@ class SGDClassifier(PlainClassifierMixin, PlainSGD):
         labels, codes = encode(y)
         _check_partial_fit_first_call(self, classes_of(labels))
         n_classes, n_features = self.classes_.shape[0], X.shape[1]
-        class_weight = compute_class_weight(
-            self.class_weight,
-            classes=self.classes_,
-            # each label counts only where weights are balanced
-            y=y if isinstance(self.class_weight, str) else labels,
-        )
+        class_weight = np.ones(n_classes)
+        if self.class_weight is not None or not np.isin(labels, self.classes_).all():
+            class_weight = compute_class_weight(
+                self.class_weight,
+                classes=self.classes_,
+                # each label counts only where weights are balanced
+                y=y if isinstance(self.class_weight, str) else labels,
+            )
         # with early stopping the split below has the better message
         sample_weight = self._validated_weights(
             sample_weight, X, zeros_allowed=self.early_stopping
