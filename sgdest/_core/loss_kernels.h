@@ -140,10 +140,11 @@ typedef struct {
     LossLoop *values, *slopes, *curvatures;
 } LossBlock;
 
-/* exp(z), continued by its tangent beyond 500 as in scalars.pxd, and its derivatives. */
+/* exp(z), continued by its tangent beyond 500 as in scalars.pxd, and its derivatives; 0 where exp_of
+ * would leave a curvature whose inverse overflows. */
 INLINE double exp_slope_of(double z)
 {
-    return exp_of(z > 500 ? 500 : z);
+    return z < -708 ? 0.0 : exp_of(z > 500 ? 500 : z);
 }
 
 INLINE double exp_line_of(double z)
@@ -153,7 +154,7 @@ INLINE double exp_line_of(double z)
 
 INLINE double exp_curvature_of(double z)
 {
-    return z > 500 ? 0.0 : exp_of(z);
+    return z > 500 ? 0.0 : exp_slope_of(z);
 }
 
 /* r, cut to [-p, p]. Not fmin and fmax, which mind NaN and so forbid vectors. */
