@@ -157,6 +157,18 @@ INLINE double exp_curvature_of(double z)
     return z > 500 ? 0.0 : exp_slope_of(z);
 }
 
+INLINE double sigmoid_of(double z)
+{
+    const double e = exp_of(-fabs(z));
+    return (z < 0 ? e : 1.0) / (1.0 + e);
+}
+
+INLINE double sigmoid_slope_of(double z)
+{
+    const double e = exp_of(-fabs(z));
+    return e / ((1.0 + e) * (1.0 + e));
+}
+
 /* r, cut to [-p, p]. Not fmin and fmax, which mind NaN and so forbid vectors. */
 INLINE double cut_of(double r, double p)
 {

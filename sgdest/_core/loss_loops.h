@@ -34,13 +34,11 @@ LOOP double LEVEL(log_loss_slope)(double y, double z)
 /* The exponent is cut where exp(-|z|) adds nothing to any sum, before its cube underflows, which
  * would cost a hundred cycles. */
 #define CLOSE(z) (z < -200 || z > 200 ? -200 : z < 0 ? z : -z)
-#define SHARE(e) ((e) / ((1.0 + (e)) * (1.0 + (e))))
 BLOCK(log_loss,
       log1p_of(exp_of(CLOSE(z))) + ((z > 0 ? z : 0) - y * z),
-      (z < 0 ? exp_of(-fabs(z)) : 1.0) / (1.0 + exp_of(-fabs(z))) - y,
-      SHARE(exp_of(-fabs(z))))
+      sigmoid_of(z) - y,
+      sigmoid_slope_of(z))
 #undef CLOSE
-#undef SHARE
 
 BLOCK(huber,
       cut_of(z - y, p) * (z - y - 0.5 * cut_of(z - y, p)),
