@@ -13,6 +13,7 @@ LAYERS = [
     {"_core.column_kernels", "_core.compressed", "_core.frozen", "_core.kernels", "_core.labels",
      "_core.loss_kernels", "_core.random", "_core.scalars", "_core.simd", "_core.step_kernels",
      "_core.stream_kernels", "_core.threads"},
+    {"_core.softmax"},
     {"_core.losses", "_core.online_newton", "_core.penalties", "_core.rows", "_core.schedules"},
     {"_core.active_set", "_core.columns", "_core.plain_rules", "_core.problem", "_core.smoothing",
      "_core.stream_rules", "_core.written_loss"},

@@ -157,3 +157,13 @@ def test_the_first_step_of_many_classes_is_by_the_hessian_itself(kind, weights):
     lane.renew()
     step = lane.metric.solve(lane.g)
     assert_allclose(H @ step, lane.g, atol=1e-4 * np.abs(lane.g).max())
+
+
+def test_a_softmax_of_mixed_scales_ends_at_rounding_in_few_steps():
+    """What makes its Hessian definite does not mix the classes' common direction into steps."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((2000, 5)) * 10.0 ** np.arange(-2, 3)
+    z = X / X.std(axis=0) @ rng.standard_normal(5)
+    y = np.digitize(z / z.std() + 0.3 * rng.standard_normal(2000), [-0.8, -0.3, 0.3, 0.8])
+    model = GDClassifier(alpha=1.0 / 2000).fit(X, y)
+    assert model.converged_ and model.n_iter_ <= 12

@@ -23,8 +23,9 @@ from sgdest._core.problem import Problem
 from sgdest._core.solver import NEAR_ROUNDING, Lane
 from sgdest._core.span import is_definite, seconds_of_products
 
-CACHE = 1 << 21                           # entries
-CACHED_ENTRY, ENTRY, STEP = 2.5e-10, 7e-10, 1.2e-4    # seconds, of a pass and beside it
+CACHE = 1 << 24                           # bytes
+# Seconds of a pass, in the cache for an entry and beyond it for a byte, and beside it.
+CACHED_ENTRY, BYTE, STEP = 2.5e-10, 7.5e-11, 1e-4
 COLUMN_PRODUCT = 1.5e-11
 FEWEST_STEPS = 3                          # before their rate is believed
 WORTH = 2.5                               # passes that products must cost for steps to be tried
@@ -36,8 +37,9 @@ DRIFT = 1e-18                             # of squared residuals: below, they ar
 
 def seconds_of_step(problem):
     """What a step costs."""
-    entry = CACHED_ENTRY if problem.rows.n_stored < CACHE else ENTRY
-    return entry * problem.rows.n_stored + STEP
+    n_bytes = problem.rows.X.nbytes
+    entries = CACHED_ENTRY * problem.rows.n_stored
+    return (entries if n_bytes < CACHE else max(entries, BYTE * n_bytes)) + STEP
 
 
 def way_out(problem):

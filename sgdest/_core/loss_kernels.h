@@ -134,13 +134,51 @@ INLINE double smoothed_value_of(const Kink *kink, double y, double c, double z)
         - 0.5 / kink->sharpness * (a - c) * (a - c);
 }
 
+/* A smooth loss on n targets and margins: its values, first and second derivatives. p is its parameter. */
+typedef void LossLoop(double p, ptrdiff_t n, const double *y, const double *z, double *out);
+typedef struct {
+    LossLoop *values, *slopes, *curvatures;
+} LossBlock;
+
+/* exp(z), continued by its tangent beyond 500 as in scalars.pxd, and its derivatives; 0 where exp_of
+ * would leave a curvature whose inverse overflows. */
+INLINE double exp_slope_of(double z)
+{
+    return z < -708 ? 0.0 : exp_of(z > 500 ? 500 : z);
+}
+
+INLINE double exp_line_of(double z)
+{
+    return exp_slope_of(z) * (z > 500 ? z - 499 : 1.0);
+}
+
+INLINE double exp_curvature_of(double z)
+{
+    return z > 500 ? 0.0 : exp_slope_of(z);
+}
+
+INLINE double sigmoid_of(double z)
+{
+    const double e = exp_of(-fabs(z));
+    return (z < 0 ? e : 1.0) / (1.0 + e);
+}
+
+INLINE double sigmoid_slope_of(double z)
+{
+    const double e = exp_of(-fabs(z));
+    return e / ((1.0 + e) * (1.0 + e));
+}
+
+/* r, cut to [-p, p]. Not fmin and fmax, which mind NaN and so forbid vectors. */
+INLINE double cut_of(double r, double p)
+{
+    return r < -p ? -p : r > p ? p : r;
+}
+
 /* Each on n numbers; y holds n pairs of a target and a centre where there is a kink. */
 typedef struct {
     void (*exps)(ptrdiff_t n, const double *z, double *out);
-    void (*log_loss)(ptrdiff_t n, const double *y, const double *z, double *out);
-    void (*log_loss_slopes)(ptrdiff_t n, const double *y, const double *z, double *out);
     double (*log_loss_slope)(double y, double z);
-    void (*log_loss_curvatures)(ptrdiff_t n, const double *z, double *out);
     void (*smoothed)(const Kink *kink, ptrdiff_t n, const double *y, const double *z, double *out);
     void (*smoothed_slopes)(const Kink *kink, ptrdiff_t n, const double *y, const double *z,
                             double *out);
@@ -149,6 +187,7 @@ typedef struct {
     /* |w_j| decays by exp(-l2 length_j) while l1 takes off */
     void (*shrink)(ptrdiff_t n, double l1, double l2, int positive, const double *length,
                    double *w);
+    LossBlock log_loss, huber, squared_epsilon_insensitive, poisson, gamma, tweedie, squared_hinge;
 } LossLoops;
 
 #define LEVEL(name) name##_baseline

@@ -7,14 +7,16 @@ cdef extern from "loss_kernels.h" nogil:
     double smoothed_slope_of(const Kink* kink, double y, double c, double z) noexcept
     double smoothed_value_of(const Kink* kink, double y, double c, double z) noexcept
 
+    ctypedef void LossLoop(double p, Py_ssize_t n, const double* y, const double* z,
+                           double* out) noexcept nogil
+    ctypedef struct LossBlock:
+        LossLoop* values
+        LossLoop* slopes
+        LossLoop* curvatures
+
     ctypedef struct LossLoops:
         void (*exps)(Py_ssize_t n, const double* z, double* out) noexcept nogil
-        void (*log_loss)(Py_ssize_t n, const double* y, const double* z,
-                         double* out) noexcept nogil
-        void (*log_loss_slopes)(Py_ssize_t n, const double* y, const double* z,
-                                double* out) noexcept nogil
         double (*log_loss_slope)(double y, double z) noexcept nogil
-        void (*log_loss_curvatures)(Py_ssize_t n, const double* z, double* out) noexcept nogil
         void (*log_loss_conjugates)(Py_ssize_t n, const double* y, const double* a,
                                     double* out) noexcept nogil
         void (*smoothed)(const Kink* kink, Py_ssize_t n, const double* y, const double* z,
@@ -23,5 +25,7 @@ cdef extern from "loss_kernels.h" nogil:
                                 const double* z, double* out) noexcept nogil
         void (*shrink)(Py_ssize_t n, double l1, double l2, bint positive, const double* length,
                        double* w) noexcept nogil
+        LossBlock log_loss, huber, squared_epsilon_insensitive, poisson, gamma, tweedie
+        LossBlock squared_hinge
 
     const LossLoops* loss_loops(int level)

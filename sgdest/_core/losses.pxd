@@ -1,5 +1,7 @@
 """Losses of one raw prediction ``z`` and one target ``y``, and of blocks of them."""
 
+from sgdest._core.loss_kernels cimport LossBlock
+
 
 cdef class Loss:
     cdef double value(self, double y, double z) noexcept nogil
@@ -20,3 +22,5 @@ cdef class Loss:
     # piecewise-linear losses: within `dead` of the returned kink the slope is 0 (if dead > 0),
     # below it is `low`, above it is `high`
     cdef double kink(self, double y, double* low, double* high, double* dead) noexcept nogil
+    # its vector loops, and their parameter; NULL where blocks go by way of the scalar forms
+    cdef const LossBlock* block(self, double* parameter) noexcept nogil

@@ -23,8 +23,9 @@ cimport cython
 from libc.math cimport INFINITY, NAN, cosh, exp, fabs, fmax, fmin, log, log1p, tanh
 
 from sgdest._core cimport simd
-from sgdest._core.loss_kernels cimport LossLoops, loss_loops
+from sgdest._core.loss_kernels cimport LossBlock, LossLoops, loss_loops
 from sgdest._core.scalars cimport beyond, cut, entropy, exp_curvature, exp_line, exp_slope
+from sgdest._core.softmax cimport greatest, softmax, sum_of_exps
 
 import numpy as np
 
@@ -51,28 +52,49 @@ cdef class Loss:
     cdef double curvature(self, double y, double z) noexcept nogil:
         return NAN
 
-    # The block forms by way of the scalar ones; a loss with a faster block form declares its own.
+    cdef const LossBlock* block(self, double* parameter) noexcept nogil:
+        return NULL
 
     cdef double values(self, Py_ssize_t n, Py_ssize_t n_outputs, const double* y,
                        const double* z, const double* s) noexcept nogil:
-        cdef Py_ssize_t i, k
-        cdef double row, total = 0.0
-        for i in range(n):
-            row = 0.0
-            for k in range(n_outputs):
-                row += self.value(y[i * n_outputs + k], z[i * n_outputs + k])
-            total += s[i] * row
+        cdef Py_ssize_t m, start, size, N = n * n_outputs
+        cdef double p = 0.0, total = 0.0
+        cdef double[256] v
+        cdef const LossBlock* loop = self.block(&p)
+        for start from 0 <= start < N by 256:
+            size = min(256, N - start)
+            if loop != NULL:
+                loop.values(p, size, y + start, z + start, v)
+            else:
+                for m in range(size):
+                    v[m] = self.value(y[start + m], z[start + m])
+            if n_outputs == 1:
+                for m in range(size):
+                    total += s[start + m] * v[m]
+            else:
+                for m in range(size):
+                    total += s[(start + m) // n_outputs] * v[m]
         return total
 
     cdef void derivatives(self, Py_ssize_t n, Py_ssize_t n_outputs, const double* y,
                           const double* z, double* d) noexcept nogil:
         cdef Py_ssize_t i
+        cdef double p = 0.0
+        cdef const LossBlock* loop = self.block(&p)
+        if loop != NULL:
+            loop.slopes(p, n * n_outputs, y, z, d)
+            return
         for i in range(n * n_outputs):
             d[i] = self.derivative(y[i], z[i])
 
     cdef void curvatures(self, Py_ssize_t n, Py_ssize_t n_outputs, const double* y,
                          const double* z, double* h) noexcept nogil:
         cdef Py_ssize_t i
+        cdef double p = 0.0
+        cdef const LossBlock* loop = self.block(&p)
+        if loop != NULL:
+            loop.curvatures(p, n * n_outputs, y, z, h)
+            return
         for i in range(n * n_outputs):
             h[i] = self.curvature(y[i], z[i])
 
@@ -180,6 +202,10 @@ cdef class Huber(Loss):
     def __init__(self, double epsilon=0.1):
         self.epsilon = epsilon
 
+    cdef const LossBlock* block(self, double* parameter) noexcept nogil:
+        parameter[0] = self.epsilon
+        return &loops.huber
+
     cdef double value(self, double y, double z) noexcept nogil:
         cdef double r = fabs(z - y)
         return 0.5 * r * r if r <= self.epsilon else self.epsilon * (r - 0.5 * self.epsilon)
@@ -240,6 +266,10 @@ cdef class SquaredEpsilonInsensitive(Loss):
 
     def __init__(self, double epsilon=0.1):
         self.epsilon = epsilon
+
+    cdef const LossBlock* block(self, double* parameter) noexcept nogil:
+        parameter[0] = self.epsilon
+        return &loops.squared_epsilon_insensitive
 
     cdef double value(self, double y, double z) noexcept nogil:
         cdef double r = fmax(0.0, fabs(z - y) - self.epsilon)
@@ -359,6 +389,9 @@ cdef class Poisson(Loss):
     link = "log"
     curved = True
 
+    cdef const LossBlock* block(self, double* parameter) noexcept nogil:
+        return &loops.poisson
+
     cdef double value(self, double y, double z) noexcept nogil:
         return exp_line(z) - y * z
 
@@ -381,6 +414,9 @@ cdef class Gamma(Loss):
     targets = "positive"
     link = "log"
     curved = True
+
+    cdef const LossBlock* block(self, double* parameter) noexcept nogil:
+        return &loops.gamma
 
     cdef double value(self, double y, double z) noexcept nogil:
         return z + y * exp_line(-z)
@@ -413,6 +449,10 @@ cdef class Tweedie(Loss):
     def __init__(self, double power=1.5):
         self.p = power
 
+    cdef const LossBlock* block(self, double* parameter) noexcept nogil:
+        parameter[0] = self.p
+        return &loops.tweedie
+
     cdef double value(self, double y, double z) noexcept nogil:
         cdef double up, down
         up = exp_line((2.0 - self.p) * z) / (2.0 - self.p) if self.p < 2.0 else z
@@ -440,6 +480,9 @@ cdef class LogLoss(Loss):
     curvature_bound = 0.25
     curved = True
 
+    cdef const LossBlock* block(self, double* parameter) noexcept nogil:
+        return &loops.log_loss
+
     cdef double value(self, double y, double z) noexcept nogil:
         # softplus(z) - y z, written so that exp never overflows
         return log1p(exp(-fabs(z))) + fmax(z, 0.0) - y * z
@@ -451,30 +494,6 @@ cdef class LogLoss(Loss):
     cdef double curvature(self, double y, double z) noexcept nogil:
         cdef double e = exp(-fabs(z))
         return e / ((1.0 + e) * (1.0 + e))
-
-    cdef double values(self, Py_ssize_t n, Py_ssize_t n_outputs, const double* y,
-                       const double* z, const double* s) noexcept nogil:
-        cdef Py_ssize_t m, start, size, N = n * n_outputs
-        cdef double[256] v
-        cdef double total = 0.0
-        for start from 0 <= start < N by 256:
-            size = min(256, N - start)
-            loops.log_loss(size, y + start, z + start, v)
-            if n_outputs == 1:
-                for m in range(size):
-                    total += s[start + m] * v[m]
-            else:
-                for m in range(size):
-                    total += s[(start + m) // n_outputs] * v[m]
-        return total
-
-    cdef void derivatives(self, Py_ssize_t n, Py_ssize_t n_outputs, const double* y,
-                          const double* z, double* d) noexcept nogil:
-        loops.log_loss_slopes(n * n_outputs, y, z, d)
-
-    cdef void curvatures(self, Py_ssize_t n, Py_ssize_t n_outputs, const double* y,
-                         const double* z, double* h) noexcept nogil:
-        loops.log_loss_curvatures(n * n_outputs, z, h)
 
     cdef double conjugate(self, double y, double a) noexcept nogil:
         cdef double p = a + y
@@ -518,6 +537,9 @@ cdef class SquaredHinge(Loss):
     name = "squared_hinge"
     targets = "sign"
     curvature_bound = 2.0
+
+    cdef const LossBlock* block(self, double* parameter) noexcept nogil:
+        return &loops.squared_hinge
 
     cdef double value(self, double y, double z) noexcept nogil:
         cdef double u = fmax(0.0, 1.0 - y * z)
@@ -650,47 +672,6 @@ cdef class Multinomial(Loss):
         softmax(n, n_outputs, z, h)
         for i in range(n * n_outputs):
             h[i] *= 1.0 - h[i]
-
-
-cdef inline double greatest(Py_ssize_t n, const double* z) noexcept nogil:
-    cdef Py_ssize_t k
-    cdef double largest = z[0]
-    for k in range(1, n):
-        largest = z[k] if z[k] > largest else largest
-    return largest
-
-
-cdef double sum_of_exps(Py_ssize_t n, const double* z, double shift) noexcept nogil:
-    """sum_k exp(z_k - shift)."""
-    cdef Py_ssize_t k, start, size
-    cdef double[64] e
-    cdef double total = 0.0
-    for start from 0 <= start < n by 64:
-        size = min(64, n - start)
-        for k in range(size):
-            e[k] = z[start + k] - shift
-        loops.exps(size, e, e)
-        for k in range(size):
-            total += e[k]
-    return total
-
-
-cdef void softmax(Py_ssize_t n, Py_ssize_t n_outputs, const double* z, double* p) noexcept nogil:
-    """p_k = exp(z_k) / sum exp(z) of each row, shifted by the largest so that none overflows."""
-    cdef Py_ssize_t i, k
-    cdef double shift, mass
-    for i in range(n):
-        shift = greatest(n_outputs, z + i * n_outputs)
-        for k in range(n_outputs):
-            p[i * n_outputs + k] = z[i * n_outputs + k] - shift
-    loops.exps(n * n_outputs, p, p)
-    for i in range(n):
-        mass = 0.0
-        for k in range(n_outputs):
-            mass += p[i * n_outputs + k]
-        mass = 1.0 / mass
-        for k in range(n_outputs):
-            p[i * n_outputs + k] *= mass
 
 
 #: every loss a user can name

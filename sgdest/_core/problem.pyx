@@ -612,7 +612,8 @@ cdef class Problem:
         slopes : ndarray of shape (n_rows, n_outputs), default=None
             Times the weights of the rows. None: G is None.
         """
-        picked = self.rows.X[::max(1, self.n_rows // 256)]
+        # a part of few rows, a few of many
+        picked = self.rows.X[::max(1, self.n_rows // min(256, max(16, self.n_rows // 16)))]
         pivot = (picked.mean(axis=0, dtype=np.float64) if self.n_rows
                  else np.zeros(self.n_features))
 

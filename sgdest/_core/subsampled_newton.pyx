@@ -38,7 +38,7 @@ STIFF = 1e4               # offsets that are so many times what columns vary by,
 # numbers, C=100: 2,300 ms to 1e-3, 5,300 to 1e-6, when 43 are expected of a smooth one).
 KINKED, MOST_KINKED = 15.0, 60.0
 FLOOR = 1e-6              # curvature of straight stretches of a loss, in units of the mean one
-WORTH, FEWEST_STEPS = 8.0, 3     # passes that a metric must cost for steps without it; before it comes
+WORTH, FEWEST_STEPS = 2.5, 3     # passes that two metrics must cost for steps without; before they come
 TO_GAIN = np.log(1e6)     # how far the cost model looks ahead
 
 
@@ -172,6 +172,12 @@ def seconds_of_sample(problem, m):
     return 2e-5 + CANDIDATES * m * (1e-8 + 8e-10 * problem.n_features)
 
 
+def seconds_of_one(problem, m, size):
+    """What a metric from a sample of ``m`` rows costs, or from all."""
+    sample = seconds_of_sample(problem, m) if m < 0.5 * problem.n_rows else 0.0
+    return seconds_of_metric(problem, m, size) + sample
+
+
 def rows_for_metric(problem, size):
     """(seconds, rows): how many rows make the whole fit shortest, and how long it takes.
 
@@ -185,8 +191,7 @@ def rows_for_metric(problem, size):
     samples = {max(LEAST_ROWS, k * size) for k in PER_COLUMN}
     for m in sorted(m for m in samples if m < 0.5 * n):   # above, ``choose_rows`` takes all
         rate = min(max(scarce * size / m, 0.02), 0.9)
-        seconds = 2.0 * (seconds_of_metric(problem, m, size) + seconds_of_sample(problem, m)) + (
-            TO_GAIN / -np.log(rate) + 3) * one_pass
+        seconds = 2.0 * seconds_of_one(problem, m, size) + (TO_GAIN / -np.log(rate) + 3) * one_pass
         best = min(best, (seconds, m))
     rate, metrics = (1e-6, 1.0) if quadratic else (0.02, 2.0)
     seconds = metrics * seconds_of_metric(problem, n, size) + (
@@ -213,7 +218,8 @@ class NewtonLane(DescentLane):
         # L-BFGS first, where it may be at the end before a metric is
         self.is_plain = (rows_per_column == "auto" and not self.signed and K == 1
                          and self.sharpness == 0.0 and not problem.is_small
-                         and self.seconds > WORTH * seconds_of_pass(problem))
+                         and 2.0 * seconds_of_one(problem, self.m, self.size)
+                         > WORTH * seconds_of_pass(problem))
         if self.sharpness > 0.0:  # a metric for every step: as many rows as a pass costs
             row = seconds_of_metric(problem, 1.0, self.size) - seconds_of_metric(problem, 0.0, self.size)
             self.m = max(self.m, min(seconds_of_pass(problem) / row, problem.n_rows / 8))
@@ -322,7 +328,9 @@ class NewtonLane(DescentLane):
         u = None
         if self.is_joint:
             c *= (share if np.ndim(share) == 0 else share[chosen]) / weighted[chosen]
-            B, jitter = self.joint(rows[chosen], c, mean_of_output), max(jitter, JITTER_OF_CLASSES)
+            B = self.joint(rows[chosen], c, mean_of_output)
+            if self.is_sampled or not self.sum_to_zero(B):
+                jitter = max(jitter, JITTER_OF_CLASSES)
         else:
             B, u = gram(problem, rows[chosen], c, self.coordinates)
             self.complete(B, mean_of_output.mean())
@@ -362,6 +370,22 @@ class NewtonLane(DescentLane):
         for k in range(K):
             self.complete(B[:, k, :, k], mean_h[k])
         return B.reshape(size * K, size * K)
+
+    def sum_to_zero(self, B):
+        """Whether the classes do in every column, and so in every step to come.
+
+        Then B, which is changed, may bend where all classes move alike, and is definite. What is
+        else added to its diagonal for that mixes this direction with the others: small data of mixed
+        scales took 30 steps to the last digits.
+        """
+        K = self.problem.n_outputs
+        x = self.x.reshape(-1, K)
+        if self.signed or np.abs(x.sum(axis=1)).max() > 1e-8 * np.abs(x).max():
+            return False
+        B = B.reshape(len(x), K, len(x), K)
+        for j in range(len(x)):
+            B[j, :, j, :] += np.trace(B[j, :, j, :]) / K**2
+        return True
 
     def rate(self):
         """How fast the decrements have fallen lately, under the present metric if it has an age."""
