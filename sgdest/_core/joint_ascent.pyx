@@ -21,8 +21,8 @@ from sgdest._core.joint_multipliers import JointMultipliers
 from sgdest._core.relay import RelayLane
 from sgdest._core.solver import seconds_of_pass
 
-# Seconds for a row and for each of its entries, and for each class of these.
-ROW, ENTRY, CLASS_OF_ROW, CLASS_OF_ENTRY = 2.5e-7, 2.5e-9, 1.5e-8, 3e-10
+# Seconds for a row and each class of it, for a sparse entry, and for each class of an entry.
+ROW, CLASS_OF_ROW, SPARSE_ENTRY, CLASS_OF_ENTRY = 2.5e-7, 1.5e-8, 2.5e-9, 2.5e-10
 # Rows for a column, beyond which they have much in common, and epochs to 1e-6: at least, and for each
 # power of ten that a row weighs more than all others together.
 MANY, LEAST_EPOCHS, EPOCHS = 4.0, 6.0, 8.0
@@ -38,7 +38,8 @@ def is_possible(problem):
 def expected_seconds(problem, square):
     """About how long it takes to a relative suboptimality of 1e-6; ``square``: mean |x_i|^2."""
     K, n = problem.n_outputs, problem.n_rows
-    epoch = n * (ROW + K * CLASS_OF_ROW) + problem.rows.n_stored * (ENTRY + K * CLASS_OF_ENTRY)
+    entry = K * CLASS_OF_ENTRY + (SPARSE_ENTRY if problem.rows.is_sparse else 0.0)
+    epoch = n * (ROW + K * CLASS_OF_ROW) + problem.rows.n_stored * entry
     epochs = LEAST_EPOCHS + EPOCHS * np.log10(1.0 + square / (problem.penalty.l2 * n))
     epochs *= max(1.0, n / (MANY * problem.n_features))
     return epochs * epoch + 3.0 * seconds_of_pass(problem) + 1e-3
