@@ -4,6 +4,7 @@ cimport cython
 from libc.math cimport INFINITY, fabs, fmax, isfinite, sqrt
 from libc.stdint cimport int32_t, uint64_t
 from libc.stdlib cimport qsort
+from libc.string cimport memcpy
 
 import numpy as np
 
@@ -54,6 +55,20 @@ cdef void shuffle(Py_ssize_t n, Py_ssize_t* order, Py_ssize_t size, uint64_t* st
             order[other + k] = swap
 
 
+cdef void put_changes(Py_ssize_t n, const double* x, const double* mark, double* out) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        out[i] = x[i] - mark[i]
+
+
+cdef void combine(Py_ssize_t n, double c, const double* x, const double* mark, double s,
+                  double* out) noexcept nogil:
+    """out = c (x - mark) + s out."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        out[i] = c * (x[i] - mark[i]) + s * out[i]
+
+
 cdef int by_first(const void* a, const void* b) noexcept nogil:
     cdef double x = (<const double*> a)[0], y = (<const double*> b)[0]
     return (x > y) - (x < y)
@@ -89,8 +104,8 @@ cdef class Multipliers:
     cdef uint64_t seed
     cdef double last_imbalance
     cdef int same
-    # a, v and sums as they were some epochs ago; their change before that, then a step; where it ends
-    cdef double[::1] a_mark, v_mark, mark, a_step, v_step, step
+    # a, v, sums as they were some epochs ago; their change before that, then a step; its stops
+    cdef double[::1] a_mark, v_mark, mark, a_last, v_last, last
     cdef double[:, ::1] stops
     cdef double marked, left_marked
     cdef bint has_mark, v_is_seen
@@ -131,7 +146,7 @@ cdef class Multipliers:
         self.kinked = not self.naps_allowed
         self.left_marked = INFINITY
         self.a_mark = self.z_seen = self.v_seen = None
-        self.mark, self.step, self.sums_seen = np.zeros((3, N_SUMS))
+        self.mark, self.last, self.sums_seen = np.zeros((3, N_SUMS))
         with nogil:
             self.measure()
         self.order = np.flatnonzero(s) if self.weighted else np.arange(n)
@@ -350,8 +365,8 @@ cdef class Multipliers:
         cdef bint is_slow = self.left > SLOW * self.left_marked
         if is_slow:
             if self.a_mark is None:      # memory that many fits do without
-                self.a_mark, self.a_step = np.zeros((2, self.n_rows))
-                self.v_mark, self.v_step = np.zeros((2, self.v.shape[0]))
+                self.a_mark, self.a_last = np.zeros((2, self.n_rows))
+                self.v_mark, self.v_last = np.zeros((2, self.v.shape[0]))
                 self.stops = np.empty((self.n_rows, 2))
             with nogil:
                 if self.has_mark:
@@ -360,63 +375,64 @@ cdef class Multipliers:
         self.has_mark, self.marked, self.left_marked = is_slow, self.visited, self.left
 
     cdef void keep(self) noexcept nogil:
-        """The change since the mark, the step included, is the last one; the mark is here."""
-        cdef Py_ssize_t i, d = self.v.shape[0] - 1
-        for i in range(self.n_rows):
-            self.a_step[i] = self.a[i] - self.a_mark[i] if self.has_mark else 0.0
-            self.a_mark[i] = self.a[i]
-        for i in range(d):
-            self.v_step[i] = self.v[i] - self.v_mark[i] if self.has_mark else 0.0
-            self.v_mark[i] = self.v[i]
-        self.step[SUM], self.step[MEAN] = self.A - self.mark[SUM], self.v_mean - self.mark[MEAN]
-        self.step[IMBALANCE] = self.imbalance - self.mark[IMBALANCE]
+        """What has changed since the mark, a step included, is the last change; the mark is here."""
+        cdef Py_ssize_t d = self.v.shape[0] - 1
+        if self.has_mark:
+            put_changes(self.n_rows, &self.a[0], &self.a_mark[0], &self.a_last[0])
+            put_changes(d, &self.v[0], &self.v_mark[0], &self.v_last[0])
+            self.put_sums(&self.last[0])
+        else:
+            self.a_last[:] = 0.0
+            self.v_last[:] = 0.0
+            self.last[:] = 0.0
+        memcpy(&self.a_mark[0], &self.a[0], self.n_rows * sizeof(double))
+        memcpy(&self.v_mark[0], &self.v[0], d * sizeof(double))
         self.mark[SUM], self.mark[MEAN] = self.A, self.v_mean
         self.mark[IMBALANCE] = self.imbalance
-        if not self.has_mark:
-            self.step[SUM] = self.step[MEAN] = self.step[IMBALANCE] = 0.0
+
+    cdef void put_sums(self, double* changes) noexcept nogil:
+        changes[SUM], changes[MEAN] = self.A - self.mark[SUM], self.v_mean - self.mark[MEAN]
+        changes[IMBALANCE] = self.imbalance - self.mark[IMBALANCE]
 
     cdef void step_far(self) noexcept nogil:
         """To the highest dual in the plane of the change since the mark and the one before.
 
-        The last one takes the part of the last direction of conjugate gradients.
+        This one takes the part of the last direction of conjugate gradients.
         """
-        cdef Py_ssize_t i, k, n, first, d = self.v.shape[0] - 1
-        cdef double[256] change
+        cdef Py_ssize_t i, n, first, d = self.v.shape[0] - 1
+        cdef double[256] room
         cdef double[N_SUMS] sums, now
+        cdef double* last
         cdef double cc = 0.0, cs = 0.0, ss = 0.0, cv = 0.0, sv = 0.0, c_rise = 0.0, s_rise = 0.0
         cdef double c = 0.0, s = 0.0, slope, area
         now[SUM], now[MEAN], now[IMBALANCE] = self.A, self.v_mean, 0.0
-        sums[SUM], sums[MEAN] = self.A - self.mark[SUM], self.v_mean - self.mark[MEAN]
-        sums[IMBALANCE] = self.imbalance - self.mark[IMBALANCE]
-        for first from 0 <= first < d by 256:
-            n = min(256, d - first)
-            for k in range(n):
-                change[k] = self.v[first + k] - self.v_mark[first + k]
-            cc += numbers.dot(n, change, change)
-            cs += numbers.dot(n, change, &self.v_step[first])
-            cv += numbers.dot(n, change, &self.v[first])
-            ss += numbers.dot(n, &self.v_step[first], &self.v_step[first])
-            sv += numbers.dot(n, &self.v_step[first], &self.v[first])
+        self.put_sums(sums)
+        for first from 0 <= first < d by 256:      # in the innermost cache: v may be long
+            n, last = min(256, d - first), &self.v_last[first]
+            put_changes(n, &self.v[first], &self.v_mark[first], room)
+            cc += numbers.dot(n, room, room)
+            cs += numbers.dot(n, room, last)
+            cv += numbers.dot(n, room, &self.v[first])
+            ss += numbers.dot(n, last, last)
+            sv += numbers.dot(n, last, &self.v[first])
         cc = self.curvature(cc, sums, sums)
-        cs = self.curvature(cs, sums, &self.step[0])
-        ss = self.curvature(ss, &self.step[0], &self.step[0])
+        cs = self.curvature(cs, sums, &self.last[0])
+        ss = self.curvature(ss, &self.last[0], &self.last[0])
         for i in range(self.n_rows):
             slope = self.share(i) * (self.offset(i) - self.kink(i))
             c_rise += slope * (self.a[i] - self.a_mark[i])
-            s_rise += slope * self.a_step[i]
+            s_rise += slope * self.a_last[i]
         c_rise += sums[IMBALANCE] * self.b - self.curvature(cv, sums, now)
-        s_rise += self.step[IMBALANCE] * self.b - self.curvature(sv, &self.step[0], now)
+        s_rise += self.last[IMBALANCE] * self.b - self.curvature(sv, &self.last[0], now)
         area = cc * ss - cs * cs
         if area > 1e-12 * cc * ss:
             c, s = (c_rise * ss - s_rise * cs) / area, (s_rise * cc - c_rise * cs) / area
         elif cc > 0.0:
             c = c_rise / cc
-        for i in range(self.n_rows):
-            self.a_step[i] = c * (self.a[i] - self.a_mark[i]) + s * self.a_step[i]
-        for i in range(d):
-            self.v_step[i] = c * (self.v[i] - self.v_mark[i]) + s * self.v_step[i]
-        for k in range(INTERCEPT):
-            self.step[k] = c * sums[k] + s * self.step[k]
+        combine(self.n_rows, c, &self.a[0], &self.a_mark[0], s, &self.a_last[0])
+        combine(d, c, &self.v[0], &self.v_mark[0], s, &self.v_last[0])
+        for i in range(INTERCEPT):
+            self.last[i] = c * sums[i] + s * self.last[i]
         self.climb(c * c_rise + s * s_rise, c * c * cc + 2.0 * c * s * cs + s * s * ss)
 
     cdef inline double curvature(self, double product, const double* s, const double* t) noexcept nogil:
@@ -438,17 +454,17 @@ cdef class Multipliers:
         """Where the step of a_i ends: at a bound, or at 0 where that is a kink of the conjugate."""
         cdef double low = 0.0, high = 0.0, dead = 0.0
         self.loss.kink(self.y[i], &low, &high, &dead)
-        if dead > 0.0 and self.a_step[i] * self.a[i] <= 0.0:
+        if dead > 0.0 and self.a_last[i] * self.a[i] <= 0.0:
             return 0.0
-        return high if self.a_step[i] > 0.0 else low
+        return high if self.a_last[i] > 0.0 else low
 
     cdef Py_ssize_t find_stops(self) noexcept nogil:
         """(share of the step, row) of the multipliers that it takes to their ends, sorted; how many."""
         cdef Py_ssize_t i, n = 0
         cdef double t
         for i in range(self.n_rows):
-            if self.a_step[i] != 0.0:
-                t = (self.end(i) - self.a[i]) / self.a_step[i]
+            if self.a_last[i] != 0.0:
+                t = (self.end(i) - self.a[i]) / self.a_last[i]
                 if t < 1.0:
                     self.stops[n, 0], self.stops[n, 1] = fmax(t, 0.0), i
                     n += 1
@@ -472,28 +488,28 @@ cdef class Multipliers:
         if rise > 0.0 and curvature > 0.0:
             t = min(1.0, t + rise / curvature)
         for i in range(self.n_rows):
-            self.a[i] += t * self.a_step[i]
-        numbers.add(self.v.shape[0] - 1, t, &self.v_step[0], &self.v[0])
-        self.A += t * self.step[SUM]
-        self.v_mean += t * self.step[MEAN]
-        self.imbalance += t * self.step[IMBALANCE]
-        self.b -= t * self.step[IMBALANCE] * self.pull
+            self.a[i] += t * self.a_last[i]
+        numbers.add(self.v.shape[0] - 1, t, &self.v_last[0], &self.v[0])
+        self.A += t * self.last[SUM]
+        self.v_mean += t * self.last[MEAN]
+        self.imbalance += t * self.last[IMBALANCE]
+        self.b -= t * self.last[IMBALANCE] * self.pull
 
     cdef void take_out(self, Py_ssize_t i, double t, double* rise, double* curvature) noexcept nogil:
         """Take a row out of the step after the share t, which it has gone."""
-        cdef double change = self.a_step[i], s = self.share(i) * change, along
-        along = self.rows.dot(i, &self.v_step[0]) - self.pull * self.step[IMBALANCE]
+        cdef double change = self.a_last[i], s = self.share(i) * change, along
+        along = self.rows.dot(i, &self.v_last[0]) - self.pull * self.last[IMBALANCE]
         if self.centred:
-            along += self.step[SUM] * (self.mean_mean - self.m[i]) - self.step[MEAN]
+            along += self.last[SUM] * (self.mean_mean - self.m[i]) - self.last[MEAN]
         rise[0] -= s * (self.margin(i) + self.b + t * along - self.kink(i))
         curvature[0] += s * (2.0 * along + change * (self.q[i] + self.share(i) * self.pull))
         self.move(i, t * change)
-        self.rows.add(i, s / self.l2, &self.v_step[0])
+        self.rows.add(i, s / self.l2, &self.v_last[0])
         if self.centred:
-            self.step[SUM] += s / self.l2
-            self.step[MEAN] += s / self.l2 * self.m[i]
-            self.step[IMBALANCE] -= s
-        self.a_step[i] = 0.0
+            self.last[SUM] += s / self.l2
+            self.last[MEAN] += s / self.l2 * self.m[i]
+            self.last[IMBALANCE] -= s
+        self.a_last[i] = 0.0
         self.visited += 2.0
 
     # -- a check ---------------------------------------------------------------------------
