@@ -24,8 +24,8 @@ cdef int MOST_NAPS = 4
 # have left more than a share of the gap: where it falls fast, a step costs as much as an epoch.
 cdef double STRIDE = 1.0
 cdef double SLOW = 0.3
-# How far the intercept of kinked losses goes, as a multiple of what the free rows want.
-cdef double OVER = 2.0
+# A step so many times as long as a change would be made of the rounding of that.
+cdef double LONGEST = 1e3
 # Where the mean itself falls to less than this share in an epoch, all sleepers are woken.
 cdef double FAST = 0.2
 # Far from its place a multiplier of log loss moves until a step is this share of all steps: other
@@ -104,7 +104,8 @@ cdef class Multipliers:
     cdef readonly Py_ssize_t n_active, n_rows, epoch_number
     cdef int32_t[::1] wakes, naps
     cdef uint64_t seed
-    cdef double off_balance       # gap that an intercept which still moves leaves
+    cdef double last_imbalance
+    cdef int same
     # a, v, sums as they were some epochs ago; their change before that, then a step; its stops
     cdef double[::1] a_mark, v_mark, mark, a_last, v_last, last
     cdef double[:, ::1] stops
@@ -193,7 +194,6 @@ cdef class Multipliers:
             fall = min(1.0, self.seen / self.last_seen)
             # what the first epoch has seen, of rows that started cold, is more than there was
             self.left = self.seen * (sqrt(fall) if self.epoch_number == 2 else fall)
-            self.left += self.off_balance
             if n + 1 == n_epochs or enough is not None and self.left <= enough():
                 break      # without a far step, after which the primal is worse at first
             if self.kinked and self.visited - self.marked >= STRIDE * self.n_rows:
@@ -204,7 +204,7 @@ cdef class Multipliers:
         cdef Py_ssize_t p = self.n_active, i, n_moved = 0, n_visited = 0
         cdef Py_ssize_t* order = &self.order[0]
         cdef bint asks = self.rows.n_stored > IN_CACHE
-        cdef double z, q, change, gap, seen = 0.0, largest = 0.0, total = 0.0, free = 0.0, weight = 0.0
+        cdef double z, q, change, gap, seen = 0.0, largest = 0.0, total = 0.0
         shuffle(self.n_active, order, RUN if asks else 1, &self.seed)
         self.epoch_number += 1
         while p > 0:
@@ -228,9 +228,6 @@ cdef class Multipliers:
                 seen += self.share(i) * (gap if self.curved else self.gap(i, z))
                 self.move(i, change)
                 largest = max(largest, q * fabs(change))
-                if self.centred and self.kinked and self.is_free(i):
-                    free += self.share(i)
-                    weight += self.q[i] * self.share(i)
             total += fabs(change)
             n_moved += 1
             if self.naps_allowed:
@@ -248,23 +245,20 @@ cdef class Multipliers:
         if self.centred:
             self.b -= self.imbalance * self.pull
             if self.kinked:
-                self.off_balance = self.imbalance * self.imbalance * self.pull
-                self.follow(free, weight)
+                self.follow()
 
-    cdef inline void follow(self, double free, double weight) noexcept nogil:
-        """Let the intercept go to where the rows want it that are free, ``OVER`` times as far.
-
-        These have the share ``free`` of all weights, ``weight`` is the sum of their q by share: when
-        b moves by 1, their multipliers, on their own, take at least free^2 / weight from the sum.
-        """
-        if free > 0.0:
-            self.pull = OVER * weight / (free * free)
-
-    cdef inline bint is_free(self, Py_ssize_t i) noexcept nogil:
-        """Whether a_i is not at a bound, nor at 0 where that is a kink of the conjugate."""
-        cdef double low = 0.0, high = 0.0, dead = 0.0
-        self.loss.kink(self.y[i], &low, &high, &dead)
-        return low < self.a[i] < high and (self.a[i] != 0.0 or dead == 0.0)
+    cdef inline void follow(self) noexcept nogil:
+        """Loosen the intercept while the sum of the multipliers keeps its sign, else stiffen it."""
+        cdef double now = self.imbalance, before = self.last_imbalance
+        if now * before < 0.0:
+            self.pull *= 0.5
+            self.same = 0
+        elif fabs(now) > 0.5 * fabs(before):
+            self.same += 1
+            if self.same >= 2:
+                self.pull *= 2.0
+                self.same = 0
+        self.last_imbalance = now
 
     cdef inline void move(self, Py_ssize_t i, double change) noexcept nogil:
         """a_i += change, and what depends on it."""
@@ -438,6 +432,8 @@ cdef class Multipliers:
             c, s = (c_rise * ss - s_rise * cs) / area, (s_rise * cc - c_rise * cs) / area
         elif cc > 0.0:
             c = c_rise / cc
+        if fabs(c) + fabs(s) > LONGEST:
+            return
         combine(self.n_rows, c, &self.a[0], &self.a_mark[0], s, &self.a_last[0])
         combine(d, c, &self.v[0], &self.v_mark[0], s, &self.v_last[0])
         for i in range(INTERCEPT):
@@ -536,8 +532,10 @@ cdef class Multipliers:
     def n_free(self):
         """How many multipliers of a piecewise-linear loss are not at a bound."""
         cdef Py_ssize_t i, n = 0
+        cdef double low = 0.0, high = 0.0, dead = 0.0
         for i in range(self.n_rows):
-            n += self.is_free(i)
+            self.loss.kink(self.y[i], &low, &high, &dead)
+            n += low < self.a[i] < high and (self.a[i] != 0.0 or dead == 0.0)
         return n
 
     def margins(self, double[::1] z):
