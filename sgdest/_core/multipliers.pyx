@@ -499,6 +499,12 @@ cdef class Multipliers:
         self.v_mean += t * self.last[MEAN]
         self.imbalance += t * self.last[IMBALANCE]
         self.b -= t * self.last[IMBALANCE] * self.pull
+        for k in range(self.n_active, self.order.shape[0]):
+            i = self.order[k]
+            if t * self.a_last[i] != 0.0:      # no longer at rest
+                self.order[k] = self.order[self.n_active]
+                self.order[self.n_active] = i
+                self.n_active += 1
 
     cdef void take_out(self, Py_ssize_t i, double t, double* rise, double* curvature) noexcept nogil:
         """Take a row out of the step after the share t, which it has gone."""
