@@ -471,7 +471,9 @@ class DualAscentLane(RelayLane):
     def gets_nowhere(self):
         """Whether another method is faster from here."""
         if self.is_stuck():
-            return True
+            if not self.multipliers.goes_far:
+                return True      # else by plain epochs from here
+            self.multipliers.goes_far, self.last_halving = False, self.epochs
         if self.smooth:
             near = self.problem.is_small and self.remaining <= 1e-8 * abs(self.start_objective)
             return near or (self.epochs >= self.least_epochs

@@ -24,8 +24,9 @@ cdef int MOST_NAPS = 4
 # have left more than a share of the gap: where it falls fast, a step costs as much as an epoch.
 cdef double STRIDE = 1.0
 cdef double SLOW = 0.3
-# A step so many times as long as a change would be made of the rounding of that.
-cdef double LONGEST = 1e3
+# Steps that are more times as long as a change circle where many solutions are alike; much longer
+# ones are made of rounding.
+cdef double LONGEST = 10.0
 # Where the mean itself falls to less than this share in an epoch, all sleepers are woken.
 cdef double FAST = 0.2
 # Far from its place a multiplier of log loss moves until a step is this share of all steps: other
@@ -97,6 +98,7 @@ cdef class Multipliers:
     cdef double largest_move, imbalance, shortest, mean_move, pull, A, v_mean, mean_mean, last_seen
     cdef readonly bint stood_still     # the last epoch has seen all rows and moved none
     cdef bint curved, logistic, hinged, naps_allowed, kinked, centred, weighted
+    cdef public bint goes_far               # makes steps along what passes have changed
     cdef double unit              # what a weight of 1 is of all weights
     cdef double[::1] q, m, a, v, mean, s
     cdef const double[::1] y
@@ -145,7 +147,7 @@ cdef class Multipliers:
         self.largest_move, self.mean_move = INFINITY, 0.0
         self.seen = self.last_seen = 0.0
         self.seed = 1
-        self.kinked = not self.naps_allowed
+        self.kinked = self.goes_far = not self.naps_allowed
         self.left_marked = INFINITY
         self.a_mark = self.z_seen = self.v_seen = None
         self.mark, self.last, self.sums_seen = np.zeros((3, N_SUMS))
@@ -196,7 +198,7 @@ cdef class Multipliers:
             self.left = self.seen * (sqrt(fall) if self.epoch_number == 2 else fall)
             if n + 1 == n_epochs or enough is not None and self.left <= enough():
                 break      # without a far step, after which the primal is worse at first
-            if self.kinked and self.visited - self.marked >= STRIDE * self.n_rows:
+            if self.goes_far and self.visited - self.marked >= STRIDE * self.n_rows:
                 self.look_far()
         return n + 1
 
