@@ -16,8 +16,8 @@ Design:
 - The gap of the whole is the sum of the gaps of the rows, which a visit knows as they were before
   it: epochs go on until these tell that a check is due. Of kinked losses most rows then rest, and
   those that rest at any margin within reach need not be read for it.
-- Kinked losses drift along one direction until a multiplier meets its bound: after every two
-  passes a step goes as far along the change as the dual rises, cut off at the box.
+- Kinked losses drift along one direction until a multiplier meets its bound: after every slow
+  pass a step goes as far as the dual rises, in the plane of two changes and along the box.
 - Where columns are few, a dual active set finds the exact minimum of a kinked loss once that costs
   less than the epochs that are left.
 - Where the gap falls slowly, smooth losses are handed over to ``TruncatedNewton``.
@@ -442,7 +442,9 @@ class DualAscentLane(RelayLane):
     def gets_nowhere(self):
         """Whether another method is faster from here."""
         if self.is_stuck():
-            return True
+            if not self.multipliers.goes_far:
+                return True      # else by plain epochs from here
+            self.multipliers.goes_far, self.last_halving = False, self.epochs
         if self.smooth:
             near = self.problem.is_small and self.remaining <= 1e-8 * abs(self.start_objective)
             return near or (self.epochs >= self.least_epochs

@@ -3,6 +3,7 @@
 cimport cython
 from libc.math cimport INFINITY, fabs, fmax, isfinite, sqrt
 from libc.stdint cimport int32_t, uint64_t
+from libc.stdlib cimport qsort
 from libc.string cimport memcpy
 
 import numpy as np
@@ -21,8 +22,11 @@ cdef double LITTLE = 0.1
 cdef int MOST_NAPS = 4
 # Passes after which kinked losses make a step along what has changed since the last one, if these
 # have left more than a share of the gap: where it falls fast, a step costs as much as an epoch.
-cdef double STRIDE = 2.0
+cdef double STRIDE = 1.0
 cdef double SLOW = 0.3
+# Steps that are more times as long as a change circle where many solutions are alike; much longer
+# ones are made of rounding.
+cdef double LONGEST = 10.0
 # Where the mean itself falls to less than this share in an epoch, all sleepers are woken.
 cdef double FAST = 0.2
 # Far from its place a multiplier of log loss moves until a step is this share of all steps: other
@@ -54,6 +58,25 @@ cdef void shuffle(Py_ssize_t n, Py_ssize_t* order, Py_ssize_t size, uint64_t* st
             order[other + k] = swap
 
 
+cdef void put_changes(Py_ssize_t n, const double* x, const double* mark, double* out) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        out[i] = x[i] - mark[i]
+
+
+cdef void combine(Py_ssize_t n, double c, const double* x, const double* mark, double s,
+                  double* out) noexcept nogil:
+    """out = c (x - mark) + s out."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        out[i] = c * (x[i] - mark[i]) + s * out[i]
+
+
+cdef int by_first(const void* a, const void* b) noexcept nogil:
+    cdef double x = (<const double*> a)[0], y = (<const double*> b)[0]
+    return (x > y) - (x < y)
+
+
 # places of what depends on the multipliers, beside v, in an array of such numbers
 cdef enum:
     SUM, MEAN, IMBALANCE, INTERCEPT, N_SUMS
@@ -75,6 +98,7 @@ cdef class Multipliers:
     cdef double largest_move, imbalance, shortest, mean_move, pull, A, v_mean, mean_mean, last_seen
     cdef readonly bint stood_still     # the last epoch has seen all rows and moved none
     cdef bint curved, logistic, hinged, naps_allowed, kinked, centred, weighted
+    cdef public bint goes_far               # makes steps along what passes have changed
     cdef double unit              # what a weight of 1 is of all weights
     cdef double[::1] q, m, a, v, mean, s
     cdef const double[::1] y
@@ -84,9 +108,9 @@ cdef class Multipliers:
     cdef uint64_t seed
     cdef double last_imbalance
     cdef int same
-    # a and v as they were some epochs ago, then their change; room to go back
-    cdef double[::1] a_mark, v_mark, a_room, v_room
-    cdef double[::1] mark
+    # a, v, sums as they were some epochs ago; their change before that, then a step; its stops
+    cdef double[::1] a_mark, v_mark, mark, a_last, v_last, last
+    cdef double[:, ::1] stops
     cdef double marked, left_marked
     cdef bint has_mark, v_is_seen
     # the margins at the last ``take_back``, and at which v they were
@@ -123,10 +147,10 @@ cdef class Multipliers:
         self.largest_move, self.mean_move = INFINITY, 0.0
         self.seen = self.last_seen = 0.0
         self.seed = 1
-        self.kinked = not self.naps_allowed
+        self.kinked = self.goes_far = not self.naps_allowed
         self.left_marked = INFINITY
-        self.a_mark = self.a_room = self.v_mark = self.v_room = self.z_seen = self.v_seen = None
-        self.mark, self.sums_seen = np.zeros((2, N_SUMS))
+        self.a_mark = self.z_seen = self.v_seen = None
+        self.mark, self.last, self.sums_seen = np.zeros((3, N_SUMS))
         with nogil:
             self.measure()
         self.order = np.flatnonzero(s) if self.weighted else np.arange(n)
@@ -174,7 +198,7 @@ cdef class Multipliers:
             self.left = self.seen * (sqrt(fall) if self.epoch_number == 2 else fall)
             if n + 1 == n_epochs or enough is not None and self.left <= enough():
                 break      # without a far step, after which the primal is worse at first
-            if self.kinked and self.visited - self.marked >= STRIDE * self.n_rows:
+            if self.goes_far and self.visited - self.marked >= STRIDE * self.n_rows:
                 self.look_far()
         return n + 1
 
@@ -338,104 +362,168 @@ cdef class Multipliers:
             v = u - q * now
         return self.loss.dual_step(y, u, q) - a
 
-    # -- a step along the change over some epochs ---------------------------------------------
+    # -- a step in the plane of two changes --------------------------------------------------
 
     cdef look_far(self):
-        """After ``STRIDE`` passes, where they were slow, a step along what they have changed."""
+        """After ``STRIDE`` passes, where they were slow, a step in the plane of two changes."""
         cdef bint is_slow = self.left > SLOW * self.left_marked
-        if self.a_mark is None and is_slow:      # memory that many fits do without
-            self.a_mark, self.a_room = np.empty((2, self.n_rows))
-            self.v_mark, self.v_room = np.empty((2, self.v.shape[0]))
         if is_slow:
+            if self.a_mark is None:      # memory that many fits do without
+                self.a_mark, self.a_last = np.zeros((2, self.n_rows))
+                self.v_mark, self.v_last = np.zeros((2, self.v.shape[0]))
+                self.stops = np.empty((self.n_rows, 2))
             with nogil:
                 if self.has_mark:
-                    self.extrapolate()
-                self.keep(&self.a_mark[0], &self.v_mark[0], &self.mark[0])
+                    self.step_far()
+                self.keep()
         self.has_mark, self.marked, self.left_marked = is_slow, self.visited, self.left
 
-    cdef void extrapolate(self) noexcept nogil:
-        """As far as the dual rises along the change since the mark, cut off at the box."""
-        cdef Py_ssize_t i, n = self.n_rows, d = self.v.shape[0] - 1
-        cdef double* da = &self.a_mark[0]
-        cdef double* dv = &self.v_mark[0]
-        cdef double dA = self.A - self.mark[SUM], dm = self.v_mean - self.mark[MEAN]
-        cdef double dS = self.imbalance - self.mark[IMBALANCE]
-        cdef double rise, curvature, o, c
-        for i in range(n):
-            da[i] = self.a[i] - da[i]
-        for i in range(d):
-            dv[i] = self.v[i] - dv[i]
-        rise = numbers.dot(d, dv, &self.v[0])
-        curvature = numbers.dot(d, dv, dv)
+    cdef void keep(self) noexcept nogil:
+        """What has changed since the mark, a step included, is the last change; the mark is here."""
+        cdef Py_ssize_t d = self.v.shape[0] - 1
+        if self.has_mark:
+            put_changes(self.n_rows, &self.a[0], &self.a_mark[0], &self.a_last[0])
+            put_changes(d, &self.v[0], &self.v_mark[0], &self.v_last[0])
+            self.put_sums(&self.last[0])
+        else:
+            self.a_last[:] = 0.0
+            self.v_last[:] = 0.0
+            self.last[:] = 0.0
+        memcpy(&self.a_mark[0], &self.a[0], self.n_rows * sizeof(double))
+        memcpy(&self.v_mark[0], &self.v[0], d * sizeof(double))
+        self.mark[SUM], self.mark[MEAN] = self.A, self.v_mean
+        self.mark[IMBALANCE] = self.imbalance
+
+    cdef void put_sums(self, double* changes) noexcept nogil:
+        changes[SUM], changes[MEAN] = self.A - self.mark[SUM], self.v_mean - self.mark[MEAN]
+        changes[IMBALANCE] = self.imbalance - self.mark[IMBALANCE]
+
+    cdef void step_far(self) noexcept nogil:
+        """To the highest dual in the plane of the change since the mark and the one before.
+
+        This one takes the part of the last direction of conjugate gradients.
+        """
+        cdef Py_ssize_t i, n, first, d = self.v.shape[0] - 1
+        cdef double[256] room
+        cdef double[N_SUMS] sums, now
+        cdef double* last
+        cdef double cc = 0.0, cs = 0.0, ss = 0.0, cv = 0.0, sv = 0.0, c_rise = 0.0, s_rise = 0.0
+        cdef double c = 0.0, s = 0.0, slope, area
+        now[SUM], now[MEAN], now[IMBALANCE] = self.A, self.v_mean, 0.0
+        self.put_sums(sums)
+        for first from 0 <= first < d by 256:      # in the innermost cache: v may be long
+            n, last = min(256, d - first), &self.v_last[first]
+            put_changes(n, &self.v[first], &self.v_mark[first], room)
+            cc += numbers.dot(n, room, room)
+            cs += numbers.dot(n, room, last)
+            cv += numbers.dot(n, room, &self.v[first])
+            ss += numbers.dot(n, last, last)
+            sv += numbers.dot(n, last, &self.v[first])
+        cc = self.curvature(cc, sums, sums)
+        cs = self.curvature(cs, sums, &self.last[0])
+        ss = self.curvature(ss, &self.last[0], &self.last[0])
+        for i in range(self.n_rows):
+            if self.a[i] != self.a_mark[i] or self.a_last[i] != 0.0:
+                slope = self.share(i) * (self.offset(i) - self.kink(i))
+                c_rise += slope * (self.a[i] - self.a_mark[i])
+                s_rise += slope * self.a_last[i]
+        c_rise += sums[IMBALANCE] * self.b - self.curvature(cv, sums, now)
+        s_rise += self.last[IMBALANCE] * self.b - self.curvature(sv, &self.last[0], now)
+        area = cc * ss - cs * cs
+        if area > 1e-12 * cc * ss:
+            c, s = (c_rise * ss - s_rise * cs) / area, (s_rise * cc - c_rise * cs) / area
+        elif cc > 0.0:
+            c = c_rise / cc
+        if fabs(c) + fabs(s) > LONGEST:
+            return
+        combine(self.n_rows, c, &self.a[0], &self.a_mark[0], s, &self.a_last[0])
+        combine(d, c, &self.v[0], &self.v_mark[0], s, &self.v_last[0])
+        for i in range(INTERCEPT):
+            self.last[i] = c * sums[i] + s * self.last[i]
+        self.climb(c * c_rise + s * s_rise, c * c * cc + 2.0 * c * s * cs + s * s * ss)
+
+    cdef inline double curvature(self, double product, const double* s, const double* t) noexcept nogil:
+        """Of the dual between two changes of sums s and t, whose v have this product."""
         if self.centred:
-            rise += self.A * dA * self.mean_mean - self.A * dm - dA * self.v_mean
-            curvature += dA * (dA * self.mean_mean - 2.0 * dm)
-        rise = dS * self.b - self.l2 * rise
-        curvature = self.l2 * curvature + self.pull * dS * dS
-        for i in range(n):
-            if da[i] != 0.0:
-                o = 0.0 if self.problem.o_data == NULL else self.problem.o_data[i]
-                c = (self.loss.conjugate(self.y[i], self.a[i])
-                     - self.loss.conjugate(self.y[i], self.a[i] - da[i]))
-                rise += self.share(i) * (da[i] * o - c)
-        if rise > 0.0 and curvature > 0.0:
-            self.rise_along(rise / curvature, dA, dm, dS)
+            product += s[SUM] * (t[SUM] * self.mean_mean - t[MEAN]) - s[MEAN] * t[SUM]
+        return self.l2 * product + self.pull * s[IMBALANCE] * t[IMBALANCE]
 
-    cdef void rise_along(self, double t, double dA, double dm, double dS) noexcept nogil:
-        """t times the change, a quarter of that, or nothing: what raises the dual."""
-        cdef Py_ssize_t n = self.n_rows, d = self.v.shape[0] - 1
-        cdef double before = self.dual()
-        cdef double[N_SUMS] sums
-        cdef int _
-        self.keep(&self.a_room[0], &self.v_room[0], sums)
-        for _ in range(2):
-            self.go_along(t, dA, dm, dS)
-            if self.dual() > before:
-                return
-            memcpy(&self.a[0], &self.a_room[0], n * sizeof(double))
-            memcpy(&self.v[0], &self.v_room[0], d * sizeof(double))
-            self.A, self.v_mean = sums[SUM], sums[MEAN]
-            self.imbalance, self.b = sums[IMBALANCE], sums[INTERCEPT]
-            t *= 0.25
+    cdef inline double offset(self, Py_ssize_t i) noexcept nogil:
+        return 0.0 if self.problem.o_data == NULL else self.problem.o_data[i]
 
-    cdef void keep(self, double* a, double* v, double* sums) noexcept nogil:
-        """Copies of the multipliers and of what depends on them."""
-        memcpy(a, &self.a[0], self.n_rows * sizeof(double))
-        memcpy(v, &self.v[0], (self.v.shape[0] - 1) * sizeof(double))
-        sums[SUM], sums[MEAN] = self.A, self.v_mean
-        sums[IMBALANCE], sums[INTERCEPT] = self.imbalance, self.b
+    cdef inline double kink(self, Py_ssize_t i) noexcept nogil:
+        """The margin at which a_i may be anything on this side of zero."""
+        cdef double low = 0.0, high = 0.0, dead = 0.0, place
+        place = self.loss.kink(self.y[i], &low, &high, &dead)
+        return place + (dead if self.a[i] > 0.0 else -dead if self.a[i] < 0.0 else 0.0)
 
-    cdef void go_along(self, double t, double dA, double dm, double dS) noexcept nogil:
-        """t times the change; multipliers that leave the box return to its border."""
-        cdef Py_ssize_t i
+    cdef inline double end(self, Py_ssize_t i) noexcept nogil:
+        """Where the step of a_i ends: at a bound, or at 0 where that is a kink of the conjugate."""
         cdef double low = 0.0, high = 0.0, dead = 0.0
-        self.A += t * dA
-        self.v_mean += t * dm
-        self.imbalance += t * dS
-        self.b -= t * dS * self.pull
-        numbers.add(self.v.shape[0] - 1, t, &self.v_mark[0], &self.v[0])
-        for i in range(self.n_rows):
-            if self.a_mark[i] != 0.0:
-                self.a[i] += t * self.a_mark[i]
-                self.loss.kink(self.y[i], &low, &high, &dead)
-                if self.a[i] < low:
-                    self.move(i, low - self.a[i])
-                elif self.a[i] > high:
-                    self.move(i, high - self.a[i])
+        self.loss.kink(self.y[i], &low, &high, &dead)
+        if dead > 0.0 and self.a_last[i] * self.a[i] <= 0.0:
+            return 0.0
+        return high if self.a_last[i] > 0.0 else low
 
-    cdef double dual(self) noexcept nogil:
-        """What the epochs raise: the dual, with the proximal term of the intercept."""
-        cdef Py_ssize_t i, d = self.v.shape[0] - 1
-        cdef double total = 0.0, norm = numbers.dot(d, &self.v[0], &self.v[0])
-        if self.centred:
-            norm += self.A * (self.A * self.mean_mean - 2.0 * self.v_mean)
+    cdef Py_ssize_t find_stops(self) noexcept nogil:
+        """(share of the step, row) of the multipliers that it takes to their ends, sorted; how many."""
+        cdef Py_ssize_t i, n = 0
+        cdef double t
         for i in range(self.n_rows):
-            if self.a[i] != 0.0:
-                total -= self.share(i) * self.loss.conjugate(self.y[i], self.a[i])
-                if self.problem.o_data != NULL:
-                    total += self.share(i) * self.a[i] * self.problem.o_data[i]
-        return (total - 0.5 * self.l2 * norm
-                + self.imbalance * (self.b + 0.5 * self.pull * self.imbalance))
+            if self.a_last[i] != 0.0:
+                t = (self.end(i) - self.a[i]) / self.a_last[i]
+                if t < 1.0:
+                    self.stops[n, 0], self.stops[n, 1] = fmax(t, 0.0), i
+                    n += 1
+        qsort(&self.stops[0, 0], n, 2 * sizeof(double), by_first)
+        return n
+
+    cdef void climb(self, double rise, double curvature) noexcept nogil:
+        """Along the step while the dual rises; a multiplier that comes to its end stays there."""
+        cdef Py_ssize_t k, i, n = self.find_stops()
+        cdef double t = 0.0, before, end
+        for k in range(n):
+            before, t = t, self.stops[k, 0]
+            if rise <= curvature * (t - before):
+                t = before
+                break
+            rise -= curvature * (t - before)
+            i = <Py_ssize_t> self.stops[k, 1]
+            end = self.end(i)
+            self.take_out(i, t, &rise, &curvature)
+            self.a[i] = end
+        if rise > 0.0 and curvature > 0.0:
+            t = min(1.0, t + rise / curvature)
+        for i in range(self.n_rows):
+            self.a[i] += t * self.a_last[i]
+        numbers.add(self.v.shape[0] - 1, t, &self.v_last[0], &self.v[0])
+        self.A += t * self.last[SUM]
+        self.v_mean += t * self.last[MEAN]
+        self.imbalance += t * self.last[IMBALANCE]
+        self.b -= t * self.last[IMBALANCE] * self.pull
+        for k in range(self.n_active, self.order.shape[0]):
+            i = self.order[k]
+            if t * self.a_last[i] != 0.0:      # no longer at rest
+                self.order[k] = self.order[self.n_active]
+                self.order[self.n_active] = i
+                self.n_active += 1
+
+    cdef void take_out(self, Py_ssize_t i, double t, double* rise, double* curvature) noexcept nogil:
+        """Take a row out of the step after the share t, which it has gone."""
+        cdef double change = self.a_last[i], s = self.share(i) * change, along
+        along = self.rows.dot(i, &self.v_last[0]) - self.pull * self.last[IMBALANCE]
+        if self.centred:
+            along += self.last[SUM] * (self.mean_mean - self.m[i]) - self.last[MEAN]
+        rise[0] -= s * (self.margin(i) + self.b + t * along - self.kink(i))
+        curvature[0] += s * (2.0 * along + change * (self.q[i] + self.share(i) * self.pull))
+        self.move(i, t * change)
+        self.rows.add(i, s / self.l2, &self.v_last[0])
+        if self.centred:
+            self.last[SUM] += s / self.l2
+            self.last[MEAN] += s / self.l2 * self.m[i]
+            self.last[IMBALANCE] -= s
+        self.a_last[i] = 0.0
+        self.visited += 2.0
 
     # -- a check ---------------------------------------------------------------------------
 
