@@ -2,8 +2,8 @@
 
 cimport cython
 from libc.math cimport INFINITY, fabs, fmax, isfinite, sqrt
-from libc.stdint cimport int32_t, uint64_t
-from libc.stdlib cimport qsort
+from libc.stdint cimport int32_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc, qsort
 from libc.string cimport memcpy
 
 import numpy as np
@@ -24,8 +24,7 @@ cdef int MOST_NAPS = 4
 # have left more than a share of the gap: where it falls fast, a step costs as much as an epoch.
 cdef double STRIDE = 1.0
 cdef double SLOW = 0.3
-# Steps that are more times as long as a change circle where many solutions are alike; much longer
-# ones are made of rounding.
+# Longer steps, in changes, circle where many solutions are alike; far longer ones are rounding.
 cdef double LONGEST = 10.0
 # Where the mean itself falls to less than this share in an epoch, all sleepers are woken.
 cdef double FAST = 0.2
@@ -72,8 +71,8 @@ cdef void combine(Py_ssize_t n, double c, const double* x, const double* mark, d
         out[i] = c * (x[i] - mark[i]) + s * out[i]
 
 
-cdef int by_first(const void* a, const void* b) noexcept nogil:
-    cdef double x = (<const double*> a)[0], y = (<const double*> b)[0]
+cdef int by_size(const void* a, const void* b) noexcept nogil:
+    cdef uint64_t x = (<const uint64_t*> a)[0], y = (<const uint64_t*> b)[0]
     return (x > y) - (x < y)
 
 
@@ -108,9 +107,8 @@ cdef class Multipliers:
     cdef uint64_t seed
     cdef double last_imbalance
     cdef int same
-    # a, v, sums as they were some epochs ago; their change before that, then a step; its stops
+    # a, v, sums as they were some epochs ago; their change before that, then a step
     cdef double[::1] a_mark, v_mark, mark, a_last, v_last, last
-    cdef double[:, ::1] stops
     cdef double marked, left_marked
     cdef bint has_mark, v_is_seen
     # the margins at the last ``take_back``, and at which v they were
@@ -147,9 +145,10 @@ cdef class Multipliers:
         self.largest_move, self.mean_move = INFINITY, 0.0
         self.seen = self.last_seen = 0.0
         self.seed = 1
-        self.kinked = self.goes_far = not self.naps_allowed
+        self.kinked = not self.naps_allowed
+        self.goes_far = self.kinked and n < 2**32       # rows are numbered by 32 bits there
         self.left_marked = INFINITY
-        self.a_mark = self.z_seen = self.v_seen = None
+        self.a_mark = self.v_mark = self.a_last = self.v_last = self.z_seen = self.v_seen = None
         self.mark, self.last, self.sums_seen = np.zeros((3, N_SUMS))
         with nogil:
             self.measure()
@@ -371,7 +370,6 @@ cdef class Multipliers:
             if self.a_mark is None:      # memory that many fits do without
                 self.a_mark, self.a_last = np.zeros((2, self.n_rows))
                 self.v_mark, self.v_last = np.zeros((2, self.v.shape[0]))
-                self.stops = np.empty((self.n_rows, 2))
             with nogil:
                 if self.has_mark:
                     self.step_far()
@@ -424,7 +422,8 @@ cdef class Multipliers:
         ss = self.curvature(ss, &self.last[0], &self.last[0])
         for i in range(self.n_rows):
             if self.a[i] != self.a_mark[i] or self.a_last[i] != 0.0:
-                slope = self.share(i) * (self.offset(i) - self.kink(i))
+                slope = 0.0 if self.problem.o_data == NULL else self.problem.o_data[i]
+                slope = self.share(i) * (slope - self.kink(i))
                 c_rise += slope * (self.a[i] - self.a_mark[i])
                 s_rise += slope * self.a_last[i]
         c_rise += sums[IMBALANCE] * self.b - self.curvature(cv, sums, now)
@@ -448,9 +447,6 @@ cdef class Multipliers:
             product += s[SUM] * (t[SUM] * self.mean_mean - t[MEAN]) - s[MEAN] * t[SUM]
         return self.l2 * product + self.pull * s[IMBALANCE] * t[IMBALANCE]
 
-    cdef inline double offset(self, Py_ssize_t i) noexcept nogil:
-        return 0.0 if self.problem.o_data == NULL else self.problem.o_data[i]
-
     cdef inline double kink(self, Py_ssize_t i) noexcept nogil:
         """The margin at which a_i may be anything on this side of zero."""
         cdef double low = 0.0, high = 0.0, dead = 0.0, place
@@ -465,33 +461,55 @@ cdef class Multipliers:
             return 0.0
         return high if self.a_last[i] > 0.0 else low
 
-    cdef Py_ssize_t find_stops(self) noexcept nogil:
-        """(share of the step, row) of the multipliers that it takes to their ends, sorted; how many."""
+    cdef inline double stop(self, Py_ssize_t i) noexcept nogil:
+        """The share of the step after which a_i comes to its end; infinite for one that stands."""
+        if self.a_last[i] == 0.0:
+            return INFINITY
+        return fmax((self.end(i) - self.a[i]) / self.a_last[i], 0.0)
+
+    cdef uint64_t* find_stops(self, Py_ssize_t* n_stops) noexcept nogil:
+        """Rows that stop before the step ends, sorted; to be freed. NULL where memory is out.
+
+        The upper half of a number is a stop as a float, whose bits are in order, the lower its row.
+        """
         cdef Py_ssize_t i, n = 0
-        cdef double t
+        cdef uint32_t bits
+        cdef float t
+        cdef uint64_t* stops
         for i in range(self.n_rows):
-            if self.a_last[i] != 0.0:
-                t = (self.end(i) - self.a[i]) / self.a_last[i]
-                if t < 1.0:
-                    self.stops[n, 0], self.stops[n, 1] = fmax(t, 0.0), i
-                    n += 1
-        qsort(&self.stops[0, 0], n, 2 * sizeof(double), by_first)
-        return n
+            n += self.stop(i) < 1.0
+        stops = <uint64_t*> malloc((n + 1) * sizeof(uint64_t))
+        if stops == NULL:
+            return NULL
+        n = 0
+        for i in range(self.n_rows):
+            if self.stop(i) < 1.0:
+                t = <float> self.stop(i)
+                memcpy(&bits, &t, sizeof(float))
+                stops[n] = (<uint64_t> bits << 32) | <uint64_t> i
+                n += 1
+        qsort(stops, n, sizeof(uint64_t), by_size)
+        n_stops[0] = n
+        return stops
 
     cdef void climb(self, double rise, double curvature) noexcept nogil:
         """Along the step while the dual rises; a multiplier that comes to its end stays there."""
-        cdef Py_ssize_t k, i, n = self.find_stops()
+        cdef Py_ssize_t k, i, n = 0
         cdef double t = 0.0, before, end
+        cdef uint64_t* stops = self.find_stops(&n)
+        if stops == NULL:
+            return
         for k in range(n):
-            before, t = t, self.stops[k, 0]
+            i = <uint32_t> stops[k]
+            before, t = t, self.stop(i)
             if rise <= curvature * (t - before):
                 t = before
                 break
             rise -= curvature * (t - before)
-            i = <Py_ssize_t> self.stops[k, 1]
             end = self.end(i)
             self.take_out(i, t, &rise, &curvature)
             self.a[i] = end
+        free(stops)
         if rise > 0.0 and curvature > 0.0:
             t = min(1.0, t + rise / curvature)
         for i in range(self.n_rows):
