@@ -244,3 +244,15 @@ def test_a_hinge_on_nearly_square_dense_rows_takes_few_passes(shape):
     # of stages of Newton's method 150, each with a Hessian of its own
     assert model.converged_ and type(model.optimizer_.optimizer) is DualAscent
     assert model.n_iter_ < 200
+
+
+@pytest.mark.parametrize("C", [0.94, 10.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_steps_do_not_circle_where_many_solutions_are_alike(seed, C):
+    """Rows of two indicators, as many columns as rows: long steps left these unsolved."""
+    rng, n = np.random.default_rng(seed), 3000
+    columns = np.column_stack([rng.integers(0, n // 2, n), rng.integers(n // 2, n, n)])
+    X = csr_array((np.ones(2 * n), columns.ravel(), np.arange(0, 2 * n + 1, 2)), shape=(n, n))
+    y = X @ rng.standard_normal(n) + rng.standard_normal(n) > 0
+    model = GDClassifier(loss="hinge", alpha=1 / (C * n), fit_intercept=False, tol=1e-6)
+    assert model.fit(X, y).converged_ and model.n_iter_ < 1000
