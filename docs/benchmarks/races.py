@@ -80,6 +80,11 @@ class Climb:
         except Exception as error:  # a peer that cannot is out of this race
             self.failure = f"{type(error).__name__}: {error}".splitlines()[0]
 
+    def was_stopped(self, goal):
+        """Whether it was not there yet when its time was over, with rungs left."""
+        return (0 < len(self.seconds) < len(self.contender.ladder) and not self.failure
+                and min(self.objectives) > goal)
+
     def best(self, goal):
         """(rung, seconds) of the cheapest rung that reaches ``goal``."""
         there = [k for k, value in enumerate(self.objectives) if value <= goal]
@@ -174,6 +179,14 @@ class Race:
         mine = self.mine(level)
         return 0.0 if mine == NEVER else self.winner(level)[1] / mine
 
+    def least_ratio(self, level):
+        """The same; a peer that was stopped counts with the longest fit that it was given, since
+        it needs at least that. None where nobody was stopped."""
+        goal = self._goal(level)
+        given = [max(peer.seconds) for peer in self.peers if peer.was_stopped(goal)]
+        ratio = self.ratio(level)
+        return ratio if ratio < NEVER else min(given) / self.mine(level) if given else None
+
     def counts(self, level):
         """Whether it took anybody long enough to be measured."""
         mine, (_, best) = self.mine(level), self.winner(level)
@@ -238,6 +251,10 @@ def summary(races, level):
     if solved:
         text += (f"; geometric mean of peer / ours {geometric_mean(solved):.2f}, worst "
                  f"{min(solved):.2f}")
+    least = [ratio for race in counted if (ratio := race.least_ratio(level))]
+    if len(least) > len(solved):
+        text += (f"; at least {geometric_mean(least):.2f} with the {len(least) - len(solved)} that "
+                 "no peer solved, where the peer that was stopped first counts with its longest fit")
     return text + "."
 
 
