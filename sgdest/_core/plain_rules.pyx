@@ -17,9 +17,10 @@ cdef class Rule:
     def __init__(self, Loss loss, double eta0):
         self.loss = loss
         self.eta = self.eta0 = eta0
+        self.pace = -eta0
         self.penalty_counts = True
 
-    cdef double change(self, Py_ssize_t i, double y, double z, double t) noexcept nogil:
+    cdef double direction(self, Py_ssize_t i, double y, double z, double t) noexcept nogil:
         return 0.0
 
     cdef bint passes_over(self, Py_ssize_t i) noexcept nogil:
@@ -28,34 +29,35 @@ cdef class Rule:
     cdef bint slow_down(self) noexcept nogil:
         return False
 
-    cdef double along_gradient(self, double y, double z) noexcept nogil:
+    cdef double slope(self, double y, double z) noexcept nogil:
         cdef double d = self.loss.derivative(y, z)
         if d < -LARGEST_DERIVATIVE:
             d = -LARGEST_DERIVATIVE
         elif d > LARGEST_DERIVATIVE:
             d = LARGEST_DERIVATIVE
-        return -self.eta * d
+        return d
 
 
 @cython.final
 cdef class Constant(Rule):
     """eta0."""
 
-    cdef double change(self, Py_ssize_t i, double y, double z, double t) noexcept nogil:
-        return self.along_gradient(y, z)
+    cdef double direction(self, Py_ssize_t i, double y, double z, double t) noexcept nogil:
+        return self.slope(y, z)
 
 
 @cython.final
 cdef class Adaptive(Rule):
     """eta0, divided by 5 whenever there is no progress."""
 
-    cdef double change(self, Py_ssize_t i, double y, double z, double t) noexcept nogil:
-        return self.along_gradient(y, z)
+    cdef double direction(self, Py_ssize_t i, double y, double z, double t) noexcept nogil:
+        return self.slope(y, z)
 
     cdef bint slow_down(self) noexcept nogil:
         if self.eta <= SMALLEST_RATE:
             return False
         self.eta /= 5.0
+        self.pace = -self.eta
         return True
 
 
@@ -71,9 +73,10 @@ cdef class Optimal(Rule):
         self.alpha = alpha
         self.t0 = 1.0 / (typical / fmax(1.0, loss.derivative(1.0, -typical)) * alpha)
 
-    cdef double change(self, Py_ssize_t i, double y, double z, double t) noexcept nogil:
+    cdef double direction(self, Py_ssize_t i, double y, double z, double t) noexcept nogil:
         self.eta = 1.0 / (self.alpha * (self.t0 + t - 1.0))
-        return self.along_gradient(y, z)
+        self.pace = -self.eta
+        return self.slope(y, z)
 
 
 @cython.final
@@ -86,9 +89,10 @@ cdef class InverseScaling(Rule):
         Rule.__init__(self, loss, eta0)
         self.power = power
 
-    cdef double change(self, Py_ssize_t i, double y, double z, double t) noexcept nogil:
+    cdef double direction(self, Py_ssize_t i, double y, double z, double t) noexcept nogil:
         self.eta = self.eta0 / pow(t, self.power)
-        return self.along_gradient(y, z)
+        self.pace = -self.eta
+        return self.slope(y, z)
 
 
 @cython.final
@@ -99,15 +103,15 @@ cdef class PassiveAggressive1(Rule):
 
     def __init__(self, Loss loss, double eta0, Rows rows):
         Rule.__init__(self, loss, eta0)
-        self.rows, self.penalty_counts = rows, False
+        self.rows, self.penalty_counts, self.pace = rows, False, -1.0
 
     cdef bint passes_over(self, Py_ssize_t i) noexcept nogil:
         return self.rows.square_norm(i) == 0.0
 
-    cdef double change(self, Py_ssize_t i, double y, double z, double t) noexcept nogil:
+    cdef double direction(self, Py_ssize_t i, double y, double z, double t) noexcept nogil:
         cdef double size = fmin(self.eta0, self.loss.value(y, z) / self.rows.square_norm(i))
         # the derivative of these losses is the sign of the correction, or zero like the loss
-        return -size * self.loss.derivative(y, z)
+        return size * self.loss.derivative(y, z)
 
 
 @cython.final
@@ -118,11 +122,11 @@ cdef class PassiveAggressive2(Rule):
 
     def __init__(self, Loss loss, double eta0, Rows rows):
         Rule.__init__(self, loss, eta0)
-        self.rows, self.penalty_counts = rows, False
+        self.rows, self.penalty_counts, self.pace = rows, False, -1.0
 
-    cdef double change(self, Py_ssize_t i, double y, double z, double t) noexcept nogil:
+    cdef double direction(self, Py_ssize_t i, double y, double z, double t) noexcept nogil:
         cdef double size = self.loss.value(y, z) / (self.rows.square_norm(i) + 0.5 / self.eta0)
-        return -size * self.loss.derivative(y, z)
+        return size * self.loss.derivative(y, z)
 
 
 def rule_of(estimator, Loss loss, Rows rows):

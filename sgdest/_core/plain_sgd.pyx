@@ -516,18 +516,21 @@ cdef class Descent:
     cdef inline void step(self, Py_ssize_t i, double y, double s, Weights w) noexcept nogil:
         cdef double margin = self.rows.dot_ahead(i, w.v_, self.examples.later) * w.scale
         cdef double z = margin + w.intercept
-        cdef double change, shrinkage, along
+        cdef double direction, pace, change, shrinkage, along
         if self.measures:
             self.loss_sum += self.rule.loss.value(y, z)
             self.penalty_sum += self.penalty.value(self.norms)
         if self.rule.passes_over(i):
             return
-        change = self.rule.change(i, y, z, self.t) * s
+        direction = self.rule.direction(i, y, z, self.t)
+        # the next step waits for the direction: what does not is multiplied before
+        pace = self.rule.pace * s
+        change = pace * direction
         self.norms.begin(i, w)
         shrinkage = self.penalty.shrinkage(self.rule.eta)
         w.shrink(shrinkage)
         self.norms.shrunk(shrinkage)
-        along = change * (1.0 / w.scale)
+        along = (pace * (1.0 / w.scale)) * direction
         if change != 0.0:
             if not self.penalty.adds:
                 self.rows.add_ahead(i, along, w.v_, self.examples.later)

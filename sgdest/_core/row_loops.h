@@ -46,7 +46,7 @@ INLINE double LEVEL(total)(VEC v)
     return sum;
 }
 
-/* REST(j) + sum over j of VECTOR_TERM, with four vectors under way; whole vectors alone */
+/* sum over j of VECTOR_TERM, with four vectors under way, to which REST adds what whole vectors leave */
 #define SUM(n, j, VECTOR_TERM, REST)                                                             \
     double sum;                                                                                  \
     {                                                                                            \
@@ -58,26 +58,26 @@ INLINE double LEVEL(total)(VEC v)
         if (j + LANES <= (n)) part[0] += VECTOR_TERM, j += LANES;                                \
         if (j + LANES <= (n)) part[1] += VECTOR_TERM, j += LANES;                                \
         if (j + LANES <= (n)) part[2] += VECTOR_TERM, j += LANES;                                \
+        if ((n) >= 2 * LANES) /* a single step on a short row waits for these additions */       \
+            part[0] = (part[0] + part[1]) + (part[2] + part[3]);                                 \
         sum = REST;                                                                              \
-        if ((n) < 2 * LANES) /* a single step on a short row waits for these additions */        \
-            sum += LEVEL(total)(part[0]);                                                        \
-        else                                                                                     \
-            sum += LEVEL(total)((part[0] + part[1]) + (part[2] + part[3]));                      \
     }
 
 /* What is left after whole vectors: half a vector, a quarter, .. A processor hands what one step
- * stored to the loads of the next only where both have the same width. */
+ * stored to the loads of the next only where both have the same width. Products are added to the lower
+ * half of the vector that they join, while its upper half is on the way. */
 #if WIDTH > 16
 #define HALF (LANES / 2)
 #define REST_LOOPS(NAME, T)                                                                      \
-    INLINE double LEVEL(rest_dot_##NAME)(ptrdiff_t n, const T *x, const double *w)               \
+    INLINE double LEVEL(rest_dot_##NAME)(VEC sums, ptrdiff_t n, const T *x, const double *w)     \
     {                                                                                            \
-        double sum = 0;                                                                          \
+        NARROWER(vec) half[2];                                                                   \
+        memcpy(half, &sums, sizeof sums);                                                        \
         if (n >= HALF) {                                                                         \
-            sum = NARROWER(total)(NARROWER(load_##NAME)(x) * NARROWER(load_f64)(w));             \
+            half[0] += NARROWER(load_##NAME)(x) * NARROWER(load_f64)(w);                         \
             x += HALF, w += HALF, n -= HALF;                                                     \
         }                                                                                        \
-        return sum + NARROWER(rest_dot_##NAME)(n, x, w);                                         \
+        return NARROWER(rest_dot_##NAME)(half[0] + half[1], n, x, w);                            \
     }                                                                                            \
     INLINE void LEVEL(rest_add_##NAME)(ptrdiff_t n, double a, const T *x, double *w)             \
     {                                                                                            \
@@ -101,9 +101,12 @@ INLINE double LEVEL(total)(VEC v)
     }
 #else
 #define REST_LOOPS(NAME, T)                                                                      \
-    INLINE double LEVEL(rest_dot_##NAME)(ptrdiff_t n, const T *x, const double *w)               \
+    INLINE double LEVEL(rest_dot_##NAME)(VEC sums, ptrdiff_t n, const T *x, const double *w)     \
     {                                                                                            \
-        return n ? (double)*x * *w : 0;                                                          \
+        double lane[LANES];                                                                      \
+        memcpy(lane, &sums, sizeof sums);                                                        \
+        if (n) lane[0] += (double)*x * *w;                                                       \
+        return LANES > 1 ? lane[0] + lane[LANES - 1] : lane[0];                                  \
     }                                                                                            \
     INLINE void LEVEL(rest_add_##NAME)(ptrdiff_t n, double a, const T *x, double *w)             \
     {                                                                                            \
@@ -257,7 +260,7 @@ LOOP void LEVEL(gram)(ptrdiff_t m, ptrdiff_t n, const double *A, double *G)
     {                                                                                            \
         const T *x = row;                                                                        \
         SUM(n, j, LEVEL(load_##NAME)(x + j) * LEVEL(load_f64)(w + j),                            \
-            LEVEL(rest_dot_##NAME)(n - j, x + j, w + j))                                         \
+            LEVEL(rest_dot_##NAME)(part[0], n - j, x + j, w + j))                                \
         return sum;                                                                              \
     }                                                                                            \
     LOOP void LEVEL(add_##NAME)(ptrdiff_t n, double a, const void *row, double *w)               \
@@ -277,7 +280,7 @@ LOOP void LEVEL(gram)(ptrdiff_t m, ptrdiff_t n, const double *A, double *G)
         SUM(n, j,                                                                                \
             (PREFETCH(half + j * sizeof(T) / 2),                                                 \
              LEVEL(load_##NAME)(x + j) * LEVEL(load_f64)(w + j)),                                \
-            LEVEL(rest_dot_##NAME)(n - j, x + j, w + j))                                         \
+            LEVEL(rest_dot_##NAME)(part[0], n - j, x + j, w + j))                                \
         return sum;                                                                              \
     }                                                                                            \
     LOOP void LEVEL(add_ahead_##NAME)(ptrdiff_t n, double a, const void *row, double *w,         \
@@ -286,6 +289,7 @@ LOOP void LEVEL(gram)(ptrdiff_t m, ptrdiff_t n, const double *A, double *G)
         const T *x = row;                                                                        \
         const char *half = (const char *)later + n * sizeof(T) / 2;                              \
         ptrdiff_t j = 0;                                                                         \
+        PREFETCH((const char *)later + n * sizeof(T) - 1);                                       \
         for (; j + LANES <= n; j += LANES) {                                                     \
             PREFETCH(half + j * sizeof(T) / 2);                                                  \
             LEVEL(store)(w + j, LEVEL(load_f64)(w + j) + a * LEVEL(load_##NAME)(x + j));         \
@@ -340,7 +344,7 @@ LOOP void LEVEL(gram)(ptrdiff_t m, ptrdiff_t n, const double *A, double *G)
     {                                                                                            \
         const T *x = row;                                                                        \
         SUM(n, j, LEVEL(load_##NAME)(x + j) * LEVEL(load_##NAME)(x + j),                         \
-            LEVEL(rest_square_##NAME)(n - j, x + j))                                             \
+            LEVEL(total)(part[0]) + LEVEL(rest_square_##NAME)(n - j, x + j))                     \
         return sum;                                                                              \
     }                                                                                            \
     LOOP void LEVEL(read_##NAME)(ptrdiff_t n, const void *row, double *out)                      \
@@ -398,10 +402,10 @@ LOOP void LEVEL(gram)(ptrdiff_t m, ptrdiff_t n, const double *A, double *G)
                 s2 += v * LEVEL(load_##NAME)(x2 + j);                                            \
                 s3 += v * LEVEL(load_##NAME)(x3 + j);                                            \
             }                                                                                    \
-            z[i] = LEVEL(total)(s0) + LEVEL(rest_dot_##NAME)(n - j, x0 + j, w + j);              \
-            z[i + 1] = LEVEL(total)(s1) + LEVEL(rest_dot_##NAME)(n - j, x1 + j, w + j);          \
-            z[i + 2] = LEVEL(total)(s2) + LEVEL(rest_dot_##NAME)(n - j, x2 + j, w + j);          \
-            z[i + 3] = LEVEL(total)(s3) + LEVEL(rest_dot_##NAME)(n - j, x3 + j, w + j);          \
+            z[i] = LEVEL(rest_dot_##NAME)(s0, n - j, x0 + j, w + j);                             \
+            z[i + 1] = LEVEL(rest_dot_##NAME)(s1, n - j, x1 + j, w + j);                         \
+            z[i + 2] = LEVEL(rest_dot_##NAME)(s2, n - j, x2 + j, w + j);                         \
+            z[i + 3] = LEVEL(rest_dot_##NAME)(s3, n - j, x3 + j, w + j);                         \
         }                                                                                        \
         for (; i < m; i++) z[i] = LEVEL(dot_##NAME)(n, (const T *)X + rows[i] * n, w);           \
     }                                                                                            \
@@ -442,7 +446,7 @@ LOOP void LEVEL(gram)(ptrdiff_t m, ptrdiff_t n, const double *A, double *G)
             double rest = 0;                                                                     \
             if (head > 0) {                                                                      \
                 PREFETCH(ask);                                                                   \
-                rest = LEVEL(rest_dot_##NAME)(head, x, w);                                       \
+                rest = LEVEL(rest_dot_##NAME)(s0, head, x, w);                                   \
                 LEVEL(rest_add_##NAME)(head, a, old, g);                                         \
             }                                                                                    \
             for (; j + 2 * LANES <= n; j += LANES) {                                             \
@@ -460,7 +464,7 @@ LOOP void LEVEL(gram)(ptrdiff_t m, ptrdiff_t n, const double *A, double *G)
                 j += LANES;                                                                      \
             }                                                                                    \
             PREFETCH(ask + n * sizeof(T) - 1);                                                   \
-            z[i] = LEVEL(total)(s0 + s1) + (rest + LEVEL(rest_dot_##NAME)(n - j, x + j, w + j)); \
+            z[i] = rest + LEVEL(rest_dot_##NAME)(s0 + s1, n - j, x + j, w + j);                  \
             LEVEL(rest_add_##NAME)(n - j, a, old + j, g + j);                                    \
         }                                                                                        \
     }                                                                                            \
