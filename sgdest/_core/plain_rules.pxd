@@ -11,7 +11,8 @@ cdef class Rule:
 
     # the d in w += pace d s x, for row i in update number t; sets the rate and the pace of it
     cdef double direction(self, Py_ssize_t i, double y, double z, double t) noexcept nogil
-    # whether row i has nothing to say
+    # whether row i has nothing to say, if it `passes` over rows at all
+    cdef bint passes
     cdef bint passes_over(self, Py_ssize_t i) noexcept nogil
     # no progress: whether to go on at a lower rate
     cdef bint slow_down(self) noexcept nogil

@@ -103,7 +103,7 @@ cdef class PassiveAggressive1(Rule):
 
     def __init__(self, Loss loss, double eta0, Rows rows):
         Rule.__init__(self, loss, eta0)
-        self.rows, self.penalty_counts, self.pace = rows, False, -1.0
+        self.rows, self.penalty_counts, self.pace, self.passes = rows, False, -1.0, True
 
     cdef bint passes_over(self, Py_ssize_t i) noexcept nogil:
         return self.rows.square_norm(i) == 0.0

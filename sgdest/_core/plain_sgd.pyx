@@ -322,9 +322,9 @@ cdef class Penalty:
     cdef inline double shrinkage(self, double eta) noexcept nogil:
         return fmax(0.0, 1.0 - (1.0 - self.l1_ratio) * eta * self.alpha)
 
-    # towards zero: the weights that row i touches, after `step` times the row was added; that too
-    # is done here where it `adds`, asking meanwhile for the row `later`
-    cdef bint adds
+    # towards zero, if it `truncates`: the weights that row i touches, after `step` times the row was
+    # added; that too is done here where it `adds`, asking meanwhile for the row `later`
+    cdef bint truncates, adds
     cdef void truncate(self, Py_ssize_t i, double eta, double step, Py_ssize_t later,
                        Weights w) noexcept nogil:
         return
@@ -362,7 +362,7 @@ cdef class ElasticNet(Penalty):
     cdef double[::1] q
 
     def __init__(self, Rows rows, double alpha, double l1_ratio):
-        self.rows, self.adds = rows, rows.is_sparse
+        self.rows, self.truncates, self.adds = rows, True, rows.is_sparse
         self.alpha = alpha
         self.l1_ratio = l1_ratio
         self.q = np.zeros(rows.n_features)
@@ -438,7 +438,8 @@ cdef class Descent:
     cdef Penalty penalty
     cdef Norms norms
     cdef double t, average
-    cdef bint fit_intercept, measures
+    cdef bint fit_intercept
+    cdef bint measures, counts             # the objective; its penalty
     cdef double intercept_decay, loss_sum, penalty_sum
     cdef Py_ssize_t n_steps
 
@@ -462,8 +463,8 @@ cdef class Descent:
         """
         cdef double objective
         self.measures = verbose or patience.score is None and patience.can_end(max_iter)
-        counts = self.measures and self.rule.penalty_counts
-        self.norms = self.penalty.norms(self.rows, self.w) if counts else Unmeasured()
+        self.counts = self.measures and self.rule.penalty_counts
+        self.norms = self.penalty.norms(self.rows, self.w) if self.counts else Unmeasured()
         start = perf_counter()
         for epoch in range(1, max_iter + 1):
             if verbose:
@@ -520,13 +521,14 @@ cdef class Descent:
         if self.measures:
             self.loss_sum += self.rule.loss.value(y, z)
             self.penalty_sum += self.penalty.value(self.norms)
-        if self.rule.passes_over(i):
+        if self.rule.passes and self.rule.passes_over(i):
             return
         direction = self.rule.direction(i, y, z, self.t)
         # the next step waits for the direction: what does not is multiplied before
         pace = self.rule.pace * s
         change = pace * direction
-        self.norms.begin(i, w)
+        if self.counts:
+            self.norms.begin(i, w)
         shrinkage = self.penalty.shrinkage(self.rule.eta)
         w.shrink(shrinkage)
         self.norms.shrunk(shrinkage)
@@ -534,12 +536,15 @@ cdef class Descent:
         if change != 0.0:
             if not self.penalty.adds:
                 self.rows.add_ahead(i, along, w.v_, self.examples.later)
-            self.norms.added(i, change, margin * shrinkage, w)
+            if self.counts:
+                self.norms.added(i, change, margin * shrinkage, w)
             if self.fit_intercept:
                 w.intercept += change * self.intercept_decay
         if 0.0 < self.average <= self.t:
             w.add_average(self.rows, i, change, self.t - self.average + 1.0)
-        self.penalty.truncate(i, self.rule.eta, along, self.examples.later, w)
-        self.norms.end(i, w)
+        if self.penalty.truncates:
+            self.penalty.truncate(i, self.rule.eta, along, self.examples.later, w)
+        if self.counts:
+            self.norms.end(i, w)
         self.t += 1.0
         self.n_steps += 1
