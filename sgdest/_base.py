@@ -350,7 +350,8 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
             if not warm:
                 b[:] = best_constant(problem)
             schedule, coordinates = automatic(
-                problem, optimizer, plan.batch_size, plan.average, W, b, probe=not warm)
+                problem, optimizer, plan.batch_size, plan.average, W, b, probe=not warm,
+                ends=is_fit)
             if is_fit:
                 above = np.inf if warm else problem.constant_loss(b)
                 schedule = for_passes(problem, optimizer, plan.batch_size, schedule, coordinates,
