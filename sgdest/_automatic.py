@@ -12,6 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from sgdest._core.method import Facts
+from sgdest._core.optimizers import SGD
 from sgdest._core.schedules import Harmonic, Measured, Settling
 from sgdest._core.solver import best_constant, constant_margins
 from sgdest._noise import Noise
@@ -20,10 +21,10 @@ from sgdest._noise import Noise
 PROBED_ROWS, PROBE_ITERATIONS = 1000, 20
 # Fewer rows than this say too little of where a column has its centre.
 ROWS_TO_CENTRE = 10
-# The probe: most rows, and steps of 256 rows or more, of the trials that find the rate roughly, and
-# of those that find it finely; by which powers of two each goes, and how far at most.
+# The trials that find a rate roughly, and those that find it finely: most rows, steps (of 256 rows, or
+# of a batch that is larger), and the power of two from one to the next; how far they go at most.
 ROUGHLY, FINELY, FARTHEST = (2000, 10, 2), (4000, 80, 1), 10
-ROWS_OF_STEP = 256
+ROWS_OF_STEP, MOST_PASSES = 256, 50
 # The last part of a trial, in which its rate falls to zero.
 ENDING = 0.25
 # The penalty curves at most one over this times as much as the loss: its exact flow and the step of
@@ -33,11 +34,11 @@ STIFFNESS = 10.0
 ALIKE = 3.0
 
 
-def automatic(problem, optimizer, batch_size, average, W, b, probe=False, ends=False):
+def automatic(problem, optimizer, batch_size, average, W, b, probe=False):
     """(Schedule, arrays for the state): the rate that "auto" means, from the data.
 
-    With ``probe`` it is corrected by what passes over some of the rows make of ``W`` and ``b``.
-    ``ends`` tells a fit from a stream.
+    With ``probe``, as a fit has it, it is corrected by what passes over some of the rows make of
+    ``W`` and ``b``.
     """
     spread, centre, curvature = alike(problem, STIFFNESS)
     plain = bool((spread == 1.0).all() and not centre.any())
@@ -60,7 +61,7 @@ def automatic(problem, optimizer, batch_size, average, W, b, probe=False, ends=F
     if not plain and centre.any():
         coordinates["centre"] = centre
     if probe and not facts.is_whole:
-        schedule = probed(problem, optimizer, batch_size, schedule, coordinates, (W, b), ends)
+        schedule = probed(problem, optimizer, batch_size, schedule, coordinates, (W, b))
     return schedule, coordinates
 
 
@@ -85,7 +86,19 @@ def for_passes(problem, optimizer, batch_size, schedule, coordinates, parameters
     return Settling(schedule.rate(0), noise.hover, start, *end)
 
 
-def probed(problem, optimizer, batch_size, schedule, coordinates, start, ends):
+def opening(problem, W, b):
+    """Steps of SGD for one pass, at whose end the rate is zero; None for a single row."""
+    optimizer, n = SGD(), problem.n_rows
+    if n == 1:
+        return None
+    schedule, coordinates = automatic(problem, optimizer, 1, 0, W, b)
+    schedule = probed(problem, optimizer, 1, schedule, coordinates, (W, b), [ROUGHLY])
+    return optimizer.method(problem, W, b, schedule=Harmonic(schedule.eta0, 1.0, 0.0, n / 2, n),
+                            batch_size=1, state=coordinates)
+
+
+def probed(problem, optimizer, batch_size, schedule, coordinates, start,
+           stages=(ROUGHLY, FINELY)):
     """The schedule, times the power of two after which trials on some rows end lowest [1]_.
 
     A formula from moments does not know how far the slopes of the rows agree: where nearly all can
@@ -96,23 +109,25 @@ def probed(problem, optimizer, batch_size, schedule, coordinates, start, ends):
     .. [1] L. Bottou, "Stochastic gradient descent tricks", 2012, section 4.3.
     """
     eta, delay, power = schedule.state()
-    best, falls = 0, optimizer.noise_length is None or not ends
-    for most, steps, stride in (ROUGHLY, FINELY):
+    best = 0
+    if optimizer.noise_length is not None:
+        power = 0.0                # as in a fit (``Settling``)
+    for most, steps, stride in stages:
         n = min(problem.n_rows, max(most, 4 * batch_size))
         rng = np.random.RandomState(0)  # no seed of the user's: storage must not change the choice
         small = problem.subset(np.sort(rng.permutation(problem.n_rows)[:n]))
-        rounds = max(1, round(steps * max(batch_size, ROWS_OF_STEP) / n))
+        rounds = max(1, min(MOST_PASSES, round(steps * max(batch_size, ROWS_OF_STEP) / n)))
         orders = [rng.permutation(n) for _ in range(rounds)]
         last = rounds * -(-n // batch_size)
 
         def method(k, W, b):
-            ending = Harmonic(eta * 2.0**k, delay, power * falls, (1.0 - ENDING) * last, last)
+            ending = Harmonic(eta * 2.0**k, delay, power, (1.0 - ENDING) * last, last)
             return optimizer.method(small, W, b, schedule=ending, batch_size=batch_size,
                                     state=dict(coordinates))
 
         trials = Trials(small, method, start, orders)
         best = trials.lowest(best, stride)
-    return Harmonic(eta * 2.0 ** trials.between(best), delay, power)
+    return Harmonic(eta * 2.0 ** trials.between(best, stride), *schedule.state()[1:])
 
 
 class Trials(dict):
@@ -146,11 +161,11 @@ class Trials(dict):
                 k += step
         return k
 
-    def between(self, k):
+    def between(self, k, stride):
         """Where the parabola through the values of ``k`` and its neighbours is lowest."""
-        before, now, after = self[k - 1], self[k], self[k + 1]
+        before, now, after = self[k - stride], self[k], self[k + stride]
         bend = before - 2.0 * now + after
-        return k + 0.5 * (before - after) / bend if 0.0 < bend < np.inf else k
+        return k + 0.5 * stride * (before - after) / bend if 0.0 < bend < np.inf else k
 
 
 def alike(problem, stiffness=1.0):
