@@ -21,8 +21,8 @@ from sgdest._noise import Noise
 PROBED_ROWS, PROBE_ITERATIONS = 1000, 20
 # Fewer rows than this say too little of where a column has its centre.
 ROWS_TO_CENTRE = 10
-# The trials that find a rate roughly, and those that find it finely: most rows, steps (of 256 rows, or
-# of a batch that is larger), and the power of two from one to the next; how far they go at most.
+# The trials that find a rate roughly, and those that find it finely: most rows, steps (of 256 rows,
+# or of a batch that is larger), and the power of two from one to the next; how far they go at most.
 ROUGHLY, FINELY, FARTHEST = (2000, 10, 2), (4000, 80, 1), 10
 ROWS_OF_STEP, MOST_PASSES = 256, 50
 # The last part of a trial, in which its rate falls to zero.

@@ -32,7 +32,8 @@ cdef const DenseLoops* loops = dense_loops(F64, simd.level)
 
 # Relative growth of the objective that is no noise.
 RISEN = 3e-3
-# The rate is one over this many times the curvature of the rows, each counted as often as it curves.
+# The rate is one over this many times the curvature of the rows, each weighted by it:
+# found by trying, docs/design/0008-saga.md.
 cdef double SAFETY = 1.5
 cdef Py_ssize_t MOST_KNOWN = 4096          # 100 kB: within the second-level cache
 
@@ -210,21 +211,23 @@ class SAGA(Optimizer):
     ----------
     learning_rate : "auto" or float > 0, default="auto"
         The rate ``eta``. "auto" begins with a pass of ``SGD``, at a rate that is probed and falls
-        to zero [2]_. Then it is ``1 / (1.5 L)``, L the mean curvature of the loss of the rows that
+        to zero [4]_. Then it is ``1 / (1.5 L)``, L the mean curvature of the loss of the rows that
         the pass before has met, weighted by itself, in columns that are scaled and (dense rows)
         centred implicitly. The second pass takes one over a bound of the largest; from pass to
-        pass the rate at most doubles; a pass that rose is taken back. Rows of more curvature than the mean learn
-        less at a time: with ``c`` the curvature of row i, the change of its slope is divided by
-        ``1 + eta c``, as an implicit step would [3]_; the table holds what was learned. A float is
-        used in the columns as they are, and the steps are the paper's.
+        pass the rate at most doubles [2]_; a pass that rose is taken back. Rows of more curvature
+        than the mean learn less at a time: with ``c`` the curvature of row i, the change of its
+        slope is divided by ``1 + eta c``, as an implicit step would [3]_; the table holds what was
+        learned. A float is used in the columns as they are, and the steps are the paper's.
 
     References
     ----------
     .. [1] A. Defazio, F. Bach, S. Lacoste-Julien, "SAGA: a fast incremental gradient method with
        support for non-strongly convex composite objectives", NIPS 2014.
     .. [2] M. Schmidt, N. Le Roux, F. Bach, "Minimizing finite sums with the stochastic average
-       gradient", Mathematical Programming 162, 2017, sections 4.3 and 4.6.
+       gradient", Mathematical Programming 162, 2017, section 4.6.
     .. [3] A. Defazio, "A simple practical accelerated method for finite sums", NIPS 2016.
+    .. [4] R. Johnson, T. Zhang, "Accelerating stochastic gradient descent using predictive variance
+       reduction", NIPS 2013, whose first pass is one of SGD, too.
 
     Examples
     --------
