@@ -12,6 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from sgdest._core.method import Facts
+from sgdest._core.optimizers import SGD
 from sgdest._core.schedules import Harmonic, Measured, Settling
 from sgdest._core.solver import best_constant, constant_margins
 from sgdest._noise import Noise
@@ -20,10 +21,12 @@ from sgdest._noise import Noise
 PROBED_ROWS, PROBE_ITERATIONS = 1000, 20
 # Fewer rows than this say too little of where a column has its centre.
 ROWS_TO_CENTRE = 10
-# Rows and steps of the probe; by which factor the rate changes from one trial to the next, and how
-# often at most.
-WORTH = 0.02  # of the progress made
-ROWS_TO_PROBE, STEPS_TO_PROBE, FACTOR, MOST_TRIALS = 2000, 40, 4.0, 4
+# The trials that find a rate roughly, and those that find it finely: most rows, steps (of 256 rows,
+# or of a batch that is larger), and the power of two from one to the next; how far they go at most.
+ROUGHLY, FINELY, FARTHEST = (2000, 10, 2), (4000, 80, 1), 10
+ROWS_OF_STEP, MOST_PASSES = 256, 50
+# The last part of a trial, in which its rate falls to zero.
+ENDING = 0.25
 # The penalty curves at most one over this times as much as the loss: its exact flow and the step of
 # the loss then hardly differ in their fixed point from the minimum.
 STIFFNESS = 10.0
@@ -34,7 +37,8 @@ ALIKE = 3.0
 def automatic(problem, optimizer, batch_size, average, W, b, probe=False):
     """(Schedule, arrays for the state): the rate that "auto" means, from the data.
 
-    With ``probe`` it is corrected by what a pass over some of the rows makes of ``W`` and ``b``.
+    With ``probe``, as a fit has it, it is corrected by what passes over some of the rows make of
+    ``W`` and ``b``.
     """
     spread, centre, curvature = alike(problem, STIFFNESS)
     plain = bool((spread == 1.0).all() and not centre.any())
@@ -82,8 +86,20 @@ def for_passes(problem, optimizer, batch_size, schedule, coordinates, parameters
     return Settling(schedule.rate(0), noise.hover, start, *end)
 
 
-def probed(problem, optimizer, batch_size, schedule, coordinates, start):
-    """The schedule, times the power of ``FACTOR`` after which some steps end lowest [1]_.
+def opening(problem, W, b):
+    """Steps of SGD for one pass, at whose end the rate is zero; None for a single row."""
+    optimizer, n = SGD(), problem.n_rows
+    if n == 1:
+        return None
+    schedule, coordinates = automatic(problem, optimizer, 1, 0, W, b)
+    schedule = probed(problem, optimizer, 1, schedule, coordinates, (W, b), [ROUGHLY])
+    return optimizer.method(problem, W, b, schedule=Harmonic(schedule.eta0, 1.0, 0.0, n / 2, n),
+                            batch_size=1, state=coordinates)
+
+
+def probed(problem, optimizer, batch_size, schedule, coordinates, start,
+           stages=(ROUGHLY, FINELY)):
+    """The schedule, times the power of two after which trials on some rows end lowest [1]_.
 
     A formula from moments does not know how far the slopes of the rows agree: where nearly all can
     be fitted, or a few rows are far longer than the others, it is wrong by far more than a factor.
@@ -92,43 +108,64 @@ def probed(problem, optimizer, batch_size, schedule, coordinates, start):
     ----------
     .. [1] L. Bottou, "Stochastic gradient descent tricks", 2012, section 4.3.
     """
-    n = min(problem.n_rows, max(ROWS_TO_PROBE, 4 * batch_size))
-    rng = np.random.RandomState(0)  # no seed of the user's: storage must not change the choice
-    small = problem.subset(np.sort(rng.permutation(problem.n_rows)[:n]))
-    orders = [rng.permutation(n) for _ in range(-(-STEPS_TO_PROBE * batch_size // n))]
     eta, delay, power = schedule.state()
-    last = len(orders) * -(-n // batch_size)
-    # rates that are judged by their noise do not always come to an end
-    end_of_probe = (0.75 * last, last) if optimizer.noise_length is None else (np.inf, np.inf)
+    best = 0
+    if optimizer.noise_length is not None:
+        power = 0.0                # as in a fit (``Settling``)
+    for most, steps, stride in stages:
+        n = min(problem.n_rows, max(most, 4 * batch_size))
+        rng = np.random.RandomState(0)  # no seed of the user's: storage must not change the choice
+        small = problem.subset(np.sort(rng.permutation(problem.n_rows)[:n]))
+        rounds = max(1, min(MOST_PASSES, round(steps * max(batch_size, ROWS_OF_STEP) / n)))
+        orders = [rng.permutation(n) for _ in range(rounds)]
+        last = rounds * -(-n // batch_size)
 
-    def end(factor):
-        W, b = (part.copy() for part in start)
-        ending = Harmonic(eta * factor, delay, power, *end_of_probe)
-        method = optimizer.method(small, W, b, schedule=ending, batch_size=batch_size,
-                                  state=dict(coordinates))
+        def method(k, W, b):
+            ending = Harmonic(eta * 2.0**k, delay, power, (1.0 - ENDING) * last, last)
+            return optimizer.method(small, W, b, schedule=ending, batch_size=batch_size,
+                                    state=dict(coordinates))
+
+        trials = Trials(small, method, start, orders)
+        best = trials.lowest(best, stride)
+    return Harmonic(eta * 2.0 ** trials.between(best, stride), *schedule.state()[1:])
+
+
+class Trials(dict):
+    """The objective after some passes at each rate, infinite if above that of the start.
+
+    The keys are powers of two, by which a rate is multiplied; a value is found when it is asked
+    for. ``method(k, W, b)`` makes the steps.
+    """
+
+    def __init__(self, problem, method, start, orders):
+        self.problem, self.method, self.start, self.orders = problem, method, start, orders
+        self.first = problem.objective(*start)
+
+    def __missing__(self, k):
+        W, b = (part.copy() for part in self.start)
+        method = self.method(k, W, b)
         with np.errstate(all="ignore"):
-            for order in orders:
-                method.advance(order, 0, n)
+            for order in self.orders:
+                method.advance(order, 0, len(order))
                 method.finish_pass()
             method.settle()
-            value = small.objective(W, b)
-        return value if np.isfinite(value) else np.inf
+            value = self.problem.objective(W, b)
+        self[k] = value if value < self.first else np.inf
+        return self[k]
 
-    best, lowest, first = 1.0, end(1.0), small.objective(*start)
-    for direction in (FACTOR, 1.0 / FACTOR):
-        factor = direction
-        for _ in range(MOST_TRIALS):
-            value = end(factor)
-            # a longer step must be worth its noise
-            least = WORTH * max(first - lowest, 0.0) if direction > 1.0 else 0.0
-            if not value < lowest - least:
-                break
-            best, lowest, factor = factor, value, factor * direction
-        if best > 1.0:
-            break
-    if end(best / 2.0) < lowest:
-        best /= 2.0
-    return Harmonic(eta * best, delay, power)
+    def lowest(self, k, stride):
+        """From ``k`` down, or else up, as far as it becomes lower."""
+        for step in (-stride, stride):
+            while abs(k + step) <= FARTHEST and (
+                    self[k + step] < self[k] or step < 0 and self[k] == np.inf):
+                k += step
+        return k
+
+    def between(self, k, stride):
+        """Where the parabola through the values of ``k`` and its neighbours is lowest."""
+        before, now, after = self[k - stride], self[k], self[k + stride]
+        bend = before - 2.0 * now + after
+        return k + 0.5 * stride * (before - after) / bend if 0.0 < bend < np.inf else k
 
 
 def alike(problem, stiffness=1.0):

@@ -17,7 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from sgdest import _validation as validation
-from sgdest._automatic import alike, automatic, for_passes
+from sgdest._automatic import alike, automatic, for_passes, opening
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.problem import Problem
 from sgdest._core.rows import as_rows, sound_margins
@@ -338,8 +338,12 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         """The compiled method of a plan; in a fit its schedule may look at the data."""
         optimizer = plan.optimizer
         if isinstance(optimizer, SAGA):
+            first = None
+            if not (warm or state) and _is_auto(optimizer.learning_rate):
+                b[:] = best_constant(problem)
+                first = opening(problem, W, b)
             return optimizer.method(problem, W, b, warm=warm, coordinates=alike(problem),
-                                    state=state)
+                                    state=state, opening=first)
         if optimizer.kind == "solver" and state:
             return Solver.going_on(problem, W, b, state, self.tol or 0.0)
         if optimizer.kind == "solver":

@@ -8,7 +8,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from sklearn.preprocessing import scale
 
 from sgdest import GDClassifier, GDRegressor
-from sgdest._automatic import automatic
+from sgdest._automatic import Trials, automatic
 from sgdest._core.losses import LOSSES
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.problem import Problem
@@ -150,6 +150,37 @@ def test_the_choice_depends_on_no_seed_and_on_no_storage():
         for kind in (np.asarray, np.asfortranarray)
     }
     assert len(rates) == 1
+
+
+def trials_of(value):
+    """The values of trials that need not be made."""
+    trials = Trials.__new__(Trials)
+    trials.update({k: value(k) for k in range(-14, 15)})
+    return trials
+
+
+@pytest.mark.parametrize("lowest", [-7.3, -0.4, 0.2, 6.4])
+def test_the_rate_is_where_the_parabola_through_the_lowest_trials_is(lowest):
+    trials = trials_of(lambda k: (k - lowest) ** 2)
+    best = trials.lowest(trials.lowest(0, 2), 1)
+    assert best == round(lowest)
+    assert_allclose(trials.between(best, 1), lowest, rtol=1e-12)
+
+
+def test_a_rate_that_ends_above_the_start_is_lowered_until_one_does_not():
+    trials = trials_of(lambda k: np.inf if k > -5 else -k)
+    assert trials.lowest(0, 2) == -6
+    assert trials.lowest(-6, 1) == -5
+    assert trials.between(-5, 1) == -5
+
+
+def test_a_pass_over_counts_with_a_few_long_rows_ends_below_its_start():
+    X, y = RARE.copy(), np.exp(np.clip(TARGET, -1, 1))
+    X[::50] *= 100.0
+    model = GDRegressor("poisson", optimizer="sgd", max_iter=1, tol=None, random_state=0)
+    nothing = np.zeros_like(X)
+    start = GDRegressor("poisson").fit(nothing, y).objective(nothing, y)
+    assert model.fit(X, y).objective(X, y) < start
 
 
 def test_an_automatic_rate_starts_from_the_best_constant_model():

@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 
 from sgdest import GDClassifier, GDRegressor
+from sgdest._automatic import opening
 from sgdest._core.losses import LOSSES, Multinomial
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.problem import Problem
@@ -250,6 +251,24 @@ def test_what_it_cannot_do_is_refused(settings, message):
         GDRegressor(**{"optimizer": "saga", **settings}).fit(X, Y)
 
 
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_the_first_pass_is_one_of_sgd_and_later_ones_go_on_from_there(kind):
+    case = Case()
+    X, settings = kind(case.X), {"alpha": 0.05, "tol": None, "shuffle": False}
+    problem = Problem(X, case.y, case.loss, PENALTIES["l2"](0.05))
+    W, b = np.zeros((N_FEATURES, 1)), np.array([np.log(case.y.mean() / (1 - case.y.mean()))])
+    first = opening(problem, W, b)
+    first.advance(np.arange(N_ROWS), 0, N_ROWS)
+    first.settle()
+    model = GDClassifier(optimizer="saga", max_iter=1, **settings).fit(X, case.y)
+    assert_allclose(model.coef_, W.T, rtol=1e-12)
+    assert_allclose(model.intercept_, b, rtol=1e-12)
+    more = GDClassifier(optimizer="saga", max_iter=300, **settings).fit(X, case.y)
+    best = GDClassifier(optimizer="lbfgs", alpha=0.05, tol=1e-10).fit(X, case.y)
+    assert_allclose(more.coef_, best.coef_, atol=1e-6)
+    assert more.t_ == 300 * N_ROWS
+
+
 def test_the_rate_follows_the_curvature_that_the_rows_have():
     case = Case()
     problem = Problem(case.X, case.y, case.loss, case.penalty)
@@ -266,5 +285,6 @@ def test_the_rate_follows_the_curvature_that_the_rows_have():
             method.advance(np.array([i]), 0, 1)
         before = method.schedule.eta
         method.finish_pass()
-        expected = min(1 / (3 * np.mean(met)), 2 * before)
+        of_rows = np.average(met, weights=met)
+        expected = min(1 / (1.5 * of_rows), 2 * before)
         assert_allclose(method.schedule.eta, expected, rtol=1e-10)

@@ -32,8 +32,9 @@ cdef const DenseLoops* loops = dense_loops(F64, simd.level)
 
 # Relative growth of the objective that is no noise.
 RISEN = 3e-3
-# The rate is one over this many times the mean curvature of the rows, as in [1]_ of ``SAGA``.
-cdef double SAFETY = 3.0
+# The rate is one over this many times the curvature of the rows, each weighted by it:
+# found by trying, docs/design/0008-saga.md.
+cdef double SAFETY = 1.5
 cdef Py_ssize_t MOST_KNOWN = 4096          # 100 kB: within the second-level cache
 
 
@@ -209,13 +210,14 @@ class SAGA(Optimizer):
     Parameters
     ----------
     learning_rate : "auto" or float > 0, default="auto"
-        The rate ``eta``. "auto" is ``1 / (3 L)``, L the mean curvature of the loss of the rows that
-        the pass before has met, in columns that are scaled and (dense rows) centred implicitly.
-        The first pass takes one over a bound of the largest; from pass to pass the rate at most
-        doubles [2]_; a pass that rose is taken back. Rows of more curvature than the mean learn
-        less at a time: with ``c`` the curvature of row i, the change of its slope is divided by
-        ``1 + eta c``, as an implicit step would [3]_; the table holds what was learned. A float is
-        used in the columns as they are, and the steps are the paper's.
+        The rate ``eta``. "auto" begins with a pass of ``SGD``, at a rate that is probed and falls
+        to zero [4]_. Then it is ``1 / (1.5 L)``, L the mean curvature of the loss of the rows that
+        the pass before has met, weighted by itself, in columns that are scaled and (dense rows)
+        centred implicitly. The second pass takes one over a bound of the largest; from pass to
+        pass the rate at most doubles [2]_; a pass that rose is taken back. Rows of more curvature
+        than the mean learn less at a time: with ``c`` the curvature of row i, the change of its
+        slope is divided by ``1 + eta c``, as an implicit step would [3]_; the table holds what was
+        learned. A float is used in the columns as they are, and the steps are the paper's.
 
     References
     ----------
@@ -224,6 +226,8 @@ class SAGA(Optimizer):
     .. [2] M. Schmidt, N. Le Roux, F. Bach, "Minimizing finite sums with the stochastic average
        gradient", Mathematical Programming 162, 2017, section 4.6.
     .. [3] A. Defazio, "A simple practical accelerated method for finite sums", NIPS 2016.
+    .. [4] R. Johnson, T. Zhang, "Accelerating stochastic gradient descent using predictive variance
+       reduction", NIPS 2013, whose first pass is one of SGD, too.
 
     Examples
     --------
@@ -242,12 +246,13 @@ class SAGA(Optimizer):
     def __init__(self, learning_rate="auto"):
         self.learning_rate = learning_rate
 
-    def method(self, problem, W, b, *, tol=1e-4, warm=False, coordinates=None, state=None):
+    def method(self, problem, W, b, *, tol=1e-4, warm=False, coordinates=None, state=None,
+               opening=None):
         """The compiled method, at work on ``W`` and ``b``; see ``SAGAMethod``."""
         if not warm:
             np.asarray(b)[:] = best_constant(problem)
         if isinstance(self.learning_rate, str):
-            return SAGAMethod(problem, W, b, None, coordinates, state)
+            return SAGAMethod(problem, W, b, None, coordinates, state, opening)
         return SAGAMethod(problem, W, b, Constant(float(self.learning_rate)), None, state)
 
 
@@ -300,6 +305,8 @@ cdef class SAGAMethod(StepMethod):
         the columns as they are.
     state : dict, default=None
         What ``paused`` of an earlier method returned.
+    opening : StepMethod, default=None
+        Makes the first pass, on the same ``W`` and ``b``.
     """
 
     learns_rows = True
@@ -320,14 +327,16 @@ cdef class SAGAMethod(StepMethod):
     cdef double n_known
     cdef double[::1] decay, taken          # dense: the same, beside each other
     cdef bint shrinks_linearly             # no L1 and no signs
-    # the curvature that the rate rests on, a bound of it, and the sum of what this pass has met
+    # the curvature that the rate rests on, a bound of it, and the sums of the squares and of what
+    # this pass has met
     cdef bint damps, measures, joint
     cdef double[::1] norms, h
-    cdef double steepness, bound, met, n_met
+    cdef double steepness, bound, met, mass
     cdef bint is_fresh                     # the table is that of W and b
+    cdef StepMethod opening                # until it has made its pass
 
     def __init__(self, Problem problem, double[:, ::1] W, double[::1] b, schedule=None,
-                 coordinates=None, state=None):
+                 coordinates=None, state=None, opening=None):
         d, K = problem.n_features, problem.n_outputs
         spread, centre, curvature = coordinates or (np.ones(d), np.zeros(d), 1.0)
         self.inverse_spread = 1.0 / np.asarray(spread)
@@ -347,6 +356,7 @@ cdef class SAGAMethod(StepMethod):
             self.schedule = Steady(1.0 / self.steepness)
         if problem.penalty.positive:
             np.maximum(W, 0.0, out=np.asarray(W))
+        self.opening = opening
         if state:
             self.go_on_from(state)
 
@@ -383,6 +393,9 @@ cdef class SAGAMethod(StepMethod):
     # -- the table ---------------------------------------------------------------------------
 
     def advance(self, const Py_ssize_t[::1] order, Py_ssize_t start, Py_ssize_t stop):
+        if self.opening is not None:
+            self.open(order, start, stop)
+            return
         if self.measures and self.schedule.went_too_far:
             self.is_fresh = self.measures = False
         if not self.is_fresh:
@@ -392,6 +405,14 @@ cdef class SAGAMethod(StepMethod):
                 self.settle()
             self.set_rate(self.schedule.rate(1.0))
         StepMethod.advance(self, order, start, stop)
+
+    def open(self, const Py_ssize_t[::1] order, Py_ssize_t start, Py_ssize_t stop):
+        """Steps of the first pass, without a table."""
+        self.opening.sums = self.sums
+        self.opening.loss_sum, self.opening.weight_sum = self.loss_sum, self.weight_sum
+        self.opening.advance(order, start, stop)
+        self.loss_sum, self.weight_sum = self.opening.loss_sum, self.opening.weight_sum
+        self.t = self.opening.t
 
     def begin(self):
         """Fill the table with the slopes at (W, b), and map these."""
@@ -488,8 +509,8 @@ cdef class SAGAMethod(StepMethod):
             self.problem.loss.derivatives(1, K, &self.y[p * self.problem.target_width], z, d)
         if self.damps:
             steepness = self.norms[i] * self.curvature(p)
-            self.met += steepness
-            self.n_met += 1.0
+            self.met += steepness * steepness
+            self.mass += steepness
             for k in range(K):
                 d[k] = self.table[i, k] + (d[k] - self.table[i, k]) / (1.0 + self.eta * steepness)
         for k in range(K):
@@ -512,13 +533,18 @@ cdef class SAGAMethod(StepMethod):
         return 2.0 * largest if self.joint else largest
 
     def finish_pass(self):
-        """The next rate: by the mean curvature met in this pass, at most twice this one."""
-        cdef double steepness = fmax(SAFETY * self.met / fmax(self.n_met, 1.0),
-                                     0.5 * self.steepness)
+        """The next rate: by the curvature met in this pass, at most twice this one."""
+        cdef double steepness = 0.5 * self.steepness
+        if self.opening is not None:
+            self.opening.settle()
+            self.opening = None
+            return
+        if self.mass > 0.0:
+            steepness = fmax(SAFETY * self.met / self.mass, steepness)
         if self.measures and isfinite(steepness) and steepness > 0.0:
             self.schedule.eta *= self.steepness / steepness
             self.steepness = steepness
-        self.met = self.n_met = 0.0
+        self.met = self.mass = 0.0
 
     cdef void step_on_all(self) noexcept nogil:
         """The step of a dense row."""
@@ -555,6 +581,8 @@ cdef class SAGAMethod(StepMethod):
         cdef Py_ssize_t d = self.problem.n_features, K = self.problem.n_outputs
         cdef Py_ssize_t[::1] columns
         cdef Sparse at
+        if self.opening is not None:
+            self.opening.settle()
         if not self.is_fresh:
             return
         if self.by_columns and d > 0:
@@ -568,7 +596,7 @@ cdef class SAGAMethod(StepMethod):
 
     def restart(self):
         """Begin anew from W and b, with a table of their slopes and a rate by the bound."""
-        self.is_fresh, self.steepness = False, self.bound
+        self.is_fresh, self.steepness, self.opening = False, self.bound, None
 
     def state(self):
         return {"t": self.t}
