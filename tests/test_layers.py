@@ -28,7 +28,7 @@ LAYERS = [
     {"_core.conjugate_gradients"},
     {"_core.subsampled_newton", "_core.variance_reduced"},
     {"_core.relay"},
-    {"_core.joint_ascent"},
+    {"_core.joint_ascent", "_core.proximal_newton"},
     {"_core.dual_ascent", "_core.working_set"},
     {"_core.train"},
     {"_core", "_version"},

@@ -17,7 +17,7 @@ References
 """
 
 cimport cython
-from libc.math cimport INFINITY, fabs, fmax, sqrt
+from libc.math cimport INFINITY, fabs, fmax, fmin, sqrt
 from libc.string cimport memcpy, memmove
 
 import numpy as np
@@ -87,19 +87,21 @@ cdef class DualActiveSet:
     def __reduce__(self):
         return DualActiveSet, (self.problem, self.mean)
 
-    def minimum(self, const double[:, ::1] slopes):
-        """(w, b) at the minimum, for centred columns, from about its multipliers; None if not found.
+    def minimum(self, const double[:, ::1] slopes, double most_steps=INFINITY):
+        """(w, b) at the minimum, for centred columns, from about its multipliers.
+
+        None where it is not found in ``most_steps``.
         """
         cdef bint found
         self.a[:] = slopes[:, 0]
         with nogil:
-            found = self.minimise()
+            found = self.minimise(most_steps)
         if not found:
             return None
         w = np.array(self.v)
         return (w[:self.d - 1], self.b + w[self.d - 1] * self.c) if self.centred else (w, 0.0)
 
-    cdef bint minimise(self) noexcept nogil:
+    cdef bint minimise(self, double most_steps) noexcept nogil:
         """Whether the multipliers have got to where they belong."""
         cdef Py_ssize_t i, refined = 0
         cdef double side = 0.0
@@ -109,6 +111,7 @@ cdef class DualActiveSet:
             self.put(i)
             if self.low[i] < self.high[i]:
                 self.most_steps += STEPS_OF_ROW
+        self.most_steps = <Py_ssize_t> fmin(self.most_steps, most_steps)
         self.sum_up()
         for i in range(self.n):
             if self.low[i] < self.a[i] < self.high[i] and not self.enter(i):

@@ -27,13 +27,14 @@ from libc.math cimport isnan
 
 import numpy as np
 
-from sgdest._core import joint_ascent
+from sgdest._core import joint_ascent, proximal_newton
 from sgdest._core.active_set import ActiveSet
 from sgdest._core.dual_active_set import MOST_ENTRIES, MOST_FREE, DualActiveSet
 from sgdest._core.frame import Frame
 from sgdest._core.intercept import best_intercept
 from sgdest._core.method import Optimizer
 from sgdest._core.multipliers import Multipliers, square
+from sgdest._core.proximal_newton import ProximalNewtonLane
 from sgdest._core.relay import RelayLane
 from sgdest._core.solver import Solver, seconds_of_pass
 from sgdest._core.span import is_wide
@@ -66,6 +67,8 @@ KINKED_ON_SPARSE = 0.3
 # Of log loss, most of whose rows are visited less and less often: 32 problems took a third in the
 # median. Squared hinges took two thirds, some three times as much (ijcnn1).
 LOGISTIC_ON_SPARSE = 0.45
+SPENT = 2.0
+LATE, TOO_LATE = 700, 1000
 PATIENCE, DENSE_PATIENCE = 15.0, 120.0      # passes before a hand-over to Newton's method
 # Of the seconds expected of Newton's method, where rows that bend a squared hinge come and go: 1,500 x
 # 1,000 correlated columns, C=100, to 1e-6, 82 ms without it and 2,900 with it.
@@ -275,6 +278,7 @@ class DualAscentLane(RelayLane):
         self.caution = self.doubt = 1.0       # of what looks like the gap, and of what seems to be left
         self.last_gap, self.least_gap, self.allowed = abs(self.start_objective), np.inf, np.inf
         self.last_halving, self.passes_left, self.last_trial = 0, 0.0, self.start_objective
+        self.slowness = 0.0
         self.active_set = self.dual_set = None
         self.is_hopeless = False   # small data: the minimum itself will not be found
         self.newton = self.multipliers = None
@@ -332,6 +336,11 @@ class DualAscentLane(RelayLane):
             return
         if self.smooth and not has_better_newton(self.problem):
             self.begin_newton()
+        elif self.seconds_by_newton() < np.inf:
+            frame, slopes = self.frame, self.multipliers.slopes()
+            self.multipliers = None
+            yield from self.hand_over(
+                True, lambda problem, start: ProximalNewtonLane(problem, start, frame, slopes))
         else:
             self.multipliers = None
             yield from self.hand_over(warm=self.smooth and self.is_near())
@@ -433,6 +442,7 @@ class DualAscentLane(RelayLane):
         rate = np.log(self.last_gap / gap) / self.planned if 0.0 < gap < self.last_gap else 0.0
         self.last_gap = gap
         left = np.log(max(self.remaining / max(self.target(), 1e-300), 1.0)) / max(rate, 1e-3)
+        self.slowness = work / max(rate, 1e-3)
         self.passes_left = left * work if np.isfinite(rate) else 0.0
         longest = max(2.0, self.between_checks / work)
         # a smooth loss may be handed over by then; others go on until enough seems to be done
@@ -449,8 +459,24 @@ class DualAscentLane(RelayLane):
             near = self.problem.is_small and self.remaining <= 1e-8 * abs(self.start_objective)
             return near or (self.epochs >= self.least_epochs
                             and self.passes_left > self.patience)
+        if self.epochs >= self.least_epochs and self.is_beaten():
+            return True
         return self.problem.is_small and (self.is_hopeless or self.visited > (
             FAR if is_narrow(self.problem) else FARTHEST))
+
+    def is_beaten(self):
+        """Whether a loss with kinks is done sooner, or only, by ``ProximalNewtonLane``."""
+        seconds, epoch = self.seconds_by_newton(), seconds_of_epoch(self.problem)
+        asked = self.start.tol * (self.start_objective - self.objective)
+        unsolved = np.log(max(self.remaining / max(asked, 1e-300), 1.0)) * self.slowness
+        return seconds < epoch * min(self.passes_left, SPENT * self.visited) or (
+            seconds < np.inf and self.visited > LATE and self.visited + unsolved > TOO_LATE)
+
+    def seconds_by_newton(self):
+        """What a loss with kinks takes by ``ProximalNewtonLane`` from here."""
+        if self.smooth or not proximal_newton.is_possible(self.problem):
+            return np.inf
+        return proximal_newton.expected_seconds(self.problem, self.multipliers.n_free())
 
     def is_stuck(self):
         """Whether many epochs have not halved the gap; near rounding, where its noise may stop it, fewer.
@@ -492,12 +518,18 @@ class DualAscentLane(RelayLane):
         epoch = problem.n_rows * (VISIT + CACHED_ENTRY * problem.n_features)
         return few and STEPS * seconds <= self.passes_left * epoch
 
+    def steps_worth(self):
+        """How many steps of the dual active set cost as much as Newton's method."""
+        if is_narrow(self.problem):
+            return np.inf
+        return self.seconds_by_newton() / seconds_of_step(self.problem)
+
     def exact_minimum(self):
         """(W, b, F) at the minimum, from about its multipliers; None if it was not found."""
         slopes = self.multipliers.slopes()
         if has_dual_set(self.problem):
             self.dual_set = self.dual_set or DualActiveSet(self.frame.problem, self.frame.mean)
-            found = self.dual_set.minimum(slopes)
+            found = self.dual_set.minimum(slopes, self.steps_worth())
             if found is not None:
                 w, b = found
                 W, b = self.frame.outwards(w[:, None], np.array([b - self.shift(w)]))
