@@ -17,7 +17,7 @@ References
 """
 
 cimport cython
-from libc.math cimport INFINITY, fabs, fmax, fmin, sqrt
+from libc.math cimport INFINITY, fabs, fmax, sqrt
 from libc.string cimport memcpy, memmove
 
 import numpy as np
@@ -56,7 +56,7 @@ cdef class DualActiveSet:
     cdef Py_ssize_t[::1] face
     cdef Py_ssize_t m, n, d, most_steps
     cdef readonly Py_ssize_t steps
-    cdef double l2, b, c
+    cdef double l2, b, c, left
     cdef bint centred
 
     def __init__(self, problem, mean):
@@ -90,7 +90,7 @@ cdef class DualActiveSet:
     def minimum(self, const double[:, ::1] slopes, double most_steps=INFINITY):
         """(w, b) at the minimum, for centred columns, from about its multipliers.
 
-        None where it is not found in ``most_steps``.
+        None where it is not found in ``most_steps``, exchanges of rows included.
         """
         cdef bint found
         self.a[:] = slopes[:, 0]
@@ -111,7 +111,7 @@ cdef class DualActiveSet:
             self.put(i)
             if self.low[i] < self.high[i]:
                 self.most_steps += STEPS_OF_ROW
-        self.most_steps = <Py_ssize_t> fmin(self.most_steps, most_steps)
+        self.left = most_steps
         self.sum_up()
         for i in range(self.n):
             if self.low[i] < self.a[i] < self.high[i] and not self.enter(i):
@@ -209,6 +209,9 @@ cdef class DualActiveSet:
                 self.L[m, m] = sqrt(left)
                 self.m += 1
                 return True
+            self.left -= 1.0
+            if self.left < 0.0:
+                return False
             if not self.exchange(j):
                 return True
 
@@ -300,7 +303,8 @@ cdef class DualActiveSet:
         cdef double t, side = 0.0, sum_p, sum_one, sum_a
         while blocked >= 0:
             self.steps += 1
-            if self.steps > self.most_steps:
+            self.left -= 1.0
+            if self.steps > self.most_steps or self.left < 0.0:
                 return False
             if self.m == 0:
                 self.b = 0.0

@@ -337,10 +337,10 @@ class DualAscentLane(RelayLane):
         if self.smooth and not has_better_newton(self.problem):
             self.begin_newton()
         elif self.seconds_by_newton() < np.inf:
-            frame, slopes = self.frame, self.multipliers.slopes()
-            self.multipliers = None
-            yield from self.hand_over(
-                True, lambda problem, start: ProximalNewtonLane(problem, start, frame, slopes))
+            slopes, self.multipliers = self.multipliers.slopes(), None
+            mean = self.start.moments[0] if self.problem.fit_intercept else None
+            yield from self.hand_over(True, lambda problem, start: ProximalNewtonLane(
+                self, mean, slopes, start.tol))
         else:
             self.multipliers = None
             yield from self.hand_over(warm=self.smooth and self.is_near())

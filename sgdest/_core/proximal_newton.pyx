@@ -21,20 +21,21 @@ import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.sparse import csr_array
 
-from sgdest._core.relay import RelayLane
+from sgdest._core.solver import Lane
 
 MOST_DENSE = 4_000_000      # entries of dense rows, which are copied
 MOST_EQUATIONS = 3000       # 72 MB, and a quarter of a second a step
+WIDE = 1.5                  # columns of sparse data for a row, from which on equations are those of rows
 DEAR = 300                  # equations from which rounding is not worth its seconds on small data
 STEPS = 40                  # of Newton's method, a typical fit
 MOST_STEPS, MOST_STAGES, MOST_IN_VAIN = 100, 60, 2
 # How much the kinks of an average row bend F at first, in units of the penalty; how much sharper
 # they become where a stage took a few steps, and at most, beyond which rounding decides.
 FIRST_SHARPNESS, SHARPEST = 10.0, 1e11
-SHARPER = (1, 100.0), (3, 16.0), (8, 4.0), (20, 2.0), (np.inf, 2.0)
+SHARPER = (1, 100.0), (3, 16.0), (8, 4.0), (np.inf, 2.0)
 # Of the gap of the rows: what the equations may leave of it in a stage.
 UNSOLVED = 0.2
-MOST_TRIALS = 100
+MOST_TRIALS, REFINEMENTS = 100, 4
 SEARCH = 0.1                # of the slope at first, and a search has come to its end
 
 # rows of the array of kinks
@@ -47,6 +48,7 @@ def is_possible(problem):
     rows = problem.rows
     return (type(problem.loss).smoothness == "kinked" and problem.n_outputs == 1
             and problem.penalty.l2 > 0.0 and problem.penalty.l1 == 0.0 and not problem.penalty.positive
+            and (problem.penalty.factors is None or np.all(problem.penalty.factors > 0.0))
             and (rows.is_sparse or rows.n_stored <= MOST_DENSE))
 
 
@@ -61,40 +63,48 @@ def expected_seconds(problem, n_free):
                     + 1e-10 * product + 4e-11 * m**3)
 
 
-class ProximalNewtonLane(RelayLane):
-    """Stages of Newton's method about the multipliers of the last one.
+class ProximalNewtonLane(Lane):
+    """Stages of Newton's method about the multipliers of the last one, from where a lane has got to.
 
     Parameters
     ----------
-    frame : Frame
-        The columns in which it works.
+    lane : Lane
+        Not moved itself.
+    mean : ndarray of shape (n_features,), or None
+        Of the columns: dense ones are centred there.
     slopes : ndarray of shape (n_rows, 1)
         The multipliers to begin with.
+    tol : float
+    sharpness : float, default=None
+        Of the kinks; None: so that an average row bends F ten times as much as the penalty.
+
+    Attributes
+    ----------
+    gave_up : bool
+        The equations are too many, or stages lead nowhere.
     """
 
-    def __init__(self, problem, start, frame, slopes):
-        super().__init__(problem, start)
-        self.frame = frame
-        inner = frame.problem
-        n, s = inner.n_rows, inner.sample_weight
-        self.s = (np.ones(n) if s is None else s) / inner.total_weight
-        self.kinks = np.array(inner.loss.evaluate_kinks(inner.targets().ravel()))
-        self.l2, self.fit_intercept = inner.penalty.l2, inner.fit_intercept
-        self.a = np.clip(slopes.ravel(), self.kinks[LOW], self.kinks[HIGH])
-        W, b = frame.inwards(self.W, self.b)
-        self.w, self.c = W[:, 0].copy(), float(b[0])
-        if frame.mean is not None and not inner.rows.is_sparse:
-            self.c += frame.mean @ self.w
-        self.z = problem.margins(self.W, self.b)
-        self.objective = self.value(self.z, self.w)
-        self.margin = self.z[:, 0].copy()
+    def __init__(self, lane, mean, slopes, tol, sharpness=None):
+        self.problem = self.under_way = problem = lane.problem
+        self.W, self.b, self.warm = lane.W.copy(), lane.b.copy(), True
+        self.z, self.start_objective = problem.margins(self.W, self.b), lane.start_objective
+        self.remaining, self.gradient_norm, self.passes = lane.remaining, np.nan, 0
+        self.finished = self.gave_up = self.is_dear = False
+        self.aim_at(tol)
+        n, s, factors = problem.n_rows, problem.sample_weight, problem.penalty.factors
+        self.s = (np.ones(n) if s is None else s) / problem.total_weight
+        self.kinks = np.array(problem.loss.evaluate_kinks(problem.targets().ravel()))
+        self.l2 = problem.penalty.l2
+        self.factors = 1.0 if factors is None else factors
+        self.mean = None if problem.rows.is_sparse or mean is None else mean / self.factors
         self.X = self.G = None
-        self.is_dear = False
-        size = inner.rows.square_norms() if frame.mean is None or inner.rows.is_sparse else (
-            np.einsum("ij,ij->i", self.rows(), self.rows()))
-        mean = self.s @ size
-        self.sharpness = FIRST_SHARPNESS * self.l2 * n / mean if mean > 0.0 else 1.0
-        spread = max(np.abs(self.kinks[PLACE]).max(), np.abs(self.margin).max())
+        self.w = self.factors * self.W[:, 0]
+        self.c = float(self.b[0]) + (0.0 if self.mean is None else self.mean @ self.w)
+        self.margin = self.z[:, 0].copy()
+        self.objective = self.value(self.z)
+        self.a = np.clip(slopes.ravel(), self.kinks[LOW], self.kinks[HIGH])
+        self.sharpness = self.first_sharpness() if sharpness is None else sharpness
+        spread = self.s @ (np.abs(self.kinks[PLACE]) + np.abs(self.margin))
         self.sharpest = SHARPEST / spread if spread > 0.0 else np.inf
         self.bound = -np.inf
         self.stages, self.last_gap, self.in_vain = 0, np.inf, 0
@@ -103,40 +113,52 @@ class ProximalNewtonLane(RelayLane):
         return {**self.__dict__, "X": None, "G": None}
 
     def rows(self):
-        """Dense rows about the means, sparse ones as they are."""
+        """X in columns divided by the factors of the penalty, dense ones about their means."""
         if self.X is None:
-            rows = self.frame.problem.rows
+            rows, d = self.problem.rows, self.problem.n_features
             if rows.is_sparse:
-                shape = rows.n_rows, self.frame.problem.n_features
-                self.X = csr_array((rows.X.data, rows.X.indices, rows.X.indptr), shape)
+                c = self.factors if np.ndim(self.factors) == 0 else self.factors[rows.X.indices]
+                self.X = csr_array((rows.X.data / c, rows.X.indices, rows.X.indptr), (rows.n_rows, d))
             else:
-                mean = 0.0 if self.frame.mean is None else self.frame.mean
-                self.X = np.asarray(rows.X, dtype=np.float64) - mean
+                self.X = np.asarray(rows.X, dtype=np.float64) / self.factors
+                if self.mean is not None:
+                    self.X -= self.mean
         return self.X
 
-    def value(self, z, w):
-        """F."""
-        return (self.problem.evaluate(None, None, z, gradient=False)[0]
-                + 0.5 * self.frame.problem.penalty.l2 * (w @ w))
+    def first_sharpness(self):
+        X = self.rows()
+        squares = X.multiply(X).sum(axis=1) if self.problem.rows.is_sparse else (
+            np.einsum("ij,ij->i", X, X))
+        mean = self.s @ squares
+        return FIRST_SHARPNESS * self.l2 * len(self.s) / mean if mean > 0.0 else 1.0
+
+    def value(self, z):
+        """F at the margins z of w."""
+        loss = self.problem.evaluate(None, None, z, gradient=False)[0]
+        return loss + 0.5 * self.l2 * (self.w @ self.w)
+
+    def aim_at(self, tol):
+        super().aim_at(tol)
+        self.asked = tol
 
     def target(self):
+        """Also of small data what is asked for, where rounding would cost much."""
         if not self.is_dear:
             return super().target()
-        return max(self.start.tol * (self.start_objective - self.objective), self.rounding())
+        return max(self.asked * (self.start_objective - self.objective), self.rounding())
 
     # -- stages ----------------------------------------------------------------------------
 
-    def go(self):
+    def step(self):
         """A stage."""
+        yield from ()
         try:
             steps = self.stage()
-        except (LinAlgError, FloatingPointError):
+        except LinAlgError:
             steps = None
         if steps is None or self.stages == MOST_STAGES or self.in_vain > MOST_IN_VAIN:
-            if self.is_close():
-                self.finished = True
-            else:
-                yield from self.hand_over()
+            self.finished = self.is_close()
+            self.gave_up = not self.finished
             return
         self.stages += 1
         self.sharpness = min(self.sharpest, self.sharpness * next(
@@ -146,11 +168,13 @@ class ProximalNewtonLane(RelayLane):
     def stage(self):
         """Newton's steps until the gap is that of the rows; how many, None if too many equations."""
         S, X, centre = self.s, self.rows(), self.a
+        self.margin = X @ self.w + self.c      # without the rounding of many steps
+        if self.problem.offset is not None:
+            self.margin += self.problem.offset[:, 0]
         for step in range(MOST_STEPS):
             self.place_intercept(centre)
             a = self.slopes(self.margin, centre)
-            g = self.l2 * self.w + X.T @ (S * a)
-            gap, left = self.gap_of_rows(a), (g @ g) / (2.0 * self.l2)
+            g, gap, left = self.gaps(a)
             self.passes += 1
             if left <= UNSOLVED * gap or gap + left <= self.target():
                 break
@@ -159,28 +183,59 @@ class ProximalNewtonLane(RelayLane):
             if equations > MOST_EQUATIONS:
                 return None
             self.is_dear = self.is_dear or equations > DEAR
-            dw, db = self.direction(on, g, S @ a)
+            dw, db, _ = self.direction(on, g, S @ a)
             along = X @ dw + db
             t = self.search(along, dw, centre)
             if not t > 0.0:
                 break
             self.w, self.c = self.w + t * dw, self.c + t * db
             self.margin = self.margin + t * along
-        self.a = a
-        self.note(gap + left)
+        self.a, gap = self.refined(a)
+        self.note(gap + self.imbalance())
         return step
+
+    def gaps(self, a):
+        """(gradient, gap of the rows, what w that is not that of the multipliers adds to it)."""
+        g = self.l2 * self.w + self.rows().T @ (self.s * a)
+        return g, self.gap_of_rows(a), (g @ g) / (2.0 * self.l2)
+
+    def refined(self, a):
+        """(multipliers, gap): by Newton's steps for both, while the gap is not that of the rows.
+
+        Multipliers that come from sharp kinks have the rounding of the margins, many times over.
+        """
+        S, X = self.s, self.rows()
+        g, gap, left = self.gaps(a)
+        for _ in range(REFINEMENTS):
+            on = self.bends(a)
+            if left <= UNSOLVED * gap or gap + left <= self.target() or not len(on):
+                break
+            dw, db, p = self.direction(on, g, S @ a)
+            kept = a, self.w, self.c, self.margin, gap, left
+            a = a.copy()
+            a[on] = np.clip(a[on] + p / S[on], self.kinks[LOW, on], self.kinks[HIGH, on])
+            self.w, self.c, self.margin = self.w + dw, self.c + db, self.margin + (X @ dw + db)
+            g, gap, left = self.gaps(a)
+            if not gap + left < kept[4] + kept[5]:
+                a, self.w, self.c, self.margin, gap, left = kept
+                break
+        return a, gap + left
+
+    def imbalance(self):
+        """What multipliers that do not sum to zero may add to the dual, but for rounding."""
+        if not self.problem.fit_intercept:
+            return 0.0
+        return max(abs(self.s @ self.a) - 1e-15, 0.0) * np.abs(self.margin).max()
 
     def note(self, gap):
         """Be here if F is lower; what remains, by the highest dual so far."""
         z = self.margin[:, None].copy()
-        F = self.value(z, self.w)
+        F = self.value(z)
         self.bound = max(self.bound, F - gap)
         if F < self.objective:
             self.z, self.objective = z, F
-            b = self.c
-            if self.frame.mean is not None and not self.frame.problem.rows.is_sparse:
-                b -= self.frame.mean @ self.w
-            self.W, self.b = self.frame.outwards(self.w[:, None].copy(), np.array([b]))
+            self.W = (self.w / self.factors)[:, None]
+            self.b = np.array([self.c - (0.0 if self.mean is None else self.mean @ self.w)])
         self.remaining = max(self.objective - self.bound, 0.0)
         if self.remaining <= 0.5 * self.last_gap:
             self.in_vain = 0
@@ -247,7 +302,7 @@ class ProximalNewtonLane(RelayLane):
 
     def place_intercept(self, centre):
         """Move the intercept to where the multipliers sum to zero."""
-        if not self.fit_intercept:
+        if not self.problem.fit_intercept:
             return
         one = np.ones(len(self.s))
 
@@ -262,31 +317,35 @@ class ProximalNewtonLane(RelayLane):
     # -- Newton's equations ----------------------------------------------------------------
 
     def direction(self, on, g, g_c):
-        """Newton's step, ``on`` being the rows that bend F."""
+        """Newton's step for w, the intercept and the weighted multipliers of the rows ``on``.
+
+        These are the rows that bend F.
+        """
         if not len(on):
-            return -g / self.l2, 0.0
+            return -g / self.l2, 0.0, np.empty(0)
         K, D, l2, d = self.rows()[on], self.sharpness * self.s[on], self.l2, len(g)
-        if len(on) <= d:
+        if len(on) <= d / (WIDE if self.problem.rows.is_sparse else 1.0):
             A = self.products_of(on) / l2
             A[np.diag_indices(len(on))] += 1.0 / D
             factor = cho_factor(A, lower=True, overwrite_a=True, check_finite=False)
             p = cho_solve(factor, -(K @ g) / l2, check_finite=False)
             db = 0.0
-            if self.fit_intercept:
+            if self.problem.fit_intercept:
                 one = cho_solve(factor, np.ones(len(on)), check_finite=False)
                 db = -(g_c + p.sum()) / one.sum()
                 p += db * one
-            return -(g + K.T @ p) / l2, db
+            return -(g + K.T @ p) / l2, db, p
         A = product(K.T * D, K) if isinstance(K, np.ndarray) else product(K.T.multiply(D).tocsr(), K)
         A[np.diag_indices(d)] += l2
         factor = cho_factor(A, lower=True, overwrite_a=True, check_finite=False)
         p = cho_solve(factor, -g, check_finite=False)
-        if not self.fit_intercept:
-            return p, 0.0
+        if not self.problem.fit_intercept:
+            return p, 0.0, D * (K @ p)
         k = K.T @ D
         h = cho_solve(factor, k, check_finite=False)
         db = -(g_c + k @ p) / max(D.sum() - k @ h, 1e-14 * D.sum())
-        return p - db * h, db
+        dw = p - db * h
+        return dw, db, D * (K @ dw + db)
 
 
     def products_of(self, on):

@@ -25,6 +25,8 @@ class RelayLane(Lane):
             return
         yield from self.successor.step()
         self.follow()
+        if self.successor.gave_up:
+            yield from self.hand_over()
 
     def aim_at(self, tol):
         super().aim_at(tol)
