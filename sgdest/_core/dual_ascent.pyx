@@ -20,7 +20,8 @@ Design:
   pass a step goes as far as the dual rises, in the plane of two changes and along the box.
 - Where columns are few, a dual active set finds the exact minimum of a kinked loss once that costs
   less than the epochs that are left.
-- Where the gap falls slowly, smooth losses are handed over to ``TruncatedNewton``.
+- Where the gap falls slowly, smooth losses are handed over to ``TruncatedNewton``, those with kinks
+  to ``ProximalNewtonLane``.
 """
 
 from libc.math cimport isnan
@@ -56,6 +57,10 @@ NARROW = 200            # columns
 # Passes after which small data with kinks are tried by, or left to, another method: where columns are
 # many, L-BFGS ends before the minimum.
 FAR, FARTHEST = 300, 3000
+# Newton's method about the multipliers is due once it seems to cost less than what is left, and than so
+# many times what has been spent; or, whatever it costs, once so many passes have been made and so many
+# seem needed in all: more than ``max_iter`` is by default.
+SPENT, LATE, TOO_LATE = 2.0, 700, 1000
 PICKED = 16             # rows that tell how alike rows are
 # Overlap of dense rows from which L-BFGS takes more passes for a softmax than dual ascent: mnist (215), C=1,
 # to 1e-6, 781 ms and 297; 2,000 x 600 AR(0.9) columns (26) 132 and 213, independent ones (2) 127 and 231.
@@ -67,8 +72,6 @@ KINKED_ON_SPARSE = 0.3
 # Of log loss, most of whose rows are visited less and less often: 32 problems took a third in the
 # median. Squared hinges took two thirds, some three times as much (ijcnn1).
 LOGISTIC_ON_SPARSE = 0.45
-SPENT = 2.0
-LATE, TOO_LATE = 700, 1000
 PATIENCE, DENSE_PATIENCE = 15.0, 120.0      # passes before a hand-over to Newton's method
 # Of the seconds expected of Newton's method, where rows that bend a squared hinge come and go: 1,500 x
 # 1,000 correlated columns, C=100, to 1e-6, 82 ms without it and 2,900 with it.
@@ -277,8 +280,8 @@ class DualAscentLane(RelayLane):
         self.epochs, self.planned, self.visited = 0, self.first_check, 0.0
         self.caution = self.doubt = 1.0       # of what looks like the gap, and of what seems to be left
         self.last_gap, self.least_gap, self.allowed = abs(self.start_objective), np.inf, np.inf
-        self.last_halving, self.passes_left, self.last_trial = 0, 0.0, self.start_objective
-        self.slowness = 0.0
+        self.last_halving, self.last_trial = 0, self.start_objective
+        self.passes_left = self.slowness = 0.0      # the latter: passes for a factor of e
         self.active_set = self.dual_set = None
         self.is_hopeless = False   # small data: the minimum itself will not be found
         self.newton = self.multipliers = None
@@ -441,8 +444,8 @@ class DualAscentLane(RelayLane):
             self.least_gap, self.last_halving = gap, self.epochs
         rate = np.log(self.last_gap / gap) / self.planned if 0.0 < gap < self.last_gap else 0.0
         self.last_gap = gap
-        left = np.log(max(self.remaining / max(self.target(), 1e-300), 1.0)) / max(rate, 1e-3)
         self.slowness = work / max(rate, 1e-3)
+        left = np.log(max(self.remaining / max(self.target(), 1e-300), 1.0)) / max(rate, 1e-3)
         self.passes_left = left * work if np.isfinite(rate) else 0.0
         longest = max(2.0, self.between_checks / work)
         # a smooth loss may be handed over by then; others go on until enough seems to be done
@@ -466,11 +469,13 @@ class DualAscentLane(RelayLane):
 
     def is_beaten(self):
         """Whether a loss with kinks is done sooner, or only, by ``ProximalNewtonLane``."""
-        seconds, epoch = self.seconds_by_newton(), seconds_of_epoch(self.problem)
-        asked = self.start.tol * (self.start_objective - self.objective)
-        unsolved = np.log(max(self.remaining / max(asked, 1e-300), 1.0)) * self.slowness
-        return seconds < epoch * min(self.passes_left, SPENT * self.visited) or (
-            seconds < np.inf and self.visited > LATE and self.visited + unsolved > TOO_LATE)
+        asked = max(self.start.tol * (self.start_objective - self.objective), 1e-300)
+        unsolved = np.log(max(self.remaining / asked, 1.0)) * self.slowness
+        if self.visited > LATE and self.visited + unsolved > TOO_LATE:
+            return self.seconds_by_newton() < np.inf
+        worth = seconds_of_epoch(self.problem) * min(self.passes_left, SPENT * self.visited)
+        least = proximal_newton.expected_seconds(self.problem, 0)      # free multipliers take a pass
+        return least < worth and self.seconds_by_newton() < worth
 
     def seconds_by_newton(self):
         """What a loss with kinks takes by ``ProximalNewtonLane`` from here."""
