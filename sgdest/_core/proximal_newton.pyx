@@ -11,8 +11,8 @@ References
 ----------
 .. [1] R. T. Rockafellar, "Augmented Lagrangians and applications of the proximal point algorithm in
    convex programming", 1976.
-.. [2] X. Li, D. Sun, K.-C. Toh, "A highly efficient semismooth Newton augmented Lagrangian method for
-   solving Lasso problems", SIAM J. Optimization 28, 2018.
+.. [2] X. Li, D. Sun, K.-C. Toh, "A highly efficient semismooth Newton augmented Lagrangian
+   method for solving Lasso problems", SIAM J. Optimization 28, 2018.
 """
 
 from libc.math cimport INFINITY, fabs, fmax
@@ -24,19 +24,22 @@ from scipy.sparse import csr_array
 from sgdest._core.solver import Lane
 
 MOST_DENSE = 4_000_000      # entries of dense rows, which are copied
-MOST_EQUATIONS = 3000       # 72 MB, and a quarter of a second a step
-WIDE = 1.5                  # columns of sparse data for a row, from which on equations are those of rows
+# More equations (60 ms a step) took more than 20 seconds where they were tried: 3,000 short texts.
+MOST_EQUATIONS = 1800
+MOST_ROWS = 3000            # whose products are kept: 72 MB
+WIDE = 1.5                  # columns for a row, from which equations of sparse data are of rows
 DEAR = 300                  # equations from which rounding is not worth its seconds on small data
 STEPS = 40                  # of Newton's method, a typical fit
-MOST_STEPS, MOST_STAGES, MOST_IN_VAIN = 100, 60, 2
+MOST_STEPS, MOST_STAGES, MOST_IN_VAIN = 100, 60, 2     # in a stage; in all; with the sharpest kinks
 # How much the kinks of an average row bend F at first, in units of the penalty; how much sharper
-# they become where a stage took a few steps, and at most, beyond which rounding decides.
+# they become by how many steps a stage took at most, and how sharp at last, in units of the
+# margins: beyond it rounding decides.
 FIRST_SHARPNESS, SHARPEST = 10.0, 1e11
 SHARPER = (1, 100.0), (3, 16.0), (8, 4.0), (np.inf, 2.0)
 # Of the gap of the rows: what the equations may leave of it in a stage.
 UNSOLVED = 0.2
-MOST_TRIALS, REFINEMENTS = 100, 4
 SEARCH = 0.1                # of the slope at first, and a search has come to its end
+MOST_TRIALS, REFINEMENTS = 100, 4
 
 # rows of the array of kinks
 cdef enum:
@@ -45,10 +48,10 @@ cdef enum:
 
 def is_possible(problem):
     """Whether the rows are of a size to be copied, and their loss and penalty of the kind."""
-    rows = problem.rows
+    rows, penalty = problem.rows, problem.penalty
     return (type(problem.loss).smoothness == "kinked" and problem.n_outputs == 1
-            and problem.penalty.l2 > 0.0 and problem.penalty.l1 == 0.0 and not problem.penalty.positive
-            and (problem.penalty.factors is None or np.all(problem.penalty.factors > 0.0))
+            and penalty.l2 > 0.0 and penalty.l1 == 0.0 and not penalty.positive
+            and (penalty.factors is None or np.all(penalty.factors > 0.0))
             and (rows.is_sparse or rows.n_stored <= MOST_DENSE))
 
 
@@ -64,7 +67,7 @@ def expected_seconds(problem, n_free):
 
 
 class ProximalNewtonLane(Lane):
-    """Stages of Newton's method about the multipliers of the last one, from where a lane has got to.
+    """Stages of Newton's method about the multipliers of the last one, from where a lane is.
 
     Parameters
     ----------
@@ -118,7 +121,8 @@ class ProximalNewtonLane(Lane):
             rows, d = self.problem.rows, self.problem.n_features
             if rows.is_sparse:
                 c = self.factors if np.ndim(self.factors) == 0 else self.factors[rows.X.indices]
-                self.X = csr_array((rows.X.data / c, rows.X.indices, rows.X.indptr), (rows.n_rows, d))
+                self.X = csr_array((rows.X.data / c, rows.X.indices, rows.X.indptr),
+                                   (rows.n_rows, d))
             else:
                 self.X = np.asarray(rows.X, dtype=np.float64) / self.factors
                 if self.mean is not None:
@@ -166,7 +170,7 @@ class ProximalNewtonLane(Lane):
         self.finished = self.remaining <= max(self.target(), 10.0 * self.rounding())
 
     def stage(self):
-        """Newton's steps until the gap is that of the rows; how many, None if too many equations."""
+        """Newton's steps until the gap is that of the rows; how many, None if too dear."""
         S, X, centre = self.s, self.rows(), self.a
         self.margin = X @ self.w + self.c      # without the rounding of many steps
         if self.problem.offset is not None:
@@ -335,7 +339,7 @@ class ProximalNewtonLane(Lane):
                 db = -(g_c + p.sum()) / one.sum()
                 p += db * one
             return -(g + K.T @ p) / l2, db, p
-        A = product(K.T * D, K) if isinstance(K, np.ndarray) else product(K.T.multiply(D).tocsr(), K)
+        A = product(K.T.multiply(D).tocsr() if self.problem.rows.is_sparse else K.T * D, K)
         A[np.diag_indices(d)] += l2
         factor = cho_factor(A, lower=True, overwrite_a=True, check_finite=False)
         p = cho_solve(factor, -g, check_finite=False)
@@ -351,7 +355,7 @@ class ProximalNewtonLane(Lane):
     def products_of(self, on):
         """Of the rows ``on`` with each other. Those of few rows are kept, since most stay on."""
         X = self.rows()
-        if len(self.s) > MOST_EQUATIONS:
+        if len(self.s) > MOST_ROWS:
             return product(X[on], X[on].T)
         if self.G is None:
             self.G, self.known = np.empty((len(self.s),) * 2), np.zeros(len(self.s), dtype=bool)
