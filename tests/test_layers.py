@@ -20,6 +20,7 @@ LAYERS = [
     {"_core.gram", "_core.method"},
     {"_core.alone", "_core.dual", "_core.shrinkage", "_core.solver", "_core.step",
      "_core.stream_state", "_core.subproblem"},
+    {"_core.proximal_newton"},
     {"_core.coordinates", "_core.descent", "_core.intercept", "_core.metric",
      "_core.dual_active_set", "_core.joint_multipliers", "_core.multipliers",
      "_core.truncated_newton"},

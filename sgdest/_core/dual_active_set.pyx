@@ -56,7 +56,7 @@ cdef class DualActiveSet:
     cdef Py_ssize_t[::1] face
     cdef Py_ssize_t m, n, d, most_steps
     cdef readonly Py_ssize_t steps
-    cdef double l2, b, c
+    cdef double l2, b, c, left
     cdef bint centred
 
     def __init__(self, problem, mean):
@@ -87,19 +87,21 @@ cdef class DualActiveSet:
     def __reduce__(self):
         return DualActiveSet, (self.problem, self.mean)
 
-    def minimum(self, const double[:, ::1] slopes):
-        """(w, b) at the minimum, for centred columns, from about its multipliers; None if not found.
+    def minimum(self, const double[:, ::1] slopes, double most_steps=INFINITY):
+        """(w, b) at the minimum, for centred columns, from about its multipliers.
+
+        None where it is not found in ``most_steps``, exchanges of rows included.
         """
         cdef bint found
         self.a[:] = slopes[:, 0]
         with nogil:
-            found = self.minimise()
+            found = self.minimise(most_steps)
         if not found:
             return None
         w = np.array(self.v)
         return (w[:self.d - 1], self.b + w[self.d - 1] * self.c) if self.centred else (w, 0.0)
 
-    cdef bint minimise(self) noexcept nogil:
+    cdef bint minimise(self, double most_steps) noexcept nogil:
         """Whether the multipliers have got to where they belong."""
         cdef Py_ssize_t i, refined = 0
         cdef double side = 0.0
@@ -109,6 +111,7 @@ cdef class DualActiveSet:
             self.put(i)
             if self.low[i] < self.high[i]:
                 self.most_steps += STEPS_OF_ROW
+        self.left = most_steps
         self.sum_up()
         for i in range(self.n):
             if self.low[i] < self.a[i] < self.high[i] and not self.enter(i):
@@ -206,6 +209,9 @@ cdef class DualActiveSet:
                 self.L[m, m] = sqrt(left)
                 self.m += 1
                 return True
+            self.left -= 1.0
+            if self.left < 0.0:
+                return False
             if not self.exchange(j):
                 return True
 
@@ -297,7 +303,8 @@ cdef class DualActiveSet:
         cdef double t, side = 0.0, sum_p, sum_one, sum_a
         while blocked >= 0:
             self.steps += 1
-            if self.steps > self.most_steps:
+            self.left -= 1.0
+            if self.steps > self.most_steps or self.left < 0.0:
                 return False
             if self.m == 0:
                 self.b = 0.0

@@ -20,20 +20,22 @@ Design:
   pass a step goes as far as the dual rises, in the plane of two changes and along the box.
 - Where columns are few, a dual active set finds the exact minimum of a kinked loss once that costs
   less than the epochs that are left.
-- Where the gap falls slowly, smooth losses are handed over to ``TruncatedNewton``.
+- Where the gap falls slowly, smooth losses are handed over to ``TruncatedNewton``, those with kinks
+  to ``ProximalNewtonLane``.
 """
 
 from libc.math cimport isnan
 
 import numpy as np
 
-from sgdest._core import joint_ascent
+from sgdest._core import joint_ascent, proximal_newton
 from sgdest._core.active_set import ActiveSet
 from sgdest._core.dual_active_set import MOST_ENTRIES, MOST_FREE, DualActiveSet
 from sgdest._core.frame import Frame
 from sgdest._core.intercept import best_intercept
 from sgdest._core.method import Optimizer
 from sgdest._core.multipliers import Multipliers, square
+from sgdest._core.proximal_newton import ProximalNewtonLane
 from sgdest._core.relay import RelayLane
 from sgdest._core.solver import Solver, seconds_of_pass
 from sgdest._core.span import is_wide
@@ -55,6 +57,10 @@ NARROW = 200            # columns
 # Passes after which small data with kinks are tried by, or left to, another method: where columns are
 # many, L-BFGS ends before the minimum.
 FAR, FARTHEST = 300, 3000
+# Newton's method about the multipliers is due once it seems to cost less than what is left, and than so
+# many times what has been spent; or, whatever it costs, once so many passes have been made and so many
+# seem needed in all: more than ``max_iter`` is by default.
+SPENT, LATE, TOO_LATE = 2.0, 700, 1000
 PICKED = 16             # rows that tell how alike rows are
 # Overlap of dense rows from which L-BFGS takes more passes for a softmax than dual ascent: mnist (215), C=1,
 # to 1e-6, 781 ms and 297; 2,000 x 600 AR(0.9) columns (26) 132 and 213, independent ones (2) 127 and 231.
@@ -274,7 +280,8 @@ class DualAscentLane(RelayLane):
         self.epochs, self.planned, self.visited = 0, self.first_check, 0.0
         self.caution = self.doubt = 1.0       # of what looks like the gap, and of what seems to be left
         self.last_gap, self.least_gap, self.allowed = abs(self.start_objective), np.inf, np.inf
-        self.last_halving, self.passes_left, self.last_trial = 0, 0.0, self.start_objective
+        self.last_halving, self.last_trial = 0, self.start_objective
+        self.passes_left = self.slowness = 0.0      # the latter: passes for a factor of e
         self.active_set = self.dual_set = None
         self.is_hopeless = False   # small data: the minimum itself will not be found
         self.newton = self.multipliers = None
@@ -332,6 +339,11 @@ class DualAscentLane(RelayLane):
             return
         if self.smooth and not has_better_newton(self.problem):
             self.begin_newton()
+        elif self.seconds_by_newton() < np.inf:
+            slopes, self.multipliers = self.multipliers.slopes(), None
+            mean = self.start.moments[0] if self.problem.fit_intercept else None
+            yield from self.hand_over(True, lambda problem, start: ProximalNewtonLane(
+                self, mean, slopes, start.tol))
         else:
             self.multipliers = None
             yield from self.hand_over(warm=self.smooth and self.is_near())
@@ -432,6 +444,7 @@ class DualAscentLane(RelayLane):
             self.least_gap, self.last_halving = gap, self.epochs
         rate = np.log(self.last_gap / gap) / self.planned if 0.0 < gap < self.last_gap else 0.0
         self.last_gap = gap
+        self.slowness = work / max(rate, 1e-3)
         left = np.log(max(self.remaining / max(self.target(), 1e-300), 1.0)) / max(rate, 1e-3)
         self.passes_left = left * work if np.isfinite(rate) else 0.0
         longest = max(2.0, self.between_checks / work)
@@ -449,8 +462,26 @@ class DualAscentLane(RelayLane):
             near = self.problem.is_small and self.remaining <= 1e-8 * abs(self.start_objective)
             return near or (self.epochs >= self.least_epochs
                             and self.passes_left > self.patience)
+        if self.epochs >= self.least_epochs and self.is_beaten():
+            return True
         return self.problem.is_small and (self.is_hopeless or self.visited > (
             FAR if is_narrow(self.problem) else FARTHEST))
+
+    def is_beaten(self):
+        """Whether a loss with kinks is done sooner, or only, by ``ProximalNewtonLane``."""
+        asked = max(self.start.tol * (self.start_objective - self.objective), 1e-300)
+        unsolved = np.log(max(self.remaining / asked, 1.0)) * self.slowness
+        if self.visited > LATE and self.visited + unsolved > TOO_LATE:
+            return self.seconds_by_newton() < np.inf
+        worth = seconds_of_epoch(self.problem) * min(self.passes_left, SPENT * self.visited)
+        least = proximal_newton.expected_seconds(self.problem, 0)      # free multipliers take a pass
+        return least < worth and self.seconds_by_newton() < worth
+
+    def seconds_by_newton(self):
+        """What a loss with kinks takes by ``ProximalNewtonLane`` from here."""
+        if self.smooth or not proximal_newton.is_possible(self.problem):
+            return np.inf
+        return proximal_newton.expected_seconds(self.problem, self.multipliers.n_free())
 
     def is_stuck(self):
         """Whether many epochs have not halved the gap; near rounding, where its noise may stop it, fewer.
@@ -492,12 +523,18 @@ class DualAscentLane(RelayLane):
         epoch = problem.n_rows * (VISIT + CACHED_ENTRY * problem.n_features)
         return few and STEPS * seconds <= self.passes_left * epoch
 
+    def steps_worth(self):
+        """How many steps of the dual active set cost as much as Newton's method."""
+        if is_narrow(self.problem):
+            return np.inf
+        return self.seconds_by_newton() / seconds_of_step(self.problem)
+
     def exact_minimum(self):
         """(W, b, F) at the minimum, from about its multipliers; None if it was not found."""
         slopes = self.multipliers.slopes()
         if has_dual_set(self.problem):
             self.dual_set = self.dual_set or DualActiveSet(self.frame.problem, self.frame.mean)
-            found = self.dual_set.minimum(slopes)
+            found = self.dual_set.minimum(slopes, self.steps_worth())
             if found is not None:
                 w, b = found
                 W, b = self.frame.outwards(w[:, None], np.array([b - self.shift(w)]))

@@ -25,6 +25,8 @@ class RelayLane(Lane):
             return
         yield from self.successor.step()
         self.follow()
+        if self.successor.gave_up:
+            yield from self.hand_over()
 
     def aim_at(self, tol):
         super().aim_at(tol)
@@ -41,8 +43,8 @@ class RelayLane(Lane):
         """An iteration of the method itself; a generator."""
         raise NotImplementedError
 
-    def hand_over(self, warm=False):
-        """Go on by another lane, from here if ``warm``, else from the constant model.
+    def hand_over(self, warm=False, to=sound_lane):
+        """Go on by the lane ``to``, from here if ``warm``, else from the constant model.
 
         A point where the method got nowhere may be the other's bane too.
         """
@@ -51,7 +53,7 @@ class RelayLane(Lane):
         moments = self.start.moments or self.problem.moments()
         start = Start(W, b, constant, self.start.tol, warm, moments)
         self.own_passes = self.passes
-        self.successor = sound_lane(self.problem, start)
+        self.successor = to(self.problem, start)
         yield from self.successor.begin()
         self.follow()
 

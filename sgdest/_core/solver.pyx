@@ -229,7 +229,10 @@ class Lane:
     gradient_norm : NaN where it is not at hand
     finished : nothing can be gained any more
     passes : passes over X that the lane has made by itself
+    gave_up : nothing can be gained by this method, and it is far from the minimum
     """
+
+    gave_up = False
 
     def __init__(self, problem, start):
         self.problem = self.under_way = problem
