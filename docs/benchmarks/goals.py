@@ -9,7 +9,8 @@ gives one ratio: medians and ranges of the ratios are reported. A race counts on
 made the same number of steps and ended at the same objective; otherwise it is refused. Bandwidth is
 measured in the same run, and so is, where there is one, a bare loop in C that does only what must
 be done (limits.c): a goal counts as met too by 85 % of the speed of that loop, or of reading X once
-at full bandwidth. Writes results.md and results.png beside this file.
+at full bandwidth. LIBLINEAR and snapml take other steps: they race to the optimum (races.py). Writes
+results.md and results.png beside this file.
 """
 
 import argparse
@@ -81,7 +82,7 @@ def run(race, repeats, speeds):
     """Results of the runners of a race; the first is the yardstick."""
     race.prepare()
     seconds = {name: [] for name in race.runners}
-    for _ in range(repeats + 1):
+    for _ in range(repeats * race.n_runs + 1):
         for name, runner in race.runners.items():
             seconds[name].append(runner())
     race.check()
