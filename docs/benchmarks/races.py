@@ -34,6 +34,8 @@ LEVELS = (1e-3, 1e-6)
 PROMISED = (1e-3, 1e-4, 1e-6, 1e-8)  # values of tol at which the promise of tol is checked
 TIE = 1.1
 TOO_SHORT = 2e-3  # seconds; shown, not counted
+# Repeats go on for so many seconds, up to so many: few of 2 ms are decided by noise.
+SHORTEST, MOST_REPEATS = 1.0, 25
 NEVER = float("inf")
 
 
@@ -157,8 +159,9 @@ class Race:
                  and (climb is self.ours or times[climb.name] <= near)}
         climbs = {climb.name: climb for climb in (self.ours, *self.peers)}
         start = time.perf_counter()
-        for repeat in range(self.repeats):
-            if repeat >= 2 and time.perf_counter() - start > self.limit:
+        for repeat in range(MOST_REPEATS):
+            spent = time.perf_counter() - start
+            if repeat >= self.repeats and spent > SHORTEST or repeat >= 2 and spent > self.limit:
                 break
             for name, seconds in again.items():
                 seconds.append(climbs[name].run(best[name][0])[0])
@@ -319,7 +322,7 @@ def describe(n_threads, limit, patience, repeats):
         f"{platform.machine()}. Threads of every contender: {n_threads}. A peer has {limit:g} "
         "seconds for its ladder in a race, or 8 times ours if that is more; it is out when a rung "
         f"takes {patience:g} times as long as the fastest needs to 1e-6. Medians of {repeats} "
-        "interleaved repeats."
+        f"interleaved repeats, of up to {MOST_REPEATS} in short races."
         + (" Processor time, on a machine that did other work." if busy else "")
     )
 
