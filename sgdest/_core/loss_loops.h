@@ -92,13 +92,12 @@ LOOP void LEVEL(smoothed_slopes)(const Kink *kink, ptrdiff_t n, const double *y,
 }
 
 /* MEAN(x): (1 - exp(-x)) / x */
-#define SHRINK(MEAN)                                                                             \
+#define SHRINK(MEAN, SIZE, SIGNED)                                                               \
     SIMD for (ptrdiff_t j = 0; j < n; j++) {                                                     \
         const double x = l2 * length[j], mean = MEAN(x);                                         \
-        const double size = w[j] < 0 && !positive ? -w[j] : w[j];                                \
-        const double left = size * (1.0 - x * mean) - l1 * length[j] * mean;                     \
-        const double kept = left > 0 ? left : 0.0;                                               \
-        w[j] = w[j] < 0 && !positive ? 0.0 - kept : kept;                                        \
+        const double left = SIZE * (1.0 - x * mean) - l1 * length[j] * mean;                     \
+        const double kept = 0.5 * (left + fabs(left));                                           \
+        w[j] = SIGNED + 0.0; /* never -0 */                                                      \
     }
 #define SHORT_MEAN(x) (1.0 - x * (0.5 - x * (1.0 / 6.0 - x * (1.0 / 24.0 - x * (1.0 / 120.0)))))
 #define ANY_MEAN(x) (x < 1e-3 ? SHORT_MEAN(x) : (1.0 - exp_of(-x)) / x)
@@ -107,10 +106,14 @@ LOOP void LEVEL(shrink)(ptrdiff_t n, double l1, double l2, int positive, const d
 {
     int n_long = 0;
     SIMD for (ptrdiff_t j = 0; j < n; j++) n_long |= !(l2 * length[j] < 1e-3);
-    if (n_long) {
-        SHRINK(ANY_MEAN)
+    if (positive && n_long) {
+        SHRINK(ANY_MEAN, w[j], kept)
+    } else if (positive) {
+        SHRINK(SHORT_MEAN, w[j], kept)
+    } else if (n_long) {
+        SHRINK(ANY_MEAN, fabs(w[j]), copysign(kept, w[j]))
     } else {
-        SHRINK(SHORT_MEAN)
+        SHRINK(SHORT_MEAN, fabs(w[j]), copysign(kept, w[j]))
     }
 }
 #undef SHRINK
