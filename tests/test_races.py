@@ -43,3 +43,22 @@ def test_ours_and_scikit_learn_end_at_the_optimum_that_a_race_measures(modules, 
         assert 0.0 < race.mine(level) < races.NEVER
         assert 0.0 < race.winner(level)[1] < races.NEVER
     assert race.mine(1e-3) <= race.mine(1e-6)
+
+
+def test_a_race_that_no_peer_solved_counts_with_the_fit_at_which_the_first_was_stopped(modules):
+    races, race_problems = modules
+    problem = race_problems.Problem("mixed", "log_loss", "l2", 1, True)
+    race = races.Race(problem.load(race_problems.bundled(0.02)), 2.0, 50.0, 1, 1)
+    first, second, ended, *others = race.peers
+    race.peers = [first, second, ended]
+    race.optimum = 0.0
+    goal = 1e-3 * problem.start
+    first.seconds, first.objectives = [0.1, 0.3], [problem.start, 2.0 * goal]
+    second.seconds, second.objectives = [0.2, 0.5], [problem.start, 3.0 * goal]
+    ended.seconds = [0.01] * len(ended.contender.ladder)         # all its rungs, in vain
+    ended.objectives = [problem.start] * len(ended.seconds)
+    race.times = {1e-3: {peer.name: races.NEVER for peer in race.peers} | {race.ours.name: 0.1}}
+    assert race.ratio(1e-3) == races.NEVER
+    assert race.least_ratio(1e-3) == pytest.approx(3.0)
+    race.times[1e-3][second.name] = 0.9                          # arrived after all
+    assert race.least_ratio(1e-3) == race.ratio(1e-3) == pytest.approx(9.0)
