@@ -35,7 +35,8 @@ class Race:
 
     ``n_bytes``: what a runner must read at least; None where that says nothing. ``n_passes`` over
     the rows are one run. ``goals``: times as fast as the yardstick, by runner; ``share_goals``:
-    shares of the bandwidth. ``limited_by``: a sentence on what limits it. ``n_runs`` for each repeat.
+    shares of the bandwidth. ``limited_by``: a sentence on what limits it. ``n_runs``: runs for
+    each repeat that is asked for.
     """
 
     n_runs = 1
@@ -167,8 +168,8 @@ class InOrder(Steps):
         return None
 
     def competitors(self):
-        shared = dict(penalty=None, fit_intercept=False, learning_rate="constant", eta0=ORDERED_RATE,
-                      shuffle=False, max_iter=EPOCHS, tol=None)
+        shared = dict(penalty=None, fit_intercept=False, learning_rate="constant",
+                      eta0=ORDERED_RATE, shuffle=False, max_iter=EPOCHS, tol=None)
         found = {
             "scikit-learn": linear_model.SGDClassifier("log_loss", **shared),
             "compat": compat.SGDClassifier("log_loss", **shared),

@@ -351,7 +351,6 @@ class ProximalNewtonLane(Lane):
         dw = p - db * h
         return dw, db, D * (K @ dw + db)
 
-
     def products_of(self, on):
         """Of the rows ``on`` with each other. Those of few rows are kept, since most stay on."""
         X = self.rows()
