@@ -104,6 +104,16 @@ def test_shrinking_is_the_flow_in_closed_form(penalty, length):
     ).all()
 
 
+@pytest.mark.parametrize("length", [100.0, np.full(6, 100.0)], ids=["one", "each"])
+@pytest.mark.parametrize("name", [name for name in PENALTIES if name])
+@pytest.mark.parametrize("positive", [False, True])
+@pytest.mark.parametrize("n_outputs", [1, 2])
+def test_a_penalty_that_overflows_leaves_no_weight(name, positive, n_outputs, length):
+    penalty = PENALTIES[name](1e308, L1_RATIO, positive)
+    W = penalty.shrink_of(parameters(n_outputs), length)
+    assert_array_equal(W, np.zeros((6, n_outputs)))
+
+
 @pytest.mark.parametrize("length", [0.05, 2.0])
 def test_shrinking_is_the_limit_of_many_small_proximal_steps(penalty, length):
     W = parameters()

@@ -96,7 +96,7 @@ LOOP void LEVEL(smoothed_slopes)(const Kink *kink, ptrdiff_t n, const double *y,
     SIMD for (ptrdiff_t j = 0; j < n; j++) {                                                     \
         const double x = l2 * length[j], mean = MEAN(x);                                         \
         const double left = SIZE * (1.0 - x * mean) - l1 * length[j] * mean;                     \
-        const double kept = 0.5 * (left + fabs(left));                                           \
+        const double kept = left > 0.0 ? left : 0.0; /* 0 where left is NaN, too */              \
         w[j] = SIGNED + 0.0; /* never -0 */                                                      \
     }
 #define SHORT_MEAN(x) (1.0 - x * (0.5 - x * (1.0 / 6.0 - x * (1.0 / 24.0 - x * (1.0 / 120.0)))))
