@@ -34,18 +34,18 @@ STIFFNESS = 10.0
 ALIKE = 3.0
 
 
-def automatic(problem, optimizer, batch_size, average, W, b, probe=False):
+def automatic(problem, optimizer, batch_size, average, W, b, probe=False, is_stream=False):
     """(Schedule, arrays for the state): the rate that "auto" means, from the data.
 
     With ``probe``, as a fit has it, it is corrected by what passes over some of the rows make of
-    ``W`` and ``b``.
+    ``W`` and ``b``. A stream has only the rows of its first call to go by.
     """
     spread, centre, curvature = alike(problem, STIFFNESS)
     plain = bool((spread == 1.0).all() and not centre.any())
     if problem.rows.is_sparse and average and not plain:
         # every iterate counts in an average, and none may cost more
         plain, spread, centre = True, np.ones_like(spread), np.zeros_like(centre)
-    largest, trace = _second_moments(problem, spread, centre)
+    largest, trace, reach = _moments_of_rows(problem, spread, centre)
     n = problem.n_rows
     rows = min(batch_size or n, n)
     of_batch = largest if rows == n else largest + (trace - largest) / rows
@@ -53,8 +53,10 @@ def automatic(problem, optimizer, batch_size, average, W, b, probe=False):
         curvature=curvature * of_batch + problem.penalty.l2 * plain,
         batch_size=rows,
         steps_per_pass=-(-n // rows),
-        is_whole=rows == n,
+        is_whole=rows == n and not (is_stream and batch_size),
         target_scale=_target_scale(problem),
+        reach=reach,
+        is_stream=is_stream,
     )
     schedule = optimizer.rate(facts)
     coordinates = {} if plain else {"spread": spread}
@@ -214,8 +216,8 @@ def _curvature(problem):
     return curvature if 0.0 < curvature < np.inf else 1.0
 
 
-def _second_moments(problem, spread, centre):
-    """(L, M) of a sample of the rows; the intercept's constant included."""
+def _moments_of_rows(problem, spread, centre):
+    """(L, M, mean of |x|_1) of a sample of the rows; the intercept's constant included."""
     n = problem.n_rows
     step = max(1, n // PROBED_ROWS)
     X = problem.rows.X
@@ -226,10 +228,10 @@ def _second_moments(problem, spread, centre):
     s = s[::step] / max(s[::step].sum(), np.finfo(float).tiny)
     if problem.rows.is_sparse:
         X = X @ sp.diags_array(1.0 / spread)
-        norms = X.multiply(X).sum(axis=1)
+        norms, lengths = X.multiply(X).sum(axis=1), abs(X).sum(axis=1)
     else:
         X = (X - centre) / spread
-        norms = np.einsum("ij,ij->i", X, X)
+        norms, lengths = np.einsum("ij,ij->i", X, X), np.abs(X).sum(axis=1)
     ones = float(problem.fit_intercept)
     u, largest = np.full(X.shape[1], 1.0), 0.0
     u /= max(np.linalg.norm(u), 1.0)
@@ -239,17 +241,25 @@ def _second_moments(problem, spread, centre):
         u, b = X.T @ z, ones * z.sum()
         largest = np.hypot(np.linalg.norm(u), b)
         if not 0.0 < largest < np.inf:
-            return 1.0, 1.0  # rows of zeros: any rate will do
+            return 1.0, 1.0, 1.0  # rows of zeros: any rate will do
         u, b = u / largest, b / largest
-    trace = float(s @ np.ravel(norms)) + ones * s.sum()
-    return min(1.1 * largest, trace), trace  # from below: the iteration has not quite ended
+    trace, reach = (float(s @ np.ravel(n)) + ones * s.sum() for n in (norms, lengths))
+    return min(1.1 * largest, trace), trace, reach  # the iteration ended a little below L
+
+
+def predicts_targets(problem):
+    """Whether raw predictions are what the targets are."""
+    return type(problem.loss).link == "identity" and type(problem.loss).targets == "real"
 
 
 def _target_scale(problem):
     """How far raw predictions spread: as the targets where they are these, else 1."""
-    if type(problem.loss).link != "identity" or type(problem.loss).targets != "real":
+    if not predicts_targets(problem):
         return 1.0
     y, s = problem.targets(), problem.sample_weight
     mean = np.average(y, axis=0, weights=s)
     scale = float(np.sqrt(np.average((y - mean) ** 2, axis=0, weights=s).max()))
+    size = float(np.abs(mean).max())
+    if scale <= 1e-12 * size:         # all alike, as the one of a stream's first row
+        scale = size
     return scale if 0.0 < scale < np.inf else 1.0

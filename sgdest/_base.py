@@ -17,7 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from sgdest import _validation as validation
-from sgdest._automatic import alike, automatic, for_passes, opening
+from sgdest._automatic import alike, automatic, for_passes, opening, predicts_targets
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.problem import Problem
 from sgdest._core.rows import as_rows, sound_margins
@@ -351,10 +351,12 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         if optimizer.kind == "stream":
             return optimizer.method(problem, W, b, state=state or None)
         if _is_auto(plan.learning_rate) and ("rate" not in state or is_fit):
-            if not warm:
+            # a stream's first rows say how large its targets are, but not how frequent its classes
+            if not warm or (not is_fit and self.t_ == 0.0 and predicts_targets(problem)):
                 b[:] = best_constant(problem)
             schedule, coordinates = automatic(
-                problem, optimizer, plan.batch_size, plan.average, W, b, probe=not warm)
+                problem, optimizer, plan.batch_size, plan.average, W, b,
+                probe=not warm, is_stream=not is_fit)
             if is_fit:
                 above = np.inf if warm else problem.constant_loss(b)
                 schedule = for_passes(problem, optimizer, plan.batch_size, schedule, coordinates,

@@ -63,6 +63,7 @@ class GDRegressor(RegressorMixin, GDBase):
     learning_rate : "auto", str, float > 0, Schedule or callable, default="auto"
         "auto": no rate to choose; it is taken from the data, in scaled and (dense X) centred
         columns, and falls to zero in the second half of the ``max_iter`` passes of a ``fit``.
+        The first call of ``partial_fit`` decides it for a stream: it should show all columns.
         "constant", "optimal", "invscaling", "adaptive", "pa1", "pa2": scikit-learn's formulas. A
         float: that rate. A callable: maps the number of the update, t = 1, 2, .., to the rate.
     eta0 : float > 0 or None, default=None

@@ -17,6 +17,8 @@ from sgdest.optimizers import SGD, STEP_OPTIMIZERS, Adam
 
 # those that need a rate, or would
 OPTIMIZERS = [*STEP_OPTIMIZERS, "saga"]
+# "gd" takes every call for all there is
+STREAMING = [name for name in STEP_OPTIMIZERS if name != "gd"]
 
 ALPHA = 1e-4
 RNG = np.random.default_rng(0)
@@ -41,6 +43,9 @@ DATA = {
     "raw classes": lambda: (GDClassifier, RAW, TARGET > 0),
     "raw sparse": lambda: (GDRegressor, sp.csr_array(RARE * SIZE), TARGET),
 }
+
+# data, rows of a call; ten sparse rows do not show how large all columns are
+STREAMS = [(name, 100) for name in DATA] + [(name, 10) for name in DATA if "sparse" not in name]
 
 
 def objective(model, X, y):
@@ -110,6 +115,29 @@ def test_a_stream_goes_on_in_its_coordinates(optimizer):
         RAW, TARGET
     )
     assert_allclose(whole.coef_, cut.coef_, rtol=0)
+
+
+@pytest.mark.parametrize("optimizer", STREAMING)
+@pytest.mark.parametrize("name, n_rows", STREAMS)
+def test_a_stream_ends_below_the_best_constant(name, optimizer, n_rows):
+    # the first call decides the rate
+    estimator, X, y = DATA[name]()
+    rows = np.random.RandomState(0).permutation(len(y))[:500]
+    X, y = X[rows], y[rows]
+    model = estimator(optimizer=optimizer, random_state=0)
+    options = {"classes": np.unique(y)} if estimator is GDClassifier else {}
+    for start in range(0, len(y), n_rows):
+        part = slice(start, start + n_rows)
+        model.partial_fit(X[part], y[part], **options)
+    assert objective(model, X, y) < of_constant(estimator, y)
+
+
+@pytest.mark.parametrize("optimizer", STREAMING)
+def test_the_unit_of_the_targets_is_seen_in_the_first_row(optimizer):
+    model = GDRegressor(optimizer=optimizer, batch_size=10, random_state=0)
+    model.partial_fit(BASE[:1], 1e6 * TARGET[:1])
+    model.partial_fit(BASE[1:], 1e6 * TARGET[1:])
+    assert model.score(BASE, TARGET * 1e6) > 0.5
 
 
 def test_a_rate_of_the_user_is_used_in_the_columns_as_they_are():

@@ -29,6 +29,14 @@ def falling(facts, eta, power):
     return Harmonic(eta, max(100, facts.steps_per_pass), power)
 
 
+def within(facts, eta, spreads):
+    """``eta``; in a stream one whose first steps move predictions by so many of their spreads.
+
+    These steps are about ``eta`` in every coordinate, however many there are.
+    """
+    return min(eta, spreads * facts.target_scale / facts.reach) if facts.is_stream else eta
+
+
 # -- Adagrad ---------------------------------------------------------------------------------
 
 
@@ -68,7 +76,7 @@ class Adagrad(StepOptimizer):
 
     def rate(self, facts):
         """The first step goes as far as raw predictions spread; the method itself adds t^-1/2."""
-        return falling(facts, facts.target_scale, 0.125)
+        return falling(facts, within(facts, facts.target_scale, 3.0), 0.125)
 
     def method(self, problem, W, b, *, schedule, batch_size=1, average=0, state=None):
         """The compiled method, at work on ``W`` and ``b``; see ``CoordinateMethod``."""
@@ -146,8 +154,12 @@ class RMSprop(StepOptimizer):
         self.clip_norm = clip_norm
 
     def rate(self, facts):
-        """A tenth of how far raw predictions spread: steps do not shrink with the gradient."""
-        return falling(facts, 0.1 * facts.target_scale, 0.5)
+        """A tenth of how far raw predictions spread: steps do not shrink with the gradient.
+
+        In a fit the rate comes to zero at the end, and need fall less before.
+        """
+        eta = within(facts, 0.1 * facts.target_scale, 1.0)
+        return falling(facts, eta, 0.5 if facts.is_stream else 0.25)
 
     def method(self, problem, W, b, *, schedule, batch_size=1, average=0, state=None):
         """The compiled method, at work on ``W`` and ``b``; see ``CoordinateMethod``."""
@@ -243,7 +255,7 @@ class Adam(StepOptimizer):
 
     def rate(self, facts):
         """A tenth of how far raw predictions spread: steps do not shrink with the gradient."""
-        return falling(facts, 0.1 * facts.target_scale, 0.5)
+        return falling(facts, within(facts, 0.1 * facts.target_scale, 1.0), 0.5)
 
     def method(self, problem, W, b, *, schedule, batch_size=1, average=0, state=None):
         """The compiled method, at work on ``W`` and ``b``; see ``CoordinateMethod``."""
@@ -362,8 +374,12 @@ class FTRL(StepOptimizer):
         self.clip_norm = clip_norm
 
     def rate(self, facts):
-        """As Adagrad's, but at least one over the curvature where gradients are small."""
-        return falling(facts, max(facts.target_scale, self.beta / facts.curvature), 0.125)
+        """As Adagrad's, but at least one over the curvature where gradients are small.
+
+        The first step is shorter than the rate: ``beta`` stands beside the gradients.
+        """
+        eta = max(facts.target_scale, self.beta / facts.curvature)
+        return falling(facts, within(facts, eta, 20.0), 0.125)
 
     def method(self, problem, W, b, *, schedule, batch_size=1, average=0, state=None):
         """The compiled method, at work on ``W`` and ``b``; see ``CoordinateMethod``."""

@@ -134,6 +134,10 @@ class Facts(NamedTuple):
         A batch is the whole set: its gradient has no noise.
     target_scale : float
         How far raw predictions spread.
+    reach : float
+        How far a step of one in every coordinate moves the prediction of a row, if all agree.
+    is_stream : bool
+        Rows come once, in calls of any size, and no trials correct the rate.
     """
 
     curvature: float
@@ -141,6 +145,8 @@ class Facts(NamedTuple):
     steps_per_pass: int
     is_whole: bool
     target_scale: float
+    reach: float
+    is_stream: bool
 
 
 class Optimizer(BaseEstimator):
