@@ -247,14 +247,20 @@ def _moments_of_rows(problem, spread, centre):
     return min(1.1 * largest, trace), trace, reach  # the iteration ended a little below L
 
 
-def predicts_targets(problem):
+def _predicts_targets(problem):
     """Whether raw predictions are what the targets are."""
     return type(problem.loss).link == "identity" and type(problem.loss).targets == "real"
 
 
+def shows_its_level(problem):
+    """Whether a few rows say how large predictions are, though not how frequent classes are."""
+    return _predicts_targets(problem) or (
+        type(problem.loss).link == "log" and bool((problem.targets() > 0.0).any()))
+
+
 def _target_scale(problem):
     """How far raw predictions spread: as the targets where they are these, else 1."""
-    if not predicts_targets(problem):
+    if not _predicts_targets(problem):
         return 1.0
     y, s = problem.targets(), problem.sample_weight
     mean = np.average(y, axis=0, weights=s)

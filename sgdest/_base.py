@@ -17,7 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from sgdest import _validation as validation
-from sgdest._automatic import alike, automatic, for_passes, opening, predicts_targets
+from sgdest._automatic import alike, automatic, for_passes, opening, shows_its_level
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.problem import Problem
 from sgdest._core.rows import as_rows, sound_margins
@@ -46,6 +46,10 @@ ENTRIES_FOR_THREADS = 1 << 20
 # A mean loss below this many times the one before is not looked at as a possible explosion.
 SUSPICIOUS = 1e3
 MOST_RETREATS = 60
+LOST = (
+    "The loss of the model exploded at the rows of this call, so it begins anew from zero, at a "
+    "smaller rate. Scale the columns of X, or give the first call of partial_fit more rows."
+)
 EPS = float(np.finfo(float).eps)
 
 
@@ -351,8 +355,7 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         if optimizer.kind == "stream":
             return optimizer.method(problem, W, b, state=state or None)
         if _is_auto(plan.learning_rate) and ("rate" not in state or is_fit):
-            # a stream's first rows say how large its targets are, but not how frequent its classes
-            if not warm or (not is_fit and self.t_ == 0.0 and predicts_targets(problem)):
+            if not warm or (not is_fit and self.t_ == 0.0 and shows_its_level(problem)):
                 b[:] = best_constant(problem)
             schedule, coordinates = automatic(
                 problem, optimizer, plan.batch_size, plan.average, W, b,
@@ -512,23 +515,30 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         """A pass of a step method; after a divergence the weights are those before the pass.
 
         Returns what to warn of, or None. A rate that was not given is halved until the pass
-        succeeds. Where a copy of the weights would cost more than the pass, after wide sparse
-        rows, they stay where the loss was last finite.
+        succeeds; weights that were to blame, as they explode at these rows without a step, begin
+        anew. Where a copy of the weights would cost more than the pass, after wide sparse rows,
+        they stay where the loss was last finite.
         """
-        method, seed = streak.method, self._seed
-        mark = method.mark() if streak.W.size <= method.problem.rows.n_stored else None
-        can_retry = mark is not None and streak.plan.learning_rate == "auto"
+        method, seed, warning = streak.method, self._seed, None
+        before = method.mark() if streak.W.size <= method.problem.rows.n_stored else None
+        can_retry, mark = before is not None and streak.plan.learning_rate == "auto", before
         try:
             for _ in range(MOST_RETREATS):
                 sound = self._pass(method) and not self._has_exploded(method)
                 if sound and (mark is None or np.isfinite(streak.W).all()):
-                    return None
+                    return warning
                 diverged_at = method.schedule.rate(max(method.t, 1.0))
                 if mark is not None:
                     method.go_back(mark)
                 if not (can_retry and method.schedule.lower_rate()):
                     break
                 self._seed = seed
+                if warning is None and self._is_lost(streak):
+                    method.restart()
+                    streak.W[:], streak.b[:] = 0.0, 0.0
+                    mark, warning = method.mark(), LOST
+            if mark is not before:
+                method.go_back(before)
         finally:
             method.drop_batch()
         rate = "" if method.schedule.needs_row else f" at learning rate {diverged_at:.3g}"
@@ -539,14 +549,21 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
             "learning_rate='auto'."
         )
 
+    def _is_lost(self, streak):
+        """Whether the weights explode at the rows of this call before a step is made."""
+        problem = streak.method.problem
+        streak.method.settle()
+        with np.errstate(all="ignore"):
+            loss = problem.objective(streak.W, streak.b) - problem.penalty.value_of(streak.W)
+        return not loss <= _most_loss(problem)
+
     def _has_exploded(self, method):
         """Whether the mean loss of a pass is absurdly larger than that of the zero model."""
         loss = method.mean_loss
         before = self._history.last("objective")
         if loss <= SUSPICIOUS * before < np.inf:
             return False
-        zero = method.problem.constant_loss(np.zeros(method.problem.n_outputs))
-        return zero > 0.0 and loss > EXPLODED * zero
+        return loss > _most_loss(method.problem)
 
     def _open_streak(self, rows, targets, weights):
         """The streak under way, bound to these rows; a new one if there is none that fits."""
@@ -602,6 +619,12 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         self._sparse_coef, self._state, self._facts, self._stale = None, {}, None, False
         self._seed = None
         self.t_, self.n_iter_, self._history = 0.0, 1, History()
+
+
+def _most_loss(problem):
+    """The largest mean loss that is no explosion."""
+    zero = problem.constant_loss(np.zeros(problem.n_outputs))
+    return EXPLODED * zero if zero > 0.0 else np.inf
 
 
 def _is_auto(learning_rate):

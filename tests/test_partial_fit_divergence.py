@@ -10,7 +10,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.exceptions import ConvergenceWarning
 
 from sgdest import GDClassifier, GDRegressor
-from sgdest.optimizers import SGD
+from sgdest.optimizers import SGD, STEP_OPTIMIZERS
 
 DIABETES = load_diabetes(return_X_y=True)
 CANCER = load_breast_cancer(return_X_y=True)
@@ -109,6 +109,21 @@ def test_an_automatic_rate_is_halved_until_it_does_not_diverge(size, recwarn):
     model.partial_fit(X[50:] * size, y[50:])
     assert np.isfinite(model.coef_).all() and np.isfinite(model.intercept_).all()
     assert np.isfinite(model.loss_curve_[-1]) or recwarn.list
+
+
+@pytest.mark.parametrize("optimizer", STEP_OPTIMIZERS)
+def test_weights_that_explode_at_the_rows_begin_anew_and_learn_on(optimizer):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 3))
+    y = rng.poisson(np.exp(X @ [1.0, -0.5, 0.2])).astype(float)
+    model = GDRegressor("poisson", optimizer=optimizer, random_state=0)
+    model.partial_fit(X, y)
+    model.coef_ = np.full(3, 30.0)
+    with pytest.warns(ConvergenceWarning, match="begins anew from zero"):
+        model.partial_fit(X, y)        # no rate makes these means finite
+    for _ in range(50):
+        model.partial_fit(X, y)
+    assert model.score(X, y) > 0.2     # where the best constant has 0
 
 
 @pytest.mark.parametrize("settings", [{}, {"penalty": "l1"}, {"batch_size": 4}, {"average": 1}],
