@@ -26,7 +26,6 @@ from sgdest._core.span import is_definite, seconds_of_products
 CACHE = 1 << 24                           # bytes
 # Seconds of a pass, in the cache for an entry and beyond it for a byte, and beside it.
 CACHED_ENTRY, BYTE, STEP = 2.5e-10, 7.5e-11, 1e-4
-COLUMN_PRODUCT = 1.5e-11
 FEWEST_STEPS = 3                          # before their rate is believed
 WORTH = 2.5                               # passes that products must cost for steps to be tried
 USUAL_STEPS = 8
@@ -42,7 +41,7 @@ def seconds_of_step(problem):
     return (entries if n_bytes < CACHE else max(entries, BYTE * n_bytes)) + STEP
 
 
-def way_out(problem):
+def way_out(problem, tol=1e-6):
     """The products that can end it, where steps are worth a try before them; else None."""
     penalty = problem.penalty
     if (problem.loss.name != "squared_error" or problem.rows.is_sparse or problem.is_small
@@ -54,7 +53,7 @@ def way_out(problem):
     out = None
     if d <= min(n, least_squares.MOST_COLUMNS):
         known = least_squares.is_possible(problem) and kept.has_seen(problem)
-        out = None if known else Columns(problem)
+        out = None if known else Columns(problem, tol)
     elif (n <= min(d, MOST_ROWS) and penalty.factors is None
           and is_definite(problem, DEFINITE)):
         out = RowProducts(problem)
@@ -75,15 +74,17 @@ class Columns:
 
     is_wide = False
 
-    def __init__(self, problem):
+    def __init__(self, problem, tol=1e-6):
         self.problem, self.n_outputs, self.found = problem, problem.n_outputs, None
-        self.seconds = COLUMN_PRODUCT * problem.n_rows * problem.n_features**2
+        self.tol = tol
+        self.solver = least_squares.solver_for(problem)
+        self.seconds = self.solver.product * problem.n_rows * problem.n_features**2
 
     def solution(self, k):
         """W of output k, or None where rounding counts too much."""
         if self.found is None:
             W = np.zeros((self.problem.n_features, self.problem.n_outputs))
-            self.found = least_squares.LeastSquares(self.problem, 1.0, W).answers or ()
+            self.found = self.solver(self.problem, self.tol, W).answers or ()
         return self.found[k].W if self.found else None
 
 

@@ -17,6 +17,7 @@ from sgdest._core cimport simd
 from sgdest._core.kernels cimport F64, GRAM_COLUMNS, SINGLE_COLUMNS, DenseLoops, dense_loops
 from sgdest._core.problem cimport Problem
 from sgdest._core.simd import aligned_zeros
+from sgdest._core.threads import on_threads
 
 cdef const DenseLoops* loops = dense_loops(F64, simd.level)
 
@@ -29,6 +30,7 @@ MOST_ROWS, MOST_ENTRIES = 4000, 1 << 20
 # Squared distance of a pivot from the mean, in variances.
 MOST_DRIFT = 100.0
 MOST_SHAPES = 16
+ROWS_OF_PART = 8         # for a column, at least: every part of a pass has products of its own
 
 
 cdef Py_ssize_t stride_of(Py_ssize_t n, Py_ssize_t multiple=GRAM_COLUMNS) noexcept nogil:
@@ -72,9 +74,7 @@ def gram_of_rows(problem, rows, factor, centre, scale, beside, largest=None):
     return grams_of_rows(problem, rows, factor[None], centre, scale, beside, largest)[0]
 
 
-def grams_of_rows(Problem problem, const Py_ssize_t[::1] rows, const double[:, ::1] factors,
-                  const double[::1] centre, const double[::1] scale,
-                  const double[:, ::1] beside, double[::1] largest=None):
+def grams_of_rows(problem, rows, factors, centre, scale, beside, largest=None):
     """Sums over ``rows`` of factor a a', a being (x - centre) scale and what stands ``beside`` it.
 
     Parameters
@@ -92,12 +92,28 @@ def grams_of_rows(Problem problem, const Py_ssize_t[::1] rows, const double[:, :
     -------
     G : ndarray of shape (p, n_features + m, n_features + m)
     """
-    cdef Py_ssize_t size = problem.n_features + beside.shape[1], n = rows.shape[0]
-    cdef Py_ssize_t stride = stride_of(size)
-    cdef Py_ssize_t start, p, m, height = max(32, ENTRIES_OF_BLOCK // stride)
+    size = problem.n_features + beside.shape[1]
+    return np.array([whole(G, size) for G in upper_grams(
+        problem, rows, factors, centre, scale, beside, largest)])
+
+
+def single_gram_of_rows(problem, rows, factor, centre, scale, beside, largest=None):
+    """``gram_of_rows`` in single precision, in half of the time.
+
+    An entry is wrong by about 1e-7 of the lengths of its columns: sums in single precision are of
+    ``ROWS_OF_SINGLE`` rows.
+    """
+    return whole(single_upper_gram(problem, rows, factor, centre, scale, beside, largest),
+                 problem.n_features + beside.shape[1])
+
+
+def upper_grams(problem, rows, const double[:, ::1] factors, centre, scale, beside, largest=None):
+    """What ``grams_of_rows`` returns, but padded, and only what is above the diagonals."""
+    cdef Py_ssize_t n = rows.shape[0], start, p, m
+    cdef Py_ssize_t stride = stride_of(problem.n_features + beside.shape[1])
+    cdef Py_ssize_t height = max(32, ENTRIES_OF_BLOCK // stride)
     cdef double[:, :, ::1] G = aligned_zeros((factors.shape[0], stride, stride))
     cdef double[:, ::1] A = aligned_zeros((height, stride))
-    cdef double[:, :, ::1] whole = np.empty((factors.shape[0], size, size))
     cdef double[:, ::1] c = np.sqrt(factors)
     cdef ScaledRows read = ScaledRows(problem, rows, centre, scale, beside, largest)
     with nogil:
@@ -106,25 +122,16 @@ def grams_of_rows(Problem problem, const Py_ssize_t[::1] rows, const double[:, :
             for p in range(factors.shape[0]):
                 read.put(start, m, &c[p, start], stride, &A[0, 0])
                 loops.gram(m, stride, &A[0, 0], &G[p, 0, 0])
-        for p in range(factors.shape[0]):
-            _mirror(stride, &G[p, 0, 0], size, &whole[p, 0, 0])
-    return np.asarray(whole)
+    return np.asarray(G)
 
 
-def single_gram_of_rows(Problem problem, const Py_ssize_t[::1] rows, const double[::1] factor,
-                        const double[::1] centre, const double[::1] scale,
-                        const double[:, ::1] beside, double[::1] largest=None):
-    """``gram_of_rows`` in single precision, in half of the time.
-
-    An entry is wrong by about 1e-7 of the lengths of its columns, at most: sums in single precision
-    are of ``ROWS_OF_SINGLE`` rows.
-    """
-    cdef Py_ssize_t size = problem.n_features + beside.shape[1], n = rows.shape[0], start, m
-    cdef Py_ssize_t stride = stride_of(size, SINGLE_COLUMNS)
+def single_upper_gram(problem, rows, factor, centre, scale, beside, largest=None):
+    """The same of ``single_gram_of_rows``."""
+    cdef Py_ssize_t n = rows.shape[0], start, m
+    cdef Py_ssize_t stride = stride_of(problem.n_features + beside.shape[1], SINGLE_COLUMNS)
     cdef double[:, ::1] G = aligned_zeros((stride, stride))
     cdef double[:, ::1] A = aligned_zeros((ROWS_OF_SINGLE, stride))
     cdef double[:, ::1] room = aligned_zeros((ROWS_OF_SINGLE // 2, stride))
-    cdef double[:, ::1] whole = np.empty((size, size))
     cdef double[::1] c = np.sqrt(factor)
     cdef ScaledRows read = ScaledRows(problem, rows, centre, scale, beside, largest)
     with nogil:
@@ -132,19 +139,24 @@ def single_gram_of_rows(Problem problem, const Py_ssize_t[::1] rows, const doubl
             m = min(ROWS_OF_SINGLE, n - start)
             read.put(start, m, &c[start], stride, &A[0, 0])
             loops.gram_single(m, stride, &A[0, 0], <float*> &room[0, 0], &G[0, 0])
-        _mirror(stride, &G[0, 0], size, &whole[0, 0])
-    return np.asarray(whole)
+    return np.asarray(G)
 
 
-cdef void _mirror(Py_ssize_t stride, const double* upper, Py_ssize_t n,
-                  double* whole) noexcept nogil:
-    """The symmetric matrix of this upper triangle, by squares that the cache holds."""
+def whole(const double[:, ::1] upper, Py_ssize_t n, double share=1.0, const double[::1] mean=None):
+    """The symmetric matrix of which the first n columns of ``upper`` are the upper triangle.
+
+    Times ``share``, less the products of ``mean`` with itself; by squares that the cache holds.
+    """
     cdef Py_ssize_t first, other, i, k
-    for first from 0 <= first < n by 32:
-        for other from first <= other < n by 32:
-            for i in range(first, min(first + 32, n)):
-                for k in range(max(i, other), min(other + 32, n)):
-                    whole[i * n + k] = whole[k * n + i] = upper[i * stride + k]
+    cdef double[:, ::1] out = np.empty((n, n))
+    cdef const double[::1] less = np.zeros(n) if mean is None else mean
+    with nogil:
+        for first from 0 <= first < n by 32:
+            for other from first <= other < n by 32:
+                for i in range(first, min(first + 32, n)):
+                    for k in range(max(i, other), min(other + 32, n)):
+                        out[i, k] = out[k, i] = share * upper[i, k] - less[i] * less[k]
+    return np.asarray(out)
 
 
 def products_of_rows(Problem problem, mean):
@@ -279,8 +291,11 @@ class SecondMoments:
         The largest |x| of each column.
     """
 
-    products_of = staticmethod(gram_of_rows)
     most_drift = MOST_DRIFT
+
+    @staticmethod
+    def products_of(problem, rows, factor, *others):
+        return upper_grams(problem, rows, factor[None], *others)[0]
 
     def __init__(self, Problem problem):
         d, K = problem.n_features, problem.n_outputs
@@ -302,13 +317,16 @@ class SecondMoments:
             return self.products_of(problem, rows[part], s[part], pivot, one, beside[part],
                                     largest), largest
 
-        parts = problem.over_chunks(work)
-        G = sum(part[0] for part in parts) / problem.total_weight
-        self.largest = np.max([part[1] for part in parts], axis=0)
-        n = d + K
-        first = G[n, :n]
+        n_parts = min(len(problem.chunks()), max(2, problem.n_rows // (ROWS_OF_PART * (d + 1))))
+        cuts = [problem.n_rows * k // n_parts for k in range(n_parts + 1)]
+        (G, self.largest), *others = on_threads(work, list(zip(cuts, cuts[1:])), problem.n_threads)
+        for part, largest in others:
+            G += part
+            np.maximum(self.largest, largest, out=self.largest)
+        n, share = d + K, 1.0 / problem.total_weight
+        first = share * G[:n, n]
         self.mean = np.concatenate([pivot, y_pivot]) + first
-        self.products = G[:n, :n] - np.outer(first, first)
+        self.products = whole(G, n, share, first)
         self.scaled = {}                   # what ``LeastSquares`` makes of them
         square = self.products.diagonal()
         #: whether the pivot left enough digits
@@ -324,7 +342,7 @@ class SecondMoments:
 class SingleMoments(SecondMoments):
     """The same by products in single precision: twice as fast, and to be mended."""
 
-    products_of = staticmethod(single_gram_of_rows)
+    products_of = staticmethod(single_upper_gram)
     most_drift = 1.0
 
 

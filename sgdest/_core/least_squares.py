@@ -14,8 +14,7 @@ References
 """
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
-from scipy.linalg.lapack import dpocon
+from scipy.linalg.lapack import dpocon, dpotrf, dpotrs
 
 from sgdest._core.descent import Coordinates
 from sgdest._core.gram import SingleMoments, kept
@@ -46,24 +45,14 @@ class LeastSquares:
     ----------
     moments : mean, variance and largest absolute value of each column
     answers : list of ``Answer``, one per output; None where they are not exact enough
+    product : float, seconds for a pair of numbers
     """
+
+    product = 1.5e-11
 
     def __init__(self, problem, tol, W):
         self.problem = problem
-        self.answers = self.mended(tol, W) if pays_in_single(problem) else None
-        if self.answers is None:
-            self.answers = self.exact(tol, W)
-
-    def mended(self, tol, W):
-        """Answers by products in single precision; None where these are too coarse."""
-        kept.note(self.problem)      # another fit to these data shall have exact ones to keep
-        second = SingleMoments(self.problem)
-        if not second.is_exact:
-            return None
-        C, starts = self.set_up(second, W)
-        d = len(self.scale)
-        one = self.refined(C[:d, d] * self.scale, C[d, d], tol, starts[0])
-        return None if one is None else [one]
+        self.answers = self.exact(tol, W)
 
     def exact(self, tol, W):
         """The same by products in double precision, which are kept."""
@@ -98,7 +87,8 @@ class LeastSquares:
 
     def curvature(self, C):
         """Second derivatives of F in the scaled coefficients, without kinks."""
-        B = C * self.scale * self.scale[:, None]
+        B = C * self.scale
+        B *= self.scale[:, None]
         B[np.diag_indices(len(B))] += self.l2
         B[np.diag_indices(len(B))] += B.diagonal() <= 0.0
         return B
@@ -122,31 +112,6 @@ class LeastSquares:
         known = objective if objective > FEW_DIGITS * yy else None
         return Answer(w[:, None], b, 0.5 * yy, known, remaining)
 
-    def refined(self, c, yy, tol, x):
-        """``Answer`` of the only output, or None: solved for until the rows say that it is enough."""
-        problem, last = self.problem, np.inf
-        start = problem.constant_loss(best_constant(problem))
-        z, b = np.empty((problem.n_rows, 1)), np.zeros(1)
-        for n_passes in range(1, MOST_PASSES + 1):
-            x, remaining = self.solved(c, yy, tol, x)
-            if x is None or not self.is_definite():
-                return None
-            W = (x * self.scale)[:, None]
-            if problem.fit_intercept:
-                b = self.mean[-1:] - self.mean[:-1] @ W
-            value, g, g_b = problem.evaluate(W, b, z)
-            pull = -(g[:, 0] - self.mean[:-1] * g_b) * self.scale
-            square = max(2.0 * value - float(g_b @ g_b), 0.0)
-            objective = 0.5 * square + self.l1 @ np.abs(x) + 0.5 * self.l2 @ x**2
-            remaining = self.remaining(x, pull, square)
-            if remaining <= max(tol * (start - objective), 1e-15 * yy):
-                return Answer(W, b - g_b, start, objective, remaining, n_passes)
-            if not remaining < 0.25 * last:
-                return None
-            last = remaining
-            c = self.B @ x + pull - self.l2 * x       # with which the gradient is that of the rows
-        return None
-
     def is_signed(self):
         return self.problem.penalty.l1 > 0.0 or self.problem.penalty.positive
 
@@ -154,31 +119,19 @@ class LeastSquares:
         """(x, what remains) at the minimum by the products, from ``x``; x is None without one."""
         return self.by_coordinates(c, yy, tol, x) if self.is_signed() else self.by_factor(c)
 
-    def remaining(self, x, pull, square):
-        """What remains, by the products and what ``gap`` takes; ``is_definite`` holds."""
-        if self.is_signed():
-            return self.gap(x, pull, square)
-        short = pull - self.l2 * x
-        return 2.0 * abs(short @ cho_solve(self.factor, short, check_finite=False))
-
-    def is_definite(self):
-        """Whether rounding in single precision hardly changes the inverse of B, if it is asked for."""
-        if self.factor is None:
-            return True
-        size = np.abs(self.B).sum(axis=0).max()
-        share, _ = dpocon(self.factor[0], size, uplo="L")
-        return share * size > 2.0 * SINGLE_ROUNDING
-
     def by_factor(self, c):
         """(x, what remains) where B x = c."""
-        try:
-            if self.factor is None:
-                self.factor = cho_factor(self.B, lower=True, check_finite=False)
-        except LinAlgError:
-            return None, np.inf
-        x = cho_solve(self.factor, c, check_finite=False)
+        if self.factor is None:
+            # the transpose, which is the same, is in Fortran's order
+            self.factor, failed = dpotrf(self.B.T, lower=True, clean=False)
+            if failed:
+                return None, np.inf
+        x = self.inverse_times(c)
         short = c - self.B @ x
-        return x, abs(short @ cho_solve(self.factor, short, check_finite=False))
+        return x, abs(short @ self.inverse_times(short))
+
+    def inverse_times(self, c):
+        return dpotrs(self.factor, c, lower=True)[0]
 
     def by_coordinates(self, c, yy, tol, x):
         """The same with L1 or ``positive``: what remains is a duality gap, half of ``tol`` or less."""
@@ -216,13 +169,74 @@ class LeastSquares:
         return max(primal - dual, 0.0)
 
 
-def pays_in_single(problem):
-    """Whether products in single precision, and a pass to mend them, are faster than exact ones.
+class MendedLeastSquares(LeastSquares):
+    """The same by products in single precision; in double where these are too coarse."""
 
-    Data of a shape that has been fitted before get exact ones, which are kept.
+    product = 0.8e-11
+
+    def __init__(self, problem, tol, W):
+        self.problem = problem
+        kept.note(problem)      # another fit to these data shall have exact ones to keep
+        one = self.mended(tol, W)
+        self.answers = self.exact(tol, W) if one is None else [one]
+
+    def mended(self, tol, W):
+        """``Answer`` of the only output, or None."""
+        second = SingleMoments(self.problem)
+        if not second.is_exact:
+            return None
+        C, starts = self.set_up(second, W)
+        d = len(self.scale)
+        return self.refined(C[:d, d] * self.scale, C[d, d], tol, starts[0])
+
+    def refined(self, c, yy, tol, x):
+        """The same from ``x``: solved for until the rows say that it is enough."""
+        problem, last = self.problem, np.inf
+        start = problem.constant_loss(best_constant(problem))
+        z, b = np.empty((problem.n_rows, 1)), np.zeros(1)
+        for n_passes in range(1, MOST_PASSES + 1):
+            x, remaining = self.solved(c, yy, tol, x)
+            if x is None or not self.is_definite():
+                return None
+            W = (x * self.scale)[:, None]
+            if problem.fit_intercept:
+                b = self.mean[-1:] - self.mean[:-1] @ W
+            value, g, g_b = problem.evaluate(W, b, z)
+            pull = -(g[:, 0] - self.mean[:-1] * g_b) * self.scale
+            square = max(2.0 * value - float(g_b @ g_b), 0.0)
+            objective = 0.5 * square + self.l1 @ np.abs(x) + 0.5 * self.l2 @ x**2
+            remaining = self.remaining(x, pull, square)
+            if remaining <= max(tol * (start - objective), 1e-15 * yy):
+                return Answer(W, b - g_b, start, objective, remaining, n_passes)
+            if not remaining < 0.25 * last:
+                return None
+            last = remaining
+            c = self.B @ x + pull - self.l2 * x       # with which the gradient is that of the rows
+        return None
+
+    def remaining(self, x, pull, square):
+        """What remains, by the products and what ``gap`` takes; ``is_definite`` holds."""
+        if self.is_signed():
+            return self.gap(x, pull, square)
+        short = pull - self.l2 * x
+        return 2.0 * abs(short @ self.inverse_times(short))
+
+    def is_definite(self):
+        """Whether rounding in single precision hardly changes the inverse of B, if it is asked for."""
+        if self.factor is None:
+            return True
+        inverse_size, _ = dpocon(self.factor, 1.0, uplo="L")
+        return inverse_size > 2.0 * SINGLE_ROUNDING
+
+
+def solver_for(problem):
+    """The faster of the two.
+
+    Data of a shape that has been fitted before get exact products, which are kept.
     """
-    return (problem.n_outputs == 1 and problem.n_features >= COLUMNS_FOR_SINGLE
-            and not kept.has_seen(problem))
+    mended = (problem.n_outputs == 1 and problem.n_features >= COLUMNS_FOR_SINGLE
+              and not kept.has_seen(problem))
+    return MendedLeastSquares if mended else LeastSquares
 
 
 class Answer:

@@ -114,7 +114,7 @@ class SubsampledNewton(Optimizer):
     def method(self, problem, W, b, *, tol=1e-4, warm=False):
         """The solver, at work on ``W`` and ``b``; its lanes are ``NewtonLane``."""
         moments = None
-        out = conjugate_gradients.way_out(problem) if tol > 0.0 else None
+        out = conjugate_gradients.way_out(problem, tol) if tol > 0.0 else None
         if out is not None:
             kept.note(problem)
             outputs = iter(range(problem.n_outputs))
@@ -122,7 +122,8 @@ class SubsampledNewton(Optimizer):
                 conjugate_gradients.ConjugateGradientsLane(part, start, out, next(outputs))),
                 tol, warm, descends=True)
         if least_squares.is_possible(problem) and tol > 0.0:
-            found = least_squares.LeastSquares(problem, tol, W if warm else np.zeros(np.shape(W)))
+            found = least_squares.solver_for(problem)(
+                problem, tol, W if warm else np.zeros(np.shape(W)))
             moments = found.moments
             if found.answers is not None:
                 answers = iter(found.answers)
