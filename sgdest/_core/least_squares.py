@@ -26,6 +26,7 @@ ROUNDING = 4e-15         # of the products, relative to their diagonal
 FEW_DIGITS = 1e-6        # of the start: an objective below it is not known from differences
 FLOPS_OF_SWEEPS = 2e5    # before coordinates that are not zero are solved for at once
 MOST_ROUNDS = 50         # of coordinate descent; each leaves a part in a hundred or less
+ROWS_TO_COMPARE, COLUMNS_TO_COMPARE = 256, 16
 COLUMNS_FOR_SINGLE = 64  # from which a pass over X costs less than half of the products
 MOST_PASSES = 5          # to mend products in single precision; each leaves a part in ten thousand
 SINGLE_ROUNDING = 1e-6   # of these products, as a matrix, beside a unit diagonal
@@ -36,6 +37,25 @@ def is_possible(problem):
     return (problem.loss.name == "squared_error" and not problem.rows.is_sparse
             and not problem.is_small and problem.offset is None
             and problem.n_features <= min(MOST_COLUMNS, problem.n_rows // 4))
+
+
+def in_common(problem):
+    """Mean sum of the squared correlations of a column with all: 1 if they are independent.
+
+    From some rows and columns, less what so few rows make by chance. L2 counts as variance that a
+    column has for itself.
+    """
+    n, d, penalty = problem.n_rows, problem.n_features, problem.penalty
+    A = problem.rows.X[::max(1, n // ROWS_TO_COMPARE)].astype(np.float64)
+    A -= A.mean(axis=0)
+    own = np.einsum("ij,ij->j", A, A)
+    c = 1.0 if penalty.factors is None else penalty.factors
+    size = np.sqrt(own + len(A) * penalty.l2 * c**2)
+    A /= np.where(size > 0.0, size, 1.0)
+    some = A[:, ::max(1, d // COLUMNS_TO_COMPARE)]
+    R = some.T @ A
+    share = np.mean(own / np.where(size > 0.0, size, 1.0) ** 2)
+    return np.einsum("jk,jk->", R, R) / len(R) + 1.0 - share**2 * (1.0 + d / len(A))
 
 
 class LeastSquares:

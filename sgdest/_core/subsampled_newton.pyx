@@ -115,7 +115,7 @@ class SubsampledNewton(Optimizer):
         """The solver, at work on ``W`` and ``b``; its lanes are ``NewtonLane``."""
         moments = None
         out = conjugate_gradients.way_out(problem, tol) if tol > 0.0 else None
-        if out is not None:
+        if out is not None and conjugate_gradients.takes_few_steps(out):
             kept.note(problem)
             outputs = iter(range(problem.n_outputs))
             return Solver(problem, W, b, lambda part, start: (
