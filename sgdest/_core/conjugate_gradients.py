@@ -26,6 +26,7 @@ from sgdest._core.span import is_definite, seconds_of_products
 CACHE = 1 << 24                           # bytes
 # Seconds of a pass, in the cache for an entry and beyond it for a byte, and beside it.
 CACHED_ENTRY, BYTE, STEP = 2.5e-10, 7.5e-11, 1e-4
+FACTOR = 1e-11                            # seconds of a factorisation, in cubes of its columns
 FEWEST_STEPS = 3                          # before their rate is believed
 WORTH = 2.5                               # passes that products must cost for steps to be tried
 MOST_IN_COMMON = 2.0                      # of columns, in units of ``least_squares.in_common``
@@ -89,7 +90,8 @@ class Columns:
         self.problem, self.n_outputs, self.found = problem, problem.n_outputs, None
         self.tol = tol
         self.solver = least_squares.solver_for(problem)
-        self.seconds = self.solver.product * problem.n_rows * problem.n_features**2
+        self.seconds = problem.n_features**2 * (
+            self.solver.product * problem.n_rows + FACTOR * problem.n_features)
 
     def solution(self, k):
         """(W, what remains) of output k; W is None where rounding counts too much."""

@@ -241,7 +241,9 @@ class Kept:
             (shape, dtype) == own for (*_, shape, dtype), *_ in list(self.found))
 
     def note(self, problem):
-        """Data of this shape are fitted without products."""
+        """Data of this shape are fitted without products that could be kept."""
+        if 2 * problem.n_features**2 > self.most:
+            return
         self.shapes[shape_of(problem)] = True
         while len(self.shapes) > MOST_SHAPES:
             self.shapes.pop(next(iter(self.shapes)))

@@ -21,12 +21,15 @@ from sgdest._core.gram import SingleMoments, kept
 from sgdest._core.metric import proximal_direction, swept
 from sgdest._core.solver import Lane, best_constant
 
-MOST_COLUMNS = 1000      # beyond, products in single precision, of fewer rows, are cheaper
+MOST_COLUMNS = 3000      # beyond, their products need much memory
+# Of more columns than these, rows for a column up to which products cost less than a metric from some
+# rows and the passes that it leaves.
+MANY_COLUMNS, MOST_ROWS = 1000, 16
 ROUNDING = 4e-15         # of the products, relative to their diagonal
 FEW_DIGITS = 1e-6        # of the start: an objective below it is not known from differences
 FLOPS_OF_SWEEPS = 2e5    # before coordinates that are not zero are solved for at once
 MOST_ROUNDS = 50         # of coordinate descent; each leaves a part in a hundred or less
-ROWS_TO_COMPARE, COLUMNS_TO_COMPARE = 256, 16
+ROWS_TO_COMPARE, COLUMNS_TO_COMPARE = 128, 16
 COLUMNS_FOR_SINGLE = 64  # from which a pass over X costs less than half of the products
 MOST_PASSES = 5          # to mend products in single precision; each leaves a part in ten thousand
 SINGLE_ROUNDING = 1e-6   # of these products, as a matrix, beside a unit diagonal
@@ -36,7 +39,9 @@ def is_possible(problem):
     """Whether the problem is one of least squares on few dense columns."""
     return (problem.loss.name == "squared_error" and not problem.rows.is_sparse
             and not problem.is_small and problem.offset is None
-            and problem.n_features <= min(MOST_COLUMNS, problem.n_rows // 4))
+            and problem.n_features <= min(MOST_COLUMNS, problem.n_rows)
+            and (problem.n_features <= MANY_COLUMNS
+                 or problem.n_rows <= MOST_ROWS * problem.n_features))
 
 
 def in_common(problem):
@@ -50,12 +55,12 @@ def in_common(problem):
     A -= A.mean(axis=0)
     own = np.einsum("ij,ij->j", A, A)
     c = 1.0 if penalty.factors is None else penalty.factors
-    size = np.sqrt(own + len(A) * penalty.l2 * c**2)
-    A /= np.where(size > 0.0, size, 1.0)
-    some = A[:, ::max(1, d // COLUMNS_TO_COMPARE)]
-    R = some.T @ A
-    share = np.mean(own / np.where(size > 0.0, size, 1.0) ** 2)
-    return np.einsum("jk,jk->", R, R) / len(R) + 1.0 - share**2 * (1.0 + d / len(A))
+    size = own + len(A) * penalty.l2 * c**2
+    size[size <= 0.0] = 1.0
+    step = max(1, d // COLUMNS_TO_COMPARE)
+    R = A[:, ::step].T @ A
+    square = np.mean(R**2 / size / size[::step, None]) * d
+    return square + 1.0 - np.mean(own / size) ** 2 * (1.0 + d / len(A))
 
 
 class LeastSquares:
