@@ -14,7 +14,8 @@ import weakref
 import numpy as np
 
 from sgdest._core cimport simd
-from sgdest._core.kernels cimport F64, GRAM_COLUMNS, SINGLE_COLUMNS, DenseLoops, dense_loops
+from sgdest._core.kernels cimport (
+    F64, GRAM_COLUMNS, SINGLE_COLUMNS, WORDS, DenseLoops, dense_loops)
 from sgdest._core.problem cimport Problem
 from sgdest._core.simd import aligned_zeros
 from sgdest._core.threads import on_threads
@@ -111,7 +112,7 @@ def upper_grams(problem, rows, const double[:, ::1] factors, centre, scale, besi
     """What ``grams_of_rows`` returns, but padded, and only what is above the diagonals."""
     cdef Py_ssize_t n = rows.shape[0], start, p, m
     cdef Py_ssize_t stride = stride_of(problem.n_features + beside.shape[1])
-    cdef Py_ssize_t height = max(32, ENTRIES_OF_BLOCK // stride)
+    cdef Py_ssize_t height = max(64, ENTRIES_OF_BLOCK // stride)
     cdef double[:, :, ::1] G = aligned_zeros((factors.shape[0], stride, stride))
     cdef double[:, ::1] A = aligned_zeros((height, stride))
     cdef double[:, ::1] c = np.sqrt(factors)
@@ -187,23 +188,19 @@ def products_of_rows(Problem problem, mean):
 
 
 def fingerprint(array):
-    """Eight numbers of 64 bits that tell the bytes of a contiguous array from those of any other.
+    """32 numbers of 64 bits that tell the bytes of a contiguous array from those of any other.
 
     Multiplications and shifts, as fast as memory is read; each step is one-to-one.
     """
-    cdef Py_ssize_t i, k, n = array.nbytes // 64
-    cdef const uint64_t* x = <const uint64_t*> <size_t> array.ctypes.data
-    cdef uint64_t[8] a
-    cdef uint64_t prime = 0x9E3779B97F4A7C15
+    cdef uint64_t[WORDS] words
+    cdef Py_ssize_t k, n = array.nbytes // sizeof(words)
+    cdef const void* x = <const void*> <size_t> array.ctypes.data
+    for k in range(WORDS):
+        words[k] = k + 1
     with nogil:
-        for k in range(8):
-            a[k] = k + 1
-        for i in range(n):
-            for k in range(8):
-                a[k] = (a[k] ^ x[8 * i + k]) * prime
-                a[k] ^= a[k] >> 32
-    rest = array.reshape(-1).view(np.uint8)[64 * n:].tobytes()
-    return *(a[k] for k in range(8)), rest, array.shape, array.dtype.str
+        loops.fold(n, x, words)
+    rest = array.reshape(-1).view(np.uint8)[n * sizeof(words):].tobytes()
+    return *(words[k] for k in range(WORDS)), rest, array.shape, array.dtype.str
 
 
 class Kept:

@@ -1,9 +1,11 @@
 """Declarations of ``kernels.h``; what the loops compute is said there."""
 
+from libc.stdint cimport uint64_t
+
 cdef extern from "kernels.h" nogil:
     enum:
         F64, F32, U8, I8
-        GRAM_COLUMNS, SINGLE_COLUMNS
+        GRAM_COLUMNS, SINGLE_COLUMNS, WORDS
 
     ctypedef struct DenseLoops:
         double (*dot)(Py_ssize_t n, const void* x, const double* w) noexcept nogil
@@ -42,6 +44,7 @@ cdef extern from "kernels.h" nogil:
         void (*gram)(Py_ssize_t m, Py_ssize_t n, const double* A, double* G) noexcept nogil
         void (*gram_single)(Py_ssize_t m, Py_ssize_t n, const double* A, float* room,
                             double* G) noexcept nogil
+        void (*fold)(Py_ssize_t n_blocks, const void* data, uint64_t* words) noexcept nogil
 
     ctypedef struct Lag:
         double* last

@@ -10,16 +10,19 @@
 
 #define VEC LEVEL(vec)
 #define FLOAT_VEC LEVEL(float_vec)
+#define WORD_VEC LEVEL(word_vec)
 #if HAS_VECTORS
 #define LANES ((ptrdiff_t)(WIDTH / sizeof(double)))
 #define FLOATS ((ptrdiff_t)(WIDTH / sizeof(float)))
 typedef double VEC __attribute__((vector_size(WIDTH)));
 typedef float FLOAT_VEC __attribute__((vector_size(WIDTH)));
+typedef uint64_t WORD_VEC __attribute__((vector_size(WIDTH)));
 #else
 #define LANES ((ptrdiff_t)1)
 #define FLOATS ((ptrdiff_t)1)
 typedef double VEC;
 typedef float FLOAT_VEC;
+typedef uint64_t WORD_VEC;
 #endif
 
 INLINE VEC LEVEL(load_f64)(const double *x)
@@ -276,6 +279,22 @@ LOOP void LEVEL(gram_single)(ptrdiff_t m, ptrdiff_t n, const double *A, float *r
             }
         }
     }
+}
+
+/* Folds blocks of WORDS words into as many; each step is one-to-one in the word and in what is there. */
+LOOP void LEVEL(fold)(ptrdiff_t n_blocks, const void *data, uint64_t *words)
+{
+    enum { VECTORS = WORDS * sizeof(uint64_t) / sizeof(WORD_VEC) };
+    const char *x = data;
+    WORD_VEC a[VECTORS], own;
+    memcpy(a, words, sizeof a);
+    for (ptrdiff_t i = 0; i < n_blocks; i++)
+        for (int v = 0; v < VECTORS; v++, x += sizeof own) {
+            memcpy(&own, x, sizeof own);
+            a[v] = (a[v] ^ own) * 0x9E3779B97F4A7C15u;
+            a[v] ^= a[v] >> 32;
+        }
+    memcpy(words, a, sizeof a);
 }
 
 /* Where rows are whole cache lines: the numbers before the first vector that lies in one line, for an
@@ -611,7 +630,7 @@ LOOP void LEVEL(gram_single)(ptrdiff_t m, ptrdiff_t n, const double *A, float *r
         LEVEL(square_norm_##NAME), LEVEL(read_##NAME), LEVEL(moments_##NAME),                    \
         LEVEL(margins_##NAME), LEVEL(gradient_##NAME), LEVEL(margins_of_many_##NAME),            \
         LEVEL(gradient_of_many_##NAME), LEVEL(margins_and_gradient_##NAME),                      \
-        LEVEL(scaled_##NAME), LEVEL(gram), LEVEL(gram_single)};
+        LEVEL(scaled_##NAME), LEVEL(gram), LEVEL(gram_single), LEVEL(fold)};
 
 DENSE_LOOPS(f64, double)
 DENSE_LOOPS(f32, float)
@@ -637,6 +656,7 @@ DENSE_LOOPS(i8, int8_t)
 #undef REST_LOOPS
 #undef VEC
 #undef FLOAT_VEC
+#undef WORD_VEC
 #undef LANES
 #undef FLOATS
 #undef LEVEL
