@@ -26,7 +26,8 @@ from sgdest._core.span import is_definite, seconds_of_products
 CACHE = 1 << 24                           # bytes
 # Seconds of a pass, in the cache for an entry and beyond it for a byte, and beside it.
 CACHED_ENTRY, BYTE, STEP = 2.5e-10, 7.5e-11, 1e-4
-FACTOR = 1e-11                            # seconds of a factorisation, in cubes of its columns
+# Seconds to scale an entry for products, and of a factorisation in cubes of its columns.
+SCALED_ENTRY, FACTOR = 1e-9, 1e-11
 FEWEST_STEPS = 3                          # before their rate is believed
 WORTH = 2.5                               # passes that products must cost for steps to be tried
 MOST_IN_COMMON = 2.0                      # of columns, in units of ``least_squares.in_common``
@@ -68,7 +69,8 @@ def expected_seconds(problem):
     if out is None:
         return np.inf
     one = seconds_of_step(problem)
-    return problem.n_outputs * min(USUAL_STEPS * one, out.seconds) + 3.0 * one
+    steps = USUAL_STEPS * one if takes_few_steps(out) else np.inf
+    return problem.n_outputs * min(steps, out.seconds) + 3.0 * one
 
 
 def takes_few_steps(out):
@@ -90,8 +92,8 @@ class Columns:
         self.problem, self.n_outputs, self.found = problem, problem.n_outputs, None
         self.tol = tol
         self.solver = least_squares.solver_for(problem)
-        self.seconds = problem.n_features**2 * (
-            self.solver.product * problem.n_rows + FACTOR * problem.n_features)
+        n, d = problem.n_rows, problem.n_features
+        self.seconds = n * d * (SCALED_ENTRY + self.solver.product * d) + FACTOR * d**3
 
     def solution(self, k):
         """(W, what remains) of output k; W is None where rounding counts too much."""

@@ -197,7 +197,7 @@ class LeastSquares:
 class MendedLeastSquares(LeastSquares):
     """The same by products in single precision; in double where these are too coarse."""
 
-    product = 1e-11
+    product = 0.9e-11
 
     def __init__(self, problem, tol, W):
         self.problem = problem

@@ -108,8 +108,9 @@ def passes_expected(problem):
     if problem.rows.is_sparse or problem.n_outputs > 1 or problem.n_features < FEW_COLUMNS or (
             least_squares.is_possible(problem) and kept.has_seen(problem)):
         return PASSES
-    times = 2.0 if least_squares.in_common(problem) > MUCH_IN_COMMON else 1.0
-    return times * min(PASSES, 5.0 + 4.0 * max(0.0, -np.log10(max(strength(problem), 1e-300))))
+    alike = least_squares.in_common(problem) > MUCH_IN_COMMON
+    per_digit, most = (10.0, 2.0 * PASSES) if alike else (4.0, PASSES)
+    return min(most, 5.0 + per_digit * max(0.0, -np.log10(max(strength(problem), 1e-300))))
 
 
 def is_strong(problem):
