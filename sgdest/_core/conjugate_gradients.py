@@ -26,8 +26,7 @@ from sgdest._core.span import is_definite, seconds_of_products
 CACHE = 1 << 24                           # bytes
 # Seconds of a pass, in the cache for an entry and beyond it for a byte, and beside it.
 CACHED_ENTRY, BYTE, STEP = 2.5e-10, 7.5e-11, 1e-4
-# Seconds to scale an entry for products, and of a factorisation in cubes of its columns.
-SCALED_ENTRY, FACTOR = 1e-9, 1e-11
+FACTOR = 1e-11                            # seconds of a factorisation, in cubes of its columns
 FEWEST_STEPS = 3                          # before their rate is believed
 WORTH = 2.5                               # passes that products must cost for steps to be tried
 MOST_IN_COMMON = 2.0                      # of columns, in units of ``least_squares.in_common``
@@ -93,7 +92,7 @@ class Columns:
         self.tol = tol
         self.solver = least_squares.solver_for(problem)
         n, d = problem.n_rows, problem.n_features
-        self.seconds = n * d * (SCALED_ENTRY + self.solver.product * d) + FACTOR * d**3
+        self.seconds = n * d * (self.solver.entry + self.solver.product * d) + FACTOR * d**3
 
     def solution(self, k):
         """(W, what remains) of output k; W is None where rounding counts too much."""

@@ -70,10 +70,10 @@ class LeastSquares:
     ----------
     moments : mean, variance and largest absolute value of each column
     answers : list of ``Answer``, one per output; None where they are not exact enough
-    product : float, seconds for a pair of numbers
+    entry, product : float, seconds for a number of X and for a product of two
     """
 
-    product = 1.5e-11
+    entry, product = 0.0, 1.5e-11
 
     def __init__(self, problem, tol, W):
         self.problem = problem
@@ -197,7 +197,7 @@ class LeastSquares:
 class MendedLeastSquares(LeastSquares):
     """The same by products in single precision; in double where these are too coarse."""
 
-    product = 0.9e-11
+    entry, product = 1e-9, 0.9e-11
 
     def __init__(self, problem, tol, W):
         self.problem = problem
