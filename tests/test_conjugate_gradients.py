@@ -21,6 +21,7 @@ def nothing_is_kept():
 def always_in_steps(monkeypatch):
     """Steps are tried whatever products cost, and never left for them."""
     monkeypatch.setattr(conjugate_gradients, "WORTH", 0.0)
+    monkeypatch.setattr(conjugate_gradients, "MOST_IN_COMMON", np.inf)
     monkeypatch.setattr(ConjugateGradientsLane, "pays_to_leave", lambda self: False)
 
 
@@ -65,6 +66,7 @@ def test_the_minimum_is_that_of_the_normal_equations(
     shape, weighted, fit_intercept, way, monkeypatch
 ):
     monkeypatch.setattr(conjugate_gradients, "WORTH", 0.0)
+    monkeypatch.setattr(conjugate_gradients, "MOST_IN_COMMON", np.inf)
     monkeypatch.setattr(ConjugateGradientsLane, "pays_to_leave",
                         lambda self: way == "products" and self.out is not None)
     X, y = rows(*shape)
@@ -97,6 +99,7 @@ def test_several_targets_single_precision_and_penalty_weights(shape, always_in_s
 @pytest.mark.parametrize("leaves", [True, False])
 def test_what_is_claimed_is_true(shape, layout, alpha, leaves, monkeypatch):
     monkeypatch.setattr(conjugate_gradients, "WORTH", 0.0)
+    monkeypatch.setattr(conjugate_gradients, "MOST_IN_COMMON", np.inf)
     if not leaves:
         monkeypatch.setattr(ConjugateGradientsLane, "pays_to_leave", lambda self: False)
     X, y = rows(*shape, layout)
@@ -136,6 +139,7 @@ def test_the_dual_lies_below_the_minimum_and_reaches_it():
 def test_steps_that_gain_little_give_way_to_products(monkeypatch):
     left = []
     monkeypatch.setattr(conjugate_gradients, "WORTH", 0.0)
+    monkeypatch.setattr(conjugate_gradients, "MOST_IN_COMMON", np.inf)
     for kind in (Columns, RowProducts):
         solution = kind.solution
         monkeypatch.setattr(kind, "solution", lambda self, k, solution=solution: (

@@ -6,8 +6,8 @@ from numpy.testing import assert_allclose
 from scipy.optimize import nnls
 
 from sgdest import GDRegressor
-from sgdest._core import gram
-from sgdest._core.gram import fingerprint, gram_of_rows
+from sgdest._core import gram, least_squares
+from sgdest._core.gram import fingerprint, gram_of_rows, single_gram_of_rows
 from sgdest._core.losses import LOSSES
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.problem import Problem
@@ -119,6 +119,94 @@ def test_products_of_columns_are_those_of_a_matrix_product(n_features, dtype):
     G = gram_of_rows(problem, rows, factor, centre, scale, beside, largest)
     assert_allclose(G, (A * factor[:, None]).T @ A, rtol=1e-10, atol=1e-10)
     assert_allclose(largest, X[rows].max(axis=0))
+
+
+@pytest.mark.parametrize("n_features", [1, 30, 31, 32, 33, 100, 257])
+def test_products_in_single_precision_are_nearly_those_in_double(n_features):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((500, n_features)) * np.geomspace(1e-8, 1e8, n_features)
+    problem = Problem(X, np.zeros(500), LOSSES["squared_error"](), PENALTIES["l2"](1.0))
+    rows = np.sort(rng.choice(500, 333, replace=False))
+    factor, scale = rng.random(333), 1.0 / X.std(axis=0)
+    others = rows, factor, X.mean(axis=0), scale, rng.standard_normal((333, 2))
+    G, exact = single_gram_of_rows(problem, *others), gram_of_rows(problem, *others)
+    length = np.sqrt(exact.diagonal())
+    assert_allclose(G / length / length[:, None], exact / length / length[:, None], atol=1e-6)
+    assert (G == G.T).all()
+
+
+def correlated(kind, n=1500, d=80):
+    """Columns enough for products in single precision."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((n, d))
+    if kind == "correlated":
+        X = X @ np.tril(0.9 ** np.abs(np.subtract.outer(np.arange(d), np.arange(d)))).T
+    if kind == "low rank":
+        X = rng.standard_normal((n, 9)) @ rng.standard_normal((9, d)) + 0.01 * X
+    if kind == "nearly alike":
+        X[:, 1] = X[:, 0] + 1e-4 * X[:, 1]
+    if kind == "scales":
+        X = X * np.geomspace(1e-6, 1e6, d) + 100.0 * np.geomspace(1e-6, 1e6, d)
+    if kind == "counts":
+        X = np.floor(np.exp(X)).astype(np.uint8)
+    w = np.where(rng.random(d) < 0.2, rng.standard_normal(d), 0.0) / X.std(axis=0)
+    return X, X @ w + rng.standard_normal(n) + 10.0
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("penalty", ["l1", "l2", "elasticnet"])
+@pytest.mark.parametrize(
+    "kind", ["plain", "correlated", "low rank", "nearly alike", "scales", "counts"])
+def test_products_in_single_precision_are_mended_by_the_rows(kind, penalty, fit_intercept):
+    X, y = correlated(kind)
+    fit = lambda tol: GDRegressor(
+        penalty=penalty, alpha=0.01, tol=tol, fit_intercept=fit_intercept,
+        optimizer="subsampled_newton").fit(X, y)
+    gram.kept.clear()
+    fit(1e-3)
+    lowest = fit(1e-14).objective(X, y)      # by exact products, of a shape that has been seen
+    assert gram.kept.found
+    start = np.mean((y - y.mean() * fit_intercept) ** 2) / 2
+    for tol in (1e-3, 1e-4, 1e-6, 1e-8):
+        gram.kept.clear()
+        model = fit(tol)
+        far = (model.objective(X, y) - lowest) / (start - lowest)
+        assert model.converged_
+        assert far <= 2.0 * min(tol, model.suboptimality_) + 1e-12
+        assert_allclose(model.loss_curve_[-1], model.objective(X, y), rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind, mended", [("correlated", True), ("nearly alike", False)])
+def test_products_in_single_precision_give_way_where_they_are_too_coarse(kind, mended):
+    X, y = correlated(kind)
+    gram.kept.clear()
+    problem = Problem(X, y, LOSSES["squared_error"](), PENALTIES["l2"](1e-14))
+    assert least_squares.solver_for(problem) is least_squares.MendedLeastSquares
+    found = least_squares.MendedLeastSquares(problem, 1e-6, np.zeros((X.shape[1], 1)))
+    assert found.answers[0].remaining <= 1e-6 * y.var()
+    assert bool(gram.kept.found) is not mended
+
+
+@pytest.mark.parametrize("kind, low, high", [
+    ("plain", 0.8, 1.2), ("scales", 0.8, 1.2), ("correlated", 3.0, 80.0), ("low rank", 5.0, 80.0)])
+def test_what_columns_have_in_common(kind, low, high):
+    X, y = correlated(kind)
+    for l2 in (0.0, 1e6):         # of which a column has all for itself
+        problem = Problem(X, y, LOSSES["squared_error"](), PENALTIES["l2"](l2))
+        if l2 == 0.0:
+            assert low < least_squares.in_common(problem) < high
+        elif kind != "scales":
+            assert_allclose(least_squares.in_common(problem), 1.0, atol=1e-3)
+
+
+def test_more_columns_than_are_kept():
+    X, y = correlated("correlated", 1800, 1500)
+    gram.kept.clear()
+    for _ in range(2):
+        model = GDRegressor(alpha=0.1, tol=1e-8).fit(X, y)
+        assert_allclose(model.coef_, ridge(X, y, 0.1, np.ones(len(y)))[0], atol=1e-4)
+        assert model.n_iter_ == 1
+    assert not gram.kept.found
 
 
 def test_numbers_that_change_in_place_are_noticed():

@@ -175,17 +175,18 @@ def test_a_kinked_loss_is_refused():
         GDClassifier(loss="hinge", penalty="l1", optimizer="working_set").fit(X, y)
 
 
-def test_strong_l1_on_dense_rows_is_solved_by_working_sets_and_weak_l1_by_products():
+@pytest.mark.parametrize("n_features", [300, 800])
+def test_strong_l1_on_dense_rows_is_solved_by_working_sets_and_weak_l1_by_products(n_features):
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(3000, 300))
+    X = rng.normal(size=(3000, n_features))
     y = X[:, :60] @ rng.normal(size=60) + rng.normal(size=3000)
     most = np.abs((X - X.mean(axis=0)).T @ (y - y.mean())).max() / 3000
     kept.clear()
     chosen = [type(GDRegressor(penalty="l1", alpha=share * most).fit(X, y).optimizer_.optimizer)
-              for share in (0.3, 1e-4)]
+              for share in (0.3, 1e-5)]
     assert chosen == [WorkingSet, SubsampledNewton]
     # products of columns that have been made serve all of a path
     path = [type(GDRegressor(penalty="l1", alpha=share * most).fit(X, y).optimizer_.optimizer)
-            for share in (0.3, 1e-4)]
+            for share in (0.3, 1e-5)]
     assert path == 2 * [SubsampledNewton]
     kept.clear()

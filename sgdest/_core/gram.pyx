@@ -5,6 +5,7 @@ there by tiles of registers (``row_loops.h``): at few columns three to ten times
 product of BLAS, and no thread of it is woken.
 """
 
+cimport cython
 from libc.stdint cimport uint64_t
 
 import threading
@@ -13,13 +14,16 @@ import weakref
 import numpy as np
 
 from sgdest._core cimport simd
-from sgdest._core.kernels cimport F64, GRAM_COLUMNS, DenseLoops, dense_loops
+from sgdest._core.kernels cimport (
+    F64, GRAM_COLUMNS, SINGLE_COLUMNS, WORDS, DenseLoops, dense_loops)
 from sgdest._core.problem cimport Problem
 from sgdest._core.simd import aligned_zeros
+from sgdest._core.threads import on_threads
 
 cdef const DenseLoops* loops = dense_loops(F64, simd.level)
 
 cdef Py_ssize_t ENTRIES_OF_BLOCK = 1 << 12
+cdef Py_ssize_t ROWS_OF_SINGLE = 128
 # Of products of rows: columns at a time; rows up to which that is faster than BLAS, with how many
 # entries at a time beyond.
 cdef Py_ssize_t COLUMNS_OF_BLOCK = 32
@@ -27,12 +31,43 @@ MOST_ROWS, MOST_ENTRIES = 4000, 1 << 20
 # Squared distance of a pivot from the mean, in variances.
 MOST_DRIFT = 100.0
 MOST_SHAPES = 16
+ROWS_OF_PART = 8         # for a column, at least: every part of a pass has products of its own
 
 
-cdef Py_ssize_t stride_of(Py_ssize_t n) noexcept nogil:
+cdef Py_ssize_t stride_of(Py_ssize_t n, Py_ssize_t multiple=GRAM_COLUMNS) noexcept nogil:
     """n, padded: rows that are multiples of 2 kB apart would share few places of a cache."""
-    cdef Py_ssize_t stride = (n + GRAM_COLUMNS - 1) // GRAM_COLUMNS * GRAM_COLUMNS
-    return stride if stride % 256 else stride + GRAM_COLUMNS
+    cdef Py_ssize_t stride = (n + multiple - 1) // multiple * multiple
+    return stride if stride % 256 else stride + multiple
+
+
+@cython.final
+cdef class ScaledRows:
+    """Rows of dense data about a centre and scaled, and what stands beside each."""
+
+    cdef Problem problem
+    cdef const Py_ssize_t[::1] rows
+    cdef const double[::1] centre, scale
+    cdef const double[:, ::1] beside
+    cdef double[::1] largest
+    cdef double* largest_data
+
+    def __init__(self, problem, rows, centre, scale, beside, largest):
+        self.problem, self.rows, self.beside, self.largest = problem, rows, beside, largest
+        # a column at least, so that there is an address
+        self.centre, self.scale = (centre, scale) if len(centre) else (np.zeros(1), np.zeros(1))
+        self.largest_data = NULL if largest is None or not len(largest) else &self.largest[0]
+
+    cdef void put(self, Py_ssize_t start, Py_ssize_t m, const double* c, Py_ssize_t stride,
+                  double* A) noexcept nogil:
+        """Write m of them, from the ``start``-th on, times c, into rows of A."""
+        cdef Py_ssize_t d = self.problem.n_features, i, k
+        cdef const double* own = NULL
+        self.problem.rows.scaled(m, &self.rows[start], c, &self.centre[0], &self.scale[0], stride,
+                                 A, self.largest_data)
+        for i in range(m):
+            own = &self.beside[start + i if self.beside.shape[0] > 1 else 0, 0]
+            for k in range(self.beside.shape[1]):
+                A[i * stride + d + k] = c[i] * own[k]
 
 
 def gram_of_rows(problem, rows, factor, centre, scale, beside, largest=None):
@@ -40,9 +75,7 @@ def gram_of_rows(problem, rows, factor, centre, scale, beside, largest=None):
     return grams_of_rows(problem, rows, factor[None], centre, scale, beside, largest)[0]
 
 
-def grams_of_rows(Problem problem, const Py_ssize_t[::1] rows, const double[:, ::1] factors,
-                  const double[::1] centre, const double[::1] scale,
-                  const double[:, ::1] beside, double[::1] largest=None):
+def grams_of_rows(problem, rows, factors, centre, scale, beside, largest=None):
     """Sums over ``rows`` of factor a a', a being (x - centre) scale and what stands ``beside`` it.
 
     Parameters
@@ -60,34 +93,71 @@ def grams_of_rows(Problem problem, const Py_ssize_t[::1] rows, const double[:, :
     -------
     G : ndarray of shape (p, n_features + m, n_features + m)
     """
-    cdef Py_ssize_t d = problem.n_features, extra = beside.shape[1], n = rows.shape[0]
-    cdef Py_ssize_t stride = stride_of(d + extra)
-    cdef Py_ssize_t start, p, i, k, m, size = max(32, ENTRIES_OF_BLOCK // stride)
+    size = problem.n_features + beside.shape[1]
+    return np.array([whole(G, size) for G in upper_grams(
+        problem, rows, factors, centre, scale, beside, largest)])
+
+
+def single_gram_of_rows(problem, rows, factor, centre, scale, beside, largest=None):
+    """``gram_of_rows`` in single precision, in half of the time.
+
+    An entry is wrong by about 1e-7 of the lengths of its columns: sums in single precision are of
+    ``ROWS_OF_SINGLE`` rows.
+    """
+    return whole(single_upper_gram(problem, rows, factor, centre, scale, beside, largest),
+                 problem.n_features + beside.shape[1])
+
+
+def upper_grams(problem, rows, const double[:, ::1] factors, centre, scale, beside, largest=None):
+    """What ``grams_of_rows`` returns, but padded, and only what is above the diagonals."""
+    cdef Py_ssize_t n = rows.shape[0], start, p, m
+    cdef Py_ssize_t stride = stride_of(problem.n_features + beside.shape[1])
+    cdef Py_ssize_t height = max(64, ENTRIES_OF_BLOCK // stride)
     cdef double[:, :, ::1] G = aligned_zeros((factors.shape[0], stride, stride))
-    cdef double[:, ::1] A = aligned_zeros((size, stride))
-    cdef double[:, :, ::1] whole = np.empty((factors.shape[0], d + extra, d + extra))
+    cdef double[:, ::1] A = aligned_zeros((height, stride))
     cdef double[:, ::1] c = np.sqrt(factors)
-    cdef double* at = NULL if largest is None or d == 0 else &largest[0]
-    cdef const double* own = NULL
-    cdef double none = 0.0
-    cdef const double* centre_data = &centre[0] if d else &none
-    cdef const double* scale_data = &scale[0] if d else &none
+    cdef ScaledRows read = ScaledRows(problem, rows, centre, scale, beside, largest)
     with nogil:
-        for start from 0 <= start < n by size:
-            m = min(size, n - start)
+        for start from 0 <= start < n by height:
+            m = min(height, n - start)
             for p in range(factors.shape[0]):
-                problem.rows.scaled(m, &rows[start], &c[p, start], centre_data, scale_data,
-                                    stride, &A[0, 0], at)
-                for i in range(m):
-                    own = &beside[start + i if beside.shape[0] > 1 else 0, 0]
-                    for k in range(extra):
-                        A[i, d + k] = c[p, start + i] * own[k]
+                read.put(start, m, &c[p, start], stride, &A[0, 0])
                 loops.gram(m, stride, &A[0, 0], &G[p, 0, 0])
-        for p in range(factors.shape[0]):
-            for i in range(d + extra):
-                for k in range(i, d + extra):
-                    whole[p, i, k] = whole[p, k, i] = G[p, i, k]
-    return np.asarray(whole)
+    return np.asarray(G)
+
+
+def single_upper_gram(problem, rows, factor, centre, scale, beside, largest=None):
+    """The same of ``single_gram_of_rows``."""
+    cdef Py_ssize_t n = rows.shape[0], start, m
+    cdef Py_ssize_t stride = stride_of(problem.n_features + beside.shape[1], SINGLE_COLUMNS)
+    cdef double[:, ::1] G = aligned_zeros((stride, stride))
+    cdef double[:, ::1] A = aligned_zeros((ROWS_OF_SINGLE, stride))
+    cdef double[:, ::1] room = aligned_zeros((ROWS_OF_SINGLE // 2, stride))
+    cdef double[::1] c = np.sqrt(factor)
+    cdef ScaledRows read = ScaledRows(problem, rows, centre, scale, beside, largest)
+    with nogil:
+        for start from 0 <= start < n by ROWS_OF_SINGLE:
+            m = min(ROWS_OF_SINGLE, n - start)
+            read.put(start, m, &c[start], stride, &A[0, 0])
+            loops.gram_single(m, stride, &A[0, 0], <float*> &room[0, 0], &G[0, 0])
+    return np.asarray(G)
+
+
+def whole(const double[:, ::1] upper, Py_ssize_t n, double share=1.0, const double[::1] mean=None):
+    """The symmetric matrix of which the first n columns of ``upper`` are the upper triangle.
+
+    Times ``share``, less the products of ``mean`` with itself; by squares that the cache holds.
+    """
+    cdef Py_ssize_t first, other, i, k
+    cdef double[:, ::1] out = np.empty((n, n))
+    cdef const double[::1] less = np.zeros(n) if mean is None else mean
+    with nogil:
+        for first from 0 <= first < n by 32:
+            for other from first <= other < n by 32:
+                for i in range(first, min(first + 32, n)):
+                    for k in range(max(i, other), min(other + 32, n)):
+                        out[i, k] = out[k, i] = share * upper[i, k] - less[i] * less[k]
+    return np.asarray(out)
 
 
 def products_of_rows(Problem problem, mean):
@@ -118,23 +188,19 @@ def products_of_rows(Problem problem, mean):
 
 
 def fingerprint(array):
-    """Eight numbers of 64 bits that tell the bytes of a contiguous array from those of any other.
+    """32 numbers of 64 bits that tell the bytes of a contiguous array from those of any other.
 
     Multiplications and shifts, as fast as memory is read; each step is one-to-one.
     """
-    cdef Py_ssize_t i, k, n = array.nbytes // 64
-    cdef const uint64_t* x = <const uint64_t*> <size_t> array.ctypes.data
-    cdef uint64_t[8] a
-    cdef uint64_t prime = 0x9E3779B97F4A7C15
+    cdef uint64_t[WORDS] words
+    cdef Py_ssize_t k, n = array.nbytes // sizeof(words)
+    cdef const void* x = <const void*> <size_t> array.ctypes.data
+    for k in range(WORDS):
+        words[k] = k + 1
     with nogil:
-        for k in range(8):
-            a[k] = k + 1
-        for i in range(n):
-            for k in range(8):
-                a[k] = (a[k] ^ x[8 * i + k]) * prime
-                a[k] ^= a[k] >> 32
-    rest = array.reshape(-1).view(np.uint8)[64 * n:].tobytes()
-    return *(a[k] for k in range(8)), rest, array.shape, array.dtype.str
+        loops.fold(n, x, words)
+    rest = array.reshape(-1).view(np.uint8)[n * sizeof(words):].tobytes()
+    return *(words[k] for k in range(WORDS)), rest, array.shape, array.dtype.str
 
 
 class Kept:
@@ -172,7 +238,9 @@ class Kept:
             (shape, dtype) == own for (*_, shape, dtype), *_ in list(self.found))
 
     def note(self, problem):
-        """Data of this shape are fitted without products."""
+        """Data of this shape are fitted without products that could be kept."""
+        if 2 * problem.n_features**2 > self.most:
+            return
         self.shapes[shape_of(problem)] = True
         while len(self.shapes) > MOST_SHAPES:
             self.shapes.pop(next(iter(self.shapes)))
@@ -222,6 +290,12 @@ class SecondMoments:
         The largest |x| of each column.
     """
 
+    most_drift = MOST_DRIFT
+
+    @staticmethod
+    def products_of(problem, rows, factor, *others):
+        return upper_grams(problem, rows, factor[None], *others)[0]
+
     def __init__(self, Problem problem):
         d, K = problem.n_features, problem.n_outputs
         y = problem.targets() if problem.coded else problem.y.reshape(problem.n_rows, K)
@@ -239,26 +313,36 @@ class SecondMoments:
         def work(start, stop):
             largest = np.zeros(d)
             part = slice(start, stop)
-            return gram_of_rows(problem, rows[part], s[part], pivot, one, beside[part],
-                                largest), largest
+            return self.products_of(problem, rows[part], s[part], pivot, one, beside[part],
+                                    largest), largest
 
-        parts = problem.over_chunks(work)
-        G = sum(part[0] for part in parts) / problem.total_weight
-        self.largest = np.max([part[1] for part in parts], axis=0)
-        n = d + K
-        first = G[n, :n]
+        n_parts = min(len(problem.chunks()), max(2, problem.n_rows // (ROWS_OF_PART * (d + 1))))
+        cuts = [problem.n_rows * k // n_parts for k in range(n_parts + 1)]
+        (G, self.largest), *others = on_threads(work, list(zip(cuts, cuts[1:])), problem.n_threads)
+        for part, largest in others:
+            G += part
+            np.maximum(self.largest, largest, out=self.largest)
+        n, share = d + K, 1.0 / problem.total_weight
+        first = share * G[:n, n]
         self.mean = np.concatenate([pivot, y_pivot]) + first
-        self.products = G[:n, :n] - np.outer(first, first)
+        self.products = whole(G, n, share, first)
         self.scaled = {}                   # what ``LeastSquares`` makes of them
         square = self.products.diagonal()
         #: whether the pivot left enough digits
-        self.is_exact = bool((first**2 <= MOST_DRIFT * np.maximum(square, 0.0))[:d][
+        self.is_exact = bool((first**2 <= self.most_drift * np.maximum(square, 0.0))[:d][
             square[:d] > 0.0].all())
 
     @property
     def size(self):
         """Numbers that are kept."""
         return self.products.size + sum(B.size for B in list(self.scaled.values()))
+
+
+class SingleMoments(SecondMoments):
+    """The same by products in single precision: twice as fast, and to be mended."""
+
+    products_of = staticmethod(single_upper_gram)
+    most_drift = 1.0
 
 
 kept = Kept(1 << 22)     # numbers: 32 MB

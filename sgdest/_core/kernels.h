@@ -12,7 +12,8 @@
 #include "levels.h"
 
 enum { F64, F32, U8, I8, N_DENSE_TYPES };
-enum { GRAM_COLUMNS = 16 }; /* two vectors of the highest level */
+enum { GRAM_COLUMNS = 16, SINGLE_COLUMNS = 32 }; /* two vectors of the highest level */
+enum { WORDS = 32 };                             /* four of them */
 
 /* x: a row of n numbers. X: the first row; rows[0 .. m-1]: numbers of the rows of a block. */
 typedef struct {
@@ -52,6 +53,10 @@ typedef struct {
                    double *out, double *largest);
     /* the upper triangle of G += A'A; A: (m, n), n a multiple of GRAM_COLUMNS */
     void (*gram)(ptrdiff_t m, ptrdiff_t n, const double *A, double *G);
+    /* the same in single precision; room: (m, n), n a multiple of SINGLE_COLUMNS */
+    void (*gram_single)(ptrdiff_t m, ptrdiff_t n, const double *A, float *room, double *G);
+    /* a fingerprint of bytes: n_blocks of WORDS words, folded into `words` */
+    void (*fold)(ptrdiff_t n_blocks, const void *data, uint64_t *words);
 } DenseLoops;
 
 /* L1 made up for when a weight is read: `last` is the length up to which each has shrunk. */

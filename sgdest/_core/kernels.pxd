@@ -1,9 +1,11 @@
 """Declarations of ``kernels.h``; what the loops compute is said there."""
 
+from libc.stdint cimport uint64_t
+
 cdef extern from "kernels.h" nogil:
     enum:
         F64, F32, U8, I8
-        GRAM_COLUMNS
+        GRAM_COLUMNS, SINGLE_COLUMNS, WORDS
 
     ctypedef struct DenseLoops:
         double (*dot)(Py_ssize_t n, const void* x, const double* w) noexcept nogil
@@ -40,6 +42,9 @@ cdef extern from "kernels.h" nogil:
                        const double* c, const double* centre, const double* scale,
                        Py_ssize_t stride, double* out, double* largest) noexcept nogil
         void (*gram)(Py_ssize_t m, Py_ssize_t n, const double* A, double* G) noexcept nogil
+        void (*gram_single)(Py_ssize_t m, Py_ssize_t n, const double* A, float* room,
+                            double* G) noexcept nogil
+        void (*fold)(Py_ssize_t n_blocks, const void* data, uint64_t* words) noexcept nogil
 
     ctypedef struct Lag:
         double* last

@@ -33,6 +33,7 @@ SPARSE_PRODUCT = 30.0
 # many times.
 cdef int SWEEPS = 20
 MOST_SOLVED = 10
+MOST_CROSSINGS = 20       # rounds in which coordinates become zero together
 # Rows looked at for every row of the sample.
 CANDIDATES = 4
 
@@ -414,22 +415,25 @@ def _sweeps(const double[:, ::1] B, const double[::1] g, const double[::1] x,
 def _solve_support(B, g, x, lam, p, q, positive, n_free):
     """Change p and q = B p to the minimum over the coordinates that are not zero.
 
-    Along the way the first of them to become zero stays there, and the others are solved for anew.
+    Those that become zero along the way stay there, and the others are solved for anew: all of
+    them at once where that is lower, else one after the other.
     """
     now = x + p
     n_signed = len(x) - n_free
     free = now != 0.0
     free[n_signed:] = True
-    sign = np.sign(now)
-    slope = g + lam * sign
+    slope = g + lam * np.sign(now)
+    lower = _without_crossings(B, slope, x, now, free, n_signed)
+    if lower is not None:
+        change = lower - x
+        product = B @ change
+        if _decrease(g, x, lam, change, product) > _decrease(g, x, lam, p, q):
+            p[:], q[:] = change, product
+            return
     for _ in range(np.count_nonzero(free)):
         on = np.flatnonzero(free)
-        try:
-            factor = cho_factor(B[np.ix_(on, on)], lower=True, check_finite=False)
-        except LinAlgError:
-            break
-        step = -cho_solve(factor, (slope + q)[on], check_finite=False)
-        if not np.all(np.isfinite(step)):
+        step = _step_among(B, slope + q, on)
+        if step is None:
             break
         crossing = (on < n_signed) & (now[on] * step < 0.0)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -442,6 +446,37 @@ def _solve_support(B, g, x, lam, p, q, positive, n_free):
         q[:] = B @ p
         if t == 1.0:
             break
+
+
+def _without_crossings(B, slope, x, now, free, n_signed):
+    """The minimum over ``free`` less those that change their sign on the way to it, which become 0.
+
+    The nearer half of them at a time: all at once are too many. None if it is not found.
+    """
+    now, free = now.copy(), free.copy()
+    for _ in range(MOST_CROSSINGS):
+        on = np.flatnonzero(free)
+        step = _step_among(B, slope + B @ (now - x), on)
+        if step is None:
+            return None
+        crossing = np.flatnonzero((on < n_signed) & (now[on] * (now[on] + step) <= 0.0))
+        if not len(crossing):
+            now[on] += step
+            return now
+        reach = -now[on[crossing]] / step[crossing]
+        zero = on[crossing[reach <= np.median(reach)]]
+        now[zero], free[zero] = 0.0, False
+    return None
+
+
+def _step_among(B, slope, on):
+    """To where the model has no slope in the coordinates ``on``; None where it is not definite."""
+    try:
+        factor = cho_factor(B[np.ix_(on, on)], lower=True, check_finite=False)
+    except LinAlgError:
+        return None
+    step = -cho_solve(factor, slope[on], check_finite=False)
+    return step if np.all(np.isfinite(step)) else None
 
 
 cdef double _coordinate(const double[:, ::1] B, const double[::1] g, const double[::1] x,

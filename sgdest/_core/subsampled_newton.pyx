@@ -39,6 +39,7 @@ STIFF = 1e4               # offsets that are so many times what columns vary by,
 KINKED, MOST_KINKED = 15.0, 60.0
 FLOOR = 1e-6              # curvature of straight stretches of a loss, in units of the mean one
 WORTH, FEWEST_STEPS = 2.5, 3     # passes that two metrics must cost for steps without; before they come
+SHARE = 0.25              # of products that are kept: a path or a grid asks for them again
 TO_GAIN = np.log(1e6)     # how far the cost model looks ahead
 
 
@@ -88,7 +89,9 @@ class SubsampledNewton(Optimizer):
         if steps < np.inf:
             return steps
         if least_squares.is_possible(problem):
-            return 2.0 * seconds_of_pass(problem) + conjugate_gradients.Columns(problem).seconds
+            share = SHARE if kept.has_seen(problem) else 1.0
+            return 2.0 * seconds_of_pass(problem) + (
+                share * conjugate_gradients.Columns(problem).seconds)
         wide = is_wide(problem)
         size = (min(problem.n_features, problem.n_rows) if wide else problem.n_features) + 1
         if size * (K if joint else 1) > (MOST_JOINT if joint else MOST_COLUMNS):
@@ -114,15 +117,16 @@ class SubsampledNewton(Optimizer):
     def method(self, problem, W, b, *, tol=1e-4, warm=False):
         """The solver, at work on ``W`` and ``b``; its lanes are ``NewtonLane``."""
         moments = None
-        out = conjugate_gradients.way_out(problem) if tol > 0.0 else None
-        if out is not None:
+        out = conjugate_gradients.way_out(problem, tol) if tol > 0.0 else None
+        if out is not None and conjugate_gradients.takes_few_steps(out):
             kept.note(problem)
             outputs = iter(range(problem.n_outputs))
             return Solver(problem, W, b, lambda part, start: (
                 conjugate_gradients.ConjugateGradientsLane(part, start, out, next(outputs))),
                 tol, warm, descends=True)
         if least_squares.is_possible(problem) and tol > 0.0:
-            found = least_squares.LeastSquares(problem, tol, W if warm else np.zeros(np.shape(W)))
+            found = least_squares.solver_for(problem)(
+                problem, tol, W if warm else np.zeros(np.shape(W)))
             moments = found.moments
             if found.answers is not None:
                 answers = iter(found.answers)
