@@ -97,7 +97,13 @@ def encode(y):
     if found is None:
         return encode_objects(y) if y.dtype.kind == "O" else np.unique(y, return_inverse=True)
     codes, first = found
-    labels, numbers = np.unique(y[first], return_inverse=True)
+    labels = y[first]
+    if len(labels) == 2 and labels.dtype.kind in "biuf":   # unique() takes longer than all else
+        if labels[0] < labels[1]:
+            return labels, codes
+        if labels[0] > labels[1]:
+            return labels[::-1].copy(), 1 - codes
+    labels, numbers = np.unique(labels, return_inverse=True)
     if (numbers == np.arange(len(first))).all():
         return labels, codes
     return labels, recoded(np.ascontiguousarray(numbers, dtype=np.uint8), codes)

@@ -504,15 +504,29 @@ cdef class Problem:
             labels = np.arange(self.n_outputs, dtype=np.float64)
             weights = np.bincount(y.astype(np.intp), s, self.n_outputs)
         else:
-            labels = np.array([self.negative_code, self.positive_code])
-            positive = y == (self.own_class if self.coded else self.positive_code)
-            if not self.coded and not (positive | (y == self.negative_code)).all():
+            share = self._weight_of_positives()
+            if share < 0.0:
                 return None
-            share = np.count_nonzero(positive) if s is None else s[positive].sum()
+            labels = np.array([self.negative_code, self.positive_code])
             weights = np.array([self.total_weight - share, share])
         kept = weights > 0.0
-        return Problem(np.empty((np.count_nonzero(kept), 0)), labels[kept], self.loss,
-                       PENALTIES[None](), sample_weight=weights[kept], n_outputs=self.n_outputs)
+        if not kept.all():
+            labels, weights = labels[kept], weights[kept]
+        return Problem(np.empty((len(labels), 0)), labels, self.loss,
+                       PENALTIES[None](), sample_weight=weights, n_outputs=self.n_outputs)
+
+    def _weight_of_positives(self):
+        """The weight of the rows of the second label; -1 where a target is none of the two."""
+        cdef Py_ssize_t i
+        cdef double y, share = 0.0
+        cdef double own = self.own_class if self.coded else self.positive_code
+        for i in range(self.n_rows):
+            y = self.y_data[i * self.y_step]
+            if y == own:
+                share += self.weight(i)
+            elif not self.coded and y != self.negative_code:
+                return -1.0
+        return share
 
     def mean_curvature(self, const double[:, ::1] z):
         """Weighted mean second derivative of the loss at the margins, one number per output."""

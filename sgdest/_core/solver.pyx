@@ -8,6 +8,7 @@ all of them by one pass over X. A lane that has reached its tolerance is asked n
 
 cimport cython
 from cpython.ref cimport PyObject
+from libc.math cimport INFINITY
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -45,7 +46,7 @@ def best_constant(Problem problem):
     else:
         mean = mean_of(problem.y.reshape(problem.n_rows, K), s)
     if link == "logit":
-        mean = np.clip(mean, 1e-3, 1.0 - 1e-3)
+        mean = np.minimum(np.maximum(mean, 1e-3), 1.0 - 1e-3)
         return np.log(mean / (1.0 - mean))
     return np.log(np.maximum(mean, 1e-8)) if link == "log" else mean
 
@@ -490,22 +491,43 @@ def facts_of(problem, moments, constant, mean_loss):
         small, square = problem, s if s is None else s**2
     else:
         square = small.sample_weight
-    y, s = small.y.reshape(small.n_rows, -1), small.sample_weight
-    if s is not None:
-        y, s = y[s > 0], s[s > 0]
-    y_mean = mean_of(y, s)
-    y_variance = mean_of((y - y_mean) ** 2, s)
+    y = spread_of(small.y.reshape(small.n_rows, -1), small.sample_weight)
+    z = constant_margins(small, constant)
     if square is None and problem.loss.name == "squared_error" and problem.offset is None:
-        square_derivative = np.mean(y_variance + (y_mean - constant) ** 2)
+        square_derivative = np.mean(y[3] + (y[2] - constant) ** 2)
     else:
-        slopes = small.slopes(constant_margins(small, constant)) ** 2
-        square = np.ones(small.n_rows) if square is None else square
-        square_derivative = np.einsum("i,ik->", square, slopes) / (n_rows * problem.n_outputs)
+        slopes = small.slopes(z)
+        square_derivative = np.einsum("i,ik,ik->", np.ones(small.n_rows) if square is None else square,
+                                      slopes, slopes) / (n_rows * problem.n_outputs)
     return {
         "n_rows": n_rows, "weight": problem.total_weight,
         "mean": mean, "variance": variance, "largest": largest,
         "square_derivative": square_derivative,
-        "curvature": np.mean(small.mean_curvature(constant_margins(small, constant))),
-        "mean_loss": mean_loss,
-        "y": np.array([y.min(axis=0), y.max(axis=0), y_mean, y_variance]),
+        "curvature": np.mean(small.mean_curvature(z)), "mean_loss": mean_loss, "y": y,
     }
+
+
+def spread_of(const double[:, :] y, const double[::1] s):
+    """Least, largest, weighted mean and weighted variance of each column: shape (4, n_columns).
+
+    Rows of weight 0 do not count.
+    """
+    cdef Py_ssize_t i, k
+    cdef double weight = 1.0, total = 0.0
+    cdef double[:, ::1] out = np.zeros((4, y.shape[1]))
+    out[0, :], out[1, :] = INFINITY, -INFINITY
+    for i in range(y.shape[0]):
+        weight = 1.0 if s is None else s[i]
+        total += weight
+        for k in range(y.shape[1] if weight > 0.0 else 0):
+            out[0, k], out[1, k] = min(out[0, k], y[i, k]), max(out[1, k], y[i, k])
+            out[2, k] += weight * y[i, k]
+    for k in range(y.shape[1]):
+        out[2, k] /= total
+    for i in range(y.shape[0]):
+        weight = 1.0 if s is None else s[i]
+        for k in range(y.shape[1]):
+            out[3, k] += weight * (y[i, k] - out[2, k]) ** 2
+    for k in range(y.shape[1]):
+        out[3, k] /= total
+    return np.asarray(out)
