@@ -8,7 +8,7 @@ all of them by one pass over X. A lane that has reached its tolerance is asked n
 
 cimport cython
 from cpython.ref cimport PyObject
-from libc.math cimport INFINITY
+from libc.math cimport INFINITY, sqrt
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -410,6 +410,8 @@ cdef class Solver(Method):
 
     def _answers(self, problems, points):
         """Mean loss and gradients of each problem at its point."""
+        if len(points) == 1:
+            return [problems[0].evaluate(*points[0])]
         answers = [None] * len(problems)
         for known in (False, True):
             group = [k for k, point in enumerate(points) if (point[0] is None) == known]
@@ -454,7 +456,7 @@ cdef class Solver(Method):
 
     @property
     def gradient_norm(self):
-        return float(np.sqrt(sum(lane.gradient_norm ** 2 for lane in self.lanes)))
+        return sqrt(sum(lane.gradient_norm ** 2 for lane in self.lanes))
 
     @property
     def output_objectives(self):
