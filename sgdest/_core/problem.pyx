@@ -649,8 +649,9 @@ cdef class Problem:
 
     def _moments_chunk(self, const double[::1] pivot, Py_ssize_t start, Py_ssize_t stop,
                        const double[:, ::1] slopes=None):
-        cdef Py_ssize_t i, m, block = self.block(), K = self.n_outputs
-        cdef Py_ssize_t[256] rows               # LARGEST_BLOCK
+        cdef Py_ssize_t i, m, n, block = self.block(), K = self.n_outputs
+        cdef Py_ssize_t[256] rows, counted      # LARGEST_BLOCK
+        cdef double[256] s
         cdef double[:, ::1] sums = np.zeros((3, max(self.n_features, 1)))
         cdef double[:, ::1] g = aligned_zeros((K, self.n_features) if K > 1 else (self.n_features, K))
         cdef double none = 0.0
@@ -658,12 +659,12 @@ cdef class Problem:
         cdef const double* pivot_data = &pivot[0] if self.n_features else &none
         with nogil:
             while start < stop:
-                m = min(block, stop - start)
+                m, n = min(block, stop - start), 0
                 for i in range(m):
-                    rows[i] = start + i
-                    if self.weight(start + i) > 0.0:
-                        self.rows.moments(start + i, self.weight(start + i), pivot_data,
-                                          &sums[0, 0], &sums[1, 0], &sums[2, 0])
+                    rows[i] = counted[n] = start + i
+                    s[n] = self.weight(start + i)
+                    n += s[n] > 0.0
+                self.rows.moments(n, counted, s, pivot_data, &sums[0, 0], &sums[1, 0], &sums[2, 0])
                 if adds:
                     self.rows.add_all(m, rows, NULL, K, &slopes[start, 0], &g[0, 0])
                 start += m

@@ -514,22 +514,36 @@ def spread_of(const double[:, :] y, const double[::1] s):
 
     Rows of weight 0 do not count.
     """
-    cdef Py_ssize_t i, k
-    cdef double weight = 1.0, total = 0.0
-    cdef double[:, ::1] out = np.zeros((4, y.shape[1]))
-    out[0, :], out[1, :] = INFINITY, -INFINITY
-    for i in range(y.shape[0]):
-        weight = 1.0 if s is None else s[i]
-        total += weight
-        for k in range(y.shape[1] if weight > 0.0 else 0):
-            out[0, k], out[1, k] = min(out[0, k], y[i, k]), max(out[1, k], y[i, k])
-            out[2, k] += weight * y[i, k]
-    for k in range(y.shape[1]):
-        out[2, k] /= total
-    for i in range(y.shape[0]):
-        weight = 1.0 if s is None else s[i]
+    cdef Py_ssize_t k, n = y.shape[0], step = y.strides[0] // sizeof(double)
+    cdef double[:, ::1] out = np.empty((4, y.shape[1]))
+    with nogil:
         for k in range(y.shape[1]):
-            out[3, k] += weight * (y[i, k] - out[2, k]) ** 2
-    for k in range(y.shape[1]):
-        out[3, k] /= total
+            out[0, k], out[1, k], out[2, k] = INFINITY, -INFINITY, 0.0
+            _spread(n, step, &y[0, k], &s[0] if s is not None else NULL, &out[0, k], &out[1, k],
+                    &out[2, k], &out[3, k])
     return np.asarray(out)
+
+
+cdef void _spread(Py_ssize_t n, Py_ssize_t step, const double* y, const double* s, double* least,
+                  double* largest, double* mean, double* variance) noexcept nogil:
+    """``spread_of`` a column whose numbers are ``step`` apart; four sums at a time."""
+    cdef double[4] low, high, first, second, weight
+    cdef double v, total = 0.0
+    cdef Py_ssize_t i, k
+    for k in range(4):
+        low[k], high[k], first[k], second[k], weight[k] = INFINITY, -INFINITY, 0.0, 0.0, 0.0
+    for i in range(n):
+        k = i % 4
+        v = y[i * step]
+        if s == NULL or s[i] > 0.0:
+            low[k], high[k] = v if v < low[k] else low[k], v if v > high[k] else high[k]
+            weight[k] += 1.0 if s == NULL else s[i]
+            first[k] += v if s == NULL else s[i] * v
+    for k in range(4):
+        least[0], largest[0] = min(least[0], low[k]), max(largest[0], high[k])
+    total = (weight[0] + weight[1]) + (weight[2] + weight[3])
+    mean[0] = ((first[0] + first[1]) + (first[2] + first[3])) / total
+    for i in range(n):
+        v = y[i * step] - mean[0]
+        second[i % 4] += v * v if s == NULL else s[i] * v * v
+    variance[0] = ((second[0] + second[1]) + (second[2] + second[3])) / total
