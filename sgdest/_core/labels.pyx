@@ -144,3 +144,15 @@ def recoded(const uint8_t[::1] numbers, const uint8_t[::1] codes):
         for i in range(n):
             out[i] = numbers[codes[i]]
     return np.asarray(out)
+
+
+def weight_of(const double[::1] y, const double[::1] s, double label, double other):
+    """The weight of the rows of ``label``; None where a row has neither this nor the ``other``."""
+    cdef Py_ssize_t i
+    cdef double total = 0.0
+    for i in range(y.shape[0]):
+        if y[i] == label:
+            total += 1.0 if s is None else s[i]
+        elif y[i] != other:
+            return None
+    return total

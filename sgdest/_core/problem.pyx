@@ -18,6 +18,7 @@ from sgdest._core.simd cimport prefetch
 
 import numpy as np
 
+from sgdest._core.labels import weight_of
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.rows import as_rows, sums_to_moments
 from sgdest._core.simd import aligned, aligned_like, aligned_zeros
@@ -500,33 +501,20 @@ cdef class Problem:
         y, s = self.y.ravel(), self.sample_weight
         if self.offset is not None or not self.coded and self.target_width > 1:
             return None
+        if self.coded:
+            weights = np.bincount(y.astype(np.intp), s, max(self.n_outputs, self.own_class + 1))
         if self.coded and self.n_outputs > 1:
             labels = np.arange(self.n_outputs, dtype=np.float64)
-            weights = np.bincount(y.astype(np.intp), s, self.n_outputs)
         else:
-            share = self._weight_of_positives()
-            if share < 0.0:
+            share = (weights[self.own_class] if self.coded
+                     else weight_of(y, s, self.positive_code, self.negative_code))
+            if share is None:
                 return None
             labels = np.array([self.negative_code, self.positive_code])
             weights = np.array([self.total_weight - share, share])
         kept = weights > 0.0
-        if not kept.all():
-            labels, weights = labels[kept], weights[kept]
-        return Problem(np.empty((len(labels), 0)), labels, self.loss,
-                       PENALTIES[None](), sample_weight=weights, n_outputs=self.n_outputs)
-
-    def _weight_of_positives(self):
-        """The weight of the rows of the second label; -1 where a target is none of the two."""
-        cdef Py_ssize_t i
-        cdef double y, share = 0.0
-        cdef double own = self.own_class if self.coded else self.positive_code
-        for i in range(self.n_rows):
-            y = self.y_data[i * self.y_step]
-            if y == own:
-                share += self.weight(i)
-            elif not self.coded and y != self.negative_code:
-                return -1.0
-        return share
+        return Problem(np.empty((np.count_nonzero(kept), 0)), labels[kept], self.loss,
+                       PENALTIES[None](), sample_weight=weights[kept], n_outputs=self.n_outputs)
 
     def mean_curvature(self, const double[:, ::1] z):
         """Weighted mean second derivative of the loss at the margins, one number per output."""

@@ -133,7 +133,7 @@ class WorkingSetLane(RelayLane):
     # the same on small data, which go on to rounding, where a round has every dense column: it costs as
     # much as many digits there (30 problems of 200 to 1,000 rows took 14 to 40 % less than by 0.1). On
     # sparse ones rounds are long: 500 x 5,000 took twice as much
-    fine_accuracy = 1e-5
+    fine_accuracy = 1e-9
     least, most = 100, 1000     # columns of a first working set
     patience = 3            # rounds that change F by rounding only
     trials = 12             # rounds that do not halve the violations
