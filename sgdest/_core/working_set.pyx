@@ -131,8 +131,8 @@ class WorkingSetLane(RelayLane):
     # more
     accuracy, rough_accuracy = 0.1, 0.3
     # the same on small data, which go on to rounding, where a round has every dense column: it costs as
-    # much as many digits there (30 problems of 200 to 1,000 rows took 14 to 40 % less than by 0.1). On
-    # sparse ones rounds are long: 500 x 5,000 took twice as much
+    # much as many digits there (131 fits took 0.67 of the time by 0.1). On sparse ones rounds are long:
+    # 500 x 5,000 took twice as much
     fine_accuracy = 1e-9
     least, most = 100, 1000     # columns of a first working set
     patience = 3            # rounds that change F by rounding only
@@ -241,7 +241,9 @@ class WorkingSetLane(RelayLane):
         begins = self.ratio == np.inf and self.columns.at_once      # with every column
         share = self.rough_accuracy if rough and not begins else self.accuracy
         if self.problem.is_small and not self.problem.rows.is_sparse and len(self.l1) <= self.least:
-            share, far = self.fine_accuracy, False
+            share = self.fine_accuracy
+            # with hardly more rows than columns far steps move many that will be left at zero
+            far = far and self.problem.n_rows < 2 * len(self.l1)
         enough = share * self.largest
         before = self.W[chosen, 0]
         part = Subproblem(self.problem, self.columns, chosen, before.copy(), self.l1[chosen],
