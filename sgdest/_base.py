@@ -23,7 +23,7 @@ from sgdest._core.problem import Problem
 from sgdest._core.rows import as_rows, sound_margins
 from sgdest._core.solver import Solver, best_constant
 from sgdest._core.schedules import Harmonic, Measured
-from sgdest._core.simd import aligned
+from sgdest._core.simd import aligned, aligned_zeros
 from sgdest._core.stream_state import FitFacts, hessians, state_after_fit
 from sgdest._core.train import COLUMNS, EXPLODED, Limits, Outcome, run_pass, train
 from sgdest._early_stopping import Validation
@@ -326,17 +326,17 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
     def _start(self, problem, start, coef_init, intercept_init):
         """(W, b) to start from, and whether the user gave them."""
         shape = (problem.n_outputs, problem.n_features)
-        W, b = np.broadcast_to(0.0, shape[::-1]), np.zeros(shape[0])
-        if start is not None and start[0].shape == W.shape:
+        W, b = None, np.zeros(shape[0])
+        if start is not None and start[0].shape == shape[::-1]:
             W, b = start
         if coef_init is not None:
-            given = validation.initial_weights("coef_init", coef_init, shape)
-            W = np.ascontiguousarray(given.T)
+            W = validation.initial_weights("coef_init", coef_init, shape).T
         if intercept_init is not None:
             b = validation.initial_weights("intercept_init", intercept_init, shape[:1])
         if not self.fit_intercept:
             b[:] = 0.0
-        return aligned(W), b, start is not None or coef_init is not None or intercept_init is not None
+        W = aligned_zeros(shape[::-1]) if W is None else aligned(W)
+        return W, b, start is not None or coef_init is not None or intercept_init is not None
 
     def _method(self, plan, problem, W, b, state, warm=False, is_fit=False):
         """The compiled method of a plan; in a fit its schedule may look at the data."""
@@ -422,17 +422,17 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
 
     def _set_history(self, outcome, zero, before):
         """The attributes about the course of the training; ``before``: that of fits before."""
+        table = outcome.epochs.table()
         self._history = before.copy()
-        self._history.extend(outcome.epochs.table(), outcome.per_output)
+        self._history.extend(table, outcome.per_output)
         self.converged_ = outcome.converged
-        history = outcome.history
-        scores, objectives = history["validation"], history["objective"]
-        if not np.isnan(scores).all():
-            self.best_validation_score_ = float(np.nanmax(scores))
+        best = np.fmax.reduce(table[:, COLUMNS.index("validation")], initial=np.nan)
+        if not np.isnan(best):
+            self.best_validation_score_ = float(best)
         elif "best_validation_score_" in self.__dict__:
             del self.best_validation_score_
         self.best_epoch_ = len(before) + outcome.best_epoch
-        gained = zero - (objectives[-1] if len(objectives) else zero)
+        gained = zero - (table[-1, COLUMNS.index("objective")] if len(table) else zero)
         rounding = EPS * max(abs(zero), abs(gained))
         remaining = max(outcome.remaining, rounding)  # of which no estimate can know less
         self.suboptimality_ = float(remaining) / float(gained) if gained else 0.0

@@ -250,13 +250,14 @@ class GDClassifier(ClassifierMixin, GDBase):
         labels, codes = validation.encoded_labels(y)
         self.classes_ = validation.check_several(labels)
         self._class_totals = np.zeros(len(self.classes_))
-        return self._coded_targets(labels, codes)
+        return self._coded_targets(np.arange(len(labels)), codes)
 
     def _targets(self, y):
-        return self._coded_targets(*encode(y))
+        labels, codes = encode(y)
+        return self._coded_targets(validation.check_known_labels(labels, self.classes_), codes)
 
-    def _coded_targets(self, labels, codes):
-        numbers = validation.check_known_labels(labels, self.classes_)
+    def _coded_targets(self, numbers, codes):
+        """Targets of rows whose labels have these numbers among the classes."""
         if self._n_outputs() > 1 or facts_of(self.loss).targets == "binary":
             return take(numbers, codes)
         return take(2.0 * numbers - 1.0, codes)
@@ -358,13 +359,13 @@ class GDClassifier(ClassifierMixin, GDBase):
         found, codes = validation.encoded_labels(y)
         sample_weight = validation.check_sample_weight(sample_weight, X)
         labels = self._stream_classes(first, classes)
-        validation.check_known_labels(found, labels)
+        numbers = validation.check_known_labels(found, labels)
         if first:
             self.classes_, self._class_totals = labels, np.zeros(len(labels))
             self._begin_stream(X.shape[1])
         elif len(labels) > len(self.classes_):
             self._grow(labels)
-        targets = self._coded_targets(found, codes)
+        targets = self._coded_targets(numbers, codes)
         self._count(y, sample_weight)
         weights = self._weights(y, sample_weight)
         return self._learn_batch(rows, targets, weights)

@@ -65,8 +65,9 @@ class History:
     def extend(self, table, per_output=()):
         """Add the epochs of an array of shape (n_epochs, n_columns), likewise."""
         self.per_output.update(enumerate(per_output, start=len(self) + 1))
-        start = {"epoch": len(self), "seconds": self.last("seconds"), "rows": self.last("rows")}
-        table = table + [start.get(name, 0.0) for name in COLUMNS]
+        if len(self):
+            start = {"epoch": len(self), "seconds": self.last("seconds"), "rows": self.last("rows")}
+            table = table + [start.get(name, 0.0) for name in COLUMNS]
         self.numbers.frombytes(table.tobytes())
 
 

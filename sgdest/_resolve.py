@@ -1,6 +1,6 @@
 """What runs: one function from (loss, optimizer, learning_rate, batch_size, average)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from sgdest.losses import facts_of, is_written, name_of
@@ -40,7 +40,7 @@ class Plan:
         kind = "sparse" if problem.rows.is_sparse else "dense"
         reason = (f"expected to be done first on {problem.n_rows} {kind} rows of "
                   f"{problem.n_features} columns")
-        return replace(self, optimizer=chosen(), reason=reason, is_open=False)
+        return Plan(chosen(), self.learning_rate, self.batch_size, self.average, reason)
 
     def __repr__(self):
         parts = [repr(self.optimizer)]

@@ -233,6 +233,18 @@ def test_moments_are_the_weighted_mean_variance_and_largest_value(made):
     assert_array_equal(largest, np.abs(X[s > 0]).max(axis=0))
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.uint8, np.int8])
+def test_moments_of_many_columns_are_those_of_each(dtype):
+    rng = np.random.default_rng(2)
+    X = rng.integers(0, 100, (39, 2100)).astype(dtype)
+    one = Problem(X, np.zeros(39), LOSSES["squared_error"](), PENALTIES[None]())
+    mean, variance, largest = one.moments()
+    X = X.astype(float)
+    assert_allclose(mean, X.mean(axis=0), rtol=1e-13)
+    assert_allclose(variance, X.var(axis=0), rtol=1e-11)
+    assert_array_equal(largest, X.max(axis=0))
+
+
 @pytest.mark.parametrize("name", IN_PLACE)
 def test_what_can_be_used_in_place_is_not_copied(name):
     made = IN_PLACE[name](numbers())

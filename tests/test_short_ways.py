@@ -30,6 +30,10 @@ LABELS = {
     "many": RNG.permutation(1000),
     "256 of them": RNG.permutation(np.arange(512) % 256),
     "strided": np.repeat(CODES, 2)[::2],
+    "two, falling": 3 - (CODES > 2),
+    "two floats, falling": 0.5 - (CODES > 2),
+    "two zeros": np.where(CODES > 2, 0.0, -0.0),
+    "a number and NaN": np.where(CODES > 2, 1.0, np.nan),
     "one": CODES[:1],
     "none": CODES[:0],
 }

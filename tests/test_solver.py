@@ -10,7 +10,7 @@ from sgdest._core.losses import LOSSES, Multinomial
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.problem import Problem
 from sgdest._core.smoothing import Smoothed
-from sgdest._core.solver import Lane, Solver, evaluate_together
+from sgdest._core.solver import Lane, Solver, evaluate_together, spread_of
 from sgdest._core.quasi_newton import LBFGSLane
 from sgdest._core.subsampled_newton import NewtonLane
 
@@ -167,3 +167,13 @@ def test_a_softmax_of_mixed_scales_ends_at_rounding_in_few_steps():
     y = np.digitize(z / z.std() + 0.3 * rng.standard_normal(2000), [-0.8, -0.3, 0.3, 0.8])
     model = GDClassifier(alpha=1.0 / 2000).fit(X, y)
     assert model.converged_ and model.n_iter_ <= 12
+
+
+@pytest.mark.parametrize("layout", [np.ascontiguousarray, np.asfortranarray])
+@pytest.mark.parametrize("n_rows", [1, 6, N_ROWS])
+def test_the_spread_of_targets_is_that_of_copies(layout, n_rows):
+    y, k = layout(OFFSET[:n_rows] + 100.0), np.arange(1, n_rows + 1) % 3
+    copies = np.repeat(y, k, axis=0)
+    expected = [copies.min(axis=0), copies.max(axis=0), copies.mean(axis=0), copies.var(axis=0)]
+    assert_allclose(spread_of(y, k.astype(float)), expected, rtol=1e-12, atol=1e-20)
+    assert_allclose(spread_of(copies, None), expected, rtol=1e-12, atol=1e-20)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from scipy.sparse import csr_array
+from sklearn.datasets import load_breast_cancer
 from test_dual_ascent import made, solved
 
 from sgdest import GDClassifier, GDRegressor
@@ -190,3 +191,11 @@ def test_strong_l1_on_dense_rows_is_solved_by_working_sets_and_weak_l1_by_produc
             for share in (0.3, 1e-5)]
     assert path == 2 * [SubsampledNewton]
     kept.clear()
+
+
+def test_a_round_on_few_rows_and_columns_ends_near_the_minimum():
+    # ten rounds if each left a tenth of the violations
+    X, y = load_breast_cancer(return_X_y=True)
+    model = GDClassifier(penalty="l1", alpha=0.1, optimizer="working_set").fit(X, y)
+    assert model.converged_
+    assert len(model.loss_curve_) <= 6

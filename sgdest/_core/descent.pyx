@@ -12,6 +12,8 @@ Design:
   one before and centred on its slopes. The loss minus its smoothed form bounds the error made.
 """
 
+from libc.math cimport sqrt
+
 import numpy as np
 
 from sgdest._core import proximal_newton
@@ -19,6 +21,7 @@ from sgdest._core.active_set import ActiveSet
 from sgdest._core.smoothing import Smoothed
 from sgdest._core.solver import NEAR_ROUNDING, Lane
 
+from sgdest._core.penalties cimport Penalty
 
 # Steps after which it could not be made sure that little remains, until that is given up: rounding.
 MOST_UNSURE = 200
@@ -40,18 +43,10 @@ class Coordinates:
         self.mean = mean if problem.fit_intercept else np.zeros_like(mean)
         # about which second moments are taken
         self.centre = self.mean if problem.rows.is_sparse else mean
-        second = variance if problem.fit_intercept else variance + mean**2
-        c = 1.0 if problem.penalty.factors is None else problem.penalty.factors
-        # A column that does not vary has no curvature of its own: rounding noise must not move
-        # it. It is held where it is unless the penalty pulls at it.
-        constant = second <= 1e-13 * (variance + mean**2)
-        square = np.where(constant, 0.0, h * second) + problem.penalty.l2 * c**2
-        self.held = constant & (square <= 0.0)
-        self.sigma = np.sqrt(np.where(square > 0.0, square, 1.0))
-        # 0 for the columns that are held, whose rounding noise counts for nothing
-        self.inverse_sigma = np.where(self.held, 0.0, 1.0 / self.sigma)
-        # slope of the penalty, which knows no intercept: nothing to centre
-        self.pull = np.broadcast_to(problem.penalty.l2 * c**2, self.sigma.shape) / self.sigma
+        # the curvatures of the penalty; its slope knows no intercept: nothing to centre
+        self.sigma, self.inverse_sigma, self.pull = np.empty((3, problem.n_features))
+        _choose_scales(problem.penalty, mean, variance, h, self.fit_intercept, self.sigma,
+                       self.inverse_sigma, self.pull)
         self.root_h = np.sqrt(h)
 
     def to_x(self, W, b):
@@ -61,27 +56,75 @@ class Coordinates:
 
     def to_parameters(self, x):
         """(W, b) of x."""
-        n = self.shape[0] * self.shape[1]
-        W = x[:n].reshape(self.shape) / self.sigma[:, None]
-        return W, (x[n:] / self.root_h - self.mean @ W if self.fit_intercept else x[n:] * 0.0)
+        W, b = np.empty(self.shape), np.empty(self.shape[1])
+        _from_scaled(x, self.sigma, self.mean, 1.0 / self.root_h if self.fit_intercept else 0.0, W, b)
+        return W, b
 
     def gradient(self, g, g_b, W):
         """Gradient in x of F without L1, from those of the loss in W and b."""
         x = np.empty(W.size + len(g_b))
-        _to_scaled(np.ascontiguousarray(g), np.ascontiguousarray(g_b), np.ascontiguousarray(W),
-                   self.mean, self.inverse_sigma, self.pull, x)
-        x[W.size:] = g_b / self.root_h if self.fit_intercept else 0.0
+        _to_scaled(np.ascontiguousarray(g), g_b, np.ascontiguousarray(W), self.mean,
+                   self.inverse_sigma, self.pull, 1.0 / self.root_h if self.fit_intercept else 0.0, x)
         return x
+
+
+cdef void _choose_scales(Penalty penalty, const double[:] mean, const double[:] variance, double h,
+                         bint fit_intercept, double[::1] sigma, double[::1] inverse,
+                         double[::1] pull):
+    """Root of the curvature of each column, its inverse, and the slope of the penalty in x.
+
+    A column that does not vary has no curvature of its own: rounding noise must not move it. It is
+    held where it is, by an inverse of 0, unless the penalty pulls at it.
+    """
+    cdef Py_ssize_t j
+    cdef double whole, second, own, square
+    cdef bint constant
+    for j in range(mean.shape[0]):
+        whole = variance[j] + mean[j] * mean[j]
+        second = variance[j] if fit_intercept else whole
+        own = penalty.l2 if penalty.c == NULL else penalty.l2 * penalty.c[j] * penalty.c[j]
+        constant = second <= 1e-13 * whole
+        square = own if constant else h * second + own
+        sigma[j] = sqrt(square) if square > 0.0 else 1.0
+        inverse[j] = 0.0 if constant and square <= 0.0 else 1.0 / sigma[j]
+        pull[j] = own / sigma[j]
+
+
+cdef void _from_scaled(const double[::1] x, const double[::1] sigma, const double[::1] mean,
+                       double unit, double[:, ::1] W, double[::1] b):
+    """W and b of x; ``unit`` is that of the intercept, 0 where there is none."""
+    cdef Py_ssize_t j, k, d = W.shape[0], K = W.shape[1]
+    for k in range(K):
+        b[k] = x[d * K + k] * unit
+    for j in range(d):
+        for k in range(K):
+            W[j, k] = x[j * K + k] / sigma[j]
+            if unit != 0.0:
+                b[k] -= mean[j] * W[j, k]
 
 
 cdef void _to_scaled(const double[:, ::1] g, const double[::1] g_b, const double[:, ::1] W,
                      const double[::1] mean, const double[::1] inverse_sigma,
-                     const double[::1] pull, double[::1] out):
+                     const double[::1] pull, double unit, double[::1] out):
     """All in one loop: of 56,000 columns and 20 classes each array of its own takes 4 ms."""
     cdef Py_ssize_t j, k, K = W.shape[1]
+    for k in range(K):
+        out[W.shape[0] * K + k] = g_b[k] * unit
     for j in range(W.shape[0]):
         for k in range(K):
             out[j * K + k] = (g[j, k] - mean[j] * g_b[k]) * inverse_sigma[j] + pull[j] * W[j, k]
+
+
+cdef double _square_in_units(const double[::1] g, const double[::1] sigma, double l2):
+    """|gradient|^2 / 2 where the penalty curves by one in every coordinate, and the intercepts."""
+    cdef Py_ssize_t j, k, d = sigma.shape[0], K = g.shape[0] // (d + 1)
+    cdef double total = 0.0
+    for j in range(d):
+        for k in range(K):
+            total += g[j * K + k] * g[j * K + k] * (sigma[j] * sigma[j] / l2)
+    for k in range(K):
+        total += g[d * K + k] * g[d * K + k]
+    return 0.5 * total
 
 
 class DescentLane(Lane):
@@ -115,6 +158,7 @@ class DescentLane(Lane):
         c = 1.0 if problem.penalty.factors is None else problem.penalty.factors
         lam = problem.penalty.l1 * c / self.coordinates.sigma
         self.n_intercepts = problem.n_outputs
+        self.everything = np.ones((problem.n_features + 1) * problem.n_outputs, dtype=np.uint8)
         self.lam = np.concatenate([np.repeat(lam, problem.n_outputs),
                                    np.zeros(problem.n_outputs)])
         self.x = self.coordinates.to_x(self.W, self.b)
@@ -303,7 +347,7 @@ class DescentLane(Lane):
         """
         g, x, lam, n = self.g, self.x, self.lam, self.n_intercepts
         if not self.signed:
-            return g, np.ones(g.size, dtype=np.uint8)
+            return g, self.everything
         up = g + lam
         down = g - lam if not self.problem.penalty.positive else np.minimum(g - lam, 0.0)
         at_zero = np.where(up < 0.0, up, np.where(down > 0.0, down, 0.0))
@@ -448,9 +492,7 @@ class DescentLane(Lane):
         penalty, g = self.problem.penalty, self.g if g is None else g
         if self.signed or penalty.l2 == 0.0 or penalty.factors is not None:
             return np.inf
-        n, sigma = g.size - self.n_intercepts, self.coordinates.sigma
-        own = (g[:n] ** 2).reshape(len(sigma), -1) * (sigma**2 / penalty.l2)[:, None]
-        return 0.5 * float(own.sum() + (g[n:] ** 2).sum())
+        return _square_in_units(g, self.coordinates.sigma, penalty.l2)
 
     def next_stage(self):
         """Whether to go on, with centres at the slopes that have been found."""

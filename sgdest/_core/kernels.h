@@ -29,8 +29,10 @@ typedef struct {
                       const void *next, double *z);
     double (*square_norm)(ptrdiff_t n, const void *x);
     void (*read)(ptrdiff_t n, const void *x, double *out);
-    /* first[j] += s (x_j - pivot_j), second[j] += s (x_j - pivot_j)^2, largest |x_j| */
-    void (*moments)(ptrdiff_t n, double s, const void *x, const double *pivot, double *first,
+    /* of `width` columns: first_j += s_i (x_ij - pivot_j), second_j += s_i (x_ij - pivot_j)^2,
+     * largest |x_ij| */
+    void (*moments)(ptrdiff_t m, ptrdiff_t n, ptrdiff_t width, const void *X,
+                    const ptrdiff_t *rows, const double *s, const double *pivot, double *first,
                     double *second, double *largest);
     /* z_i = x_i . w, and g += sum_i d_i x_i; later[0 .. m-1]: rows to ask for, or NULL */
     void (*margins)(ptrdiff_t m, ptrdiff_t n, const void *X, const ptrdiff_t *rows,

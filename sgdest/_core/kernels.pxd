@@ -22,7 +22,8 @@ cdef extern from "kernels.h" nogil:
                           const void* next, double* z) noexcept nogil
         double (*square_norm)(Py_ssize_t n, const void* x) noexcept nogil
         void (*read)(Py_ssize_t n, const void* x, double* out) noexcept nogil
-        void (*moments)(Py_ssize_t n, double s, const void* x, const double* pivot,
+        void (*moments)(Py_ssize_t m, Py_ssize_t n, Py_ssize_t width, const void* X,
+                        const Py_ssize_t* rows, const double* s, const double* pivot,
                         double* first, double* second, double* largest) noexcept nogil
         void (*margins)(Py_ssize_t m, Py_ssize_t n, const void* X, const Py_ssize_t* rows,
                         const Py_ssize_t* later, const double* w, double* z) noexcept nogil

@@ -97,7 +97,13 @@ def encode(y):
     if found is None:
         return encode_objects(y) if y.dtype.kind == "O" else np.unique(y, return_inverse=True)
     codes, first = found
-    labels, numbers = np.unique(y[first], return_inverse=True)
+    labels = y[first]
+    if len(labels) == 2 and labels.dtype.kind in "biuf":   # unique() takes longer than all else
+        if labels[0] < labels[1]:
+            return labels, codes
+        if labels[0] > labels[1]:
+            return labels[::-1].copy(), 1 - codes
+    labels, numbers = np.unique(labels, return_inverse=True)
     if (numbers == np.arange(len(first))).all():
         return labels, codes
     return labels, recoded(np.ascontiguousarray(numbers, dtype=np.uint8), codes)
@@ -138,3 +144,15 @@ def recoded(const uint8_t[::1] numbers, const uint8_t[::1] codes):
         for i in range(n):
             out[i] = numbers[codes[i]]
     return np.asarray(out)
+
+
+def weight_of(const double[::1] y, const double[::1] s, double label, double other):
+    """The weight of the rows of ``label``; None where a row has neither this nor the ``other``."""
+    cdef Py_ssize_t i
+    cdef double total = 0.0
+    for i in range(y.shape[0]):
+        if y[i] == label:
+            total += 1.0 if s is None else s[i]
+        elif y[i] != other:
+            return None
+    return total

@@ -149,13 +149,13 @@ def gram(problem, rows, factor, coordinates):
     size = problem.n_features + 1
     if entries_product(problem) < size**2:
         return sparse_gram(problem, rows, factor, coordinates), None
-    G = np.zeros((size, size))
     one = 1.0 / coordinates.root_h if problem.fit_intercept else 1.0
     centre = np.ascontiguousarray(coordinates.centre)
     if size <= MOST_BY_TILES and not problem.rows.is_sparse:
         G = gram_of_rows(problem, rows, factor, centre, coordinates.inverse_sigma,
-                         np.full((1, 1), one))
+                         np.array([[one]]))
     else:
+        G = np.zeros((size, size))
         for part in blocks(len(rows), size):
             G += block_gram(
                 scaled_rows(problem, rows[part], factor[part], coordinates, centre, one))
@@ -270,7 +270,7 @@ class Metric:
         self.scale, own = np.empty(len(B)), np.empty(len(B))
         _to_unit_diagonal(B, u, self.scale, own)
         for _ in range(6):
-            B.flat[::len(B) + 1] = 1.0 + jitter * own
+            _enlarge_diagonal(B, jitter, own)
             # the transpose, which is the same, is in Fortran's order; not ``cho_factor``, whose
             # checks cost more than a small matrix does
             self.factor, failed = dpotrf(B.T, lower=True, clean=False)
@@ -299,6 +299,13 @@ cdef void _to_unit_diagonal(double[:, ::1] B, const double[::1] u, double[::1] s
             if u is not None:
                 B[i, j] += u[i] * u[j]
             B[i, j] *= scale[i] * scale[j]
+
+
+cdef void _enlarge_diagonal(double[:, ::1] B, double jitter, const double[::1] own):
+    """The diagonal of B: one, and ``jitter`` times ``own``."""
+    cdef Py_ssize_t i
+    for i in range(B.shape[0]):
+        B[i, i] = 1.0 + jitter * own[i]
 
 
 def newton_step(lane, m):

@@ -18,6 +18,7 @@ from sgdest._core.simd cimport prefetch
 
 import numpy as np
 
+from sgdest._core.labels import weight_of
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.rows import as_rows, sums_to_moments
 from sgdest._core.simd import aligned, aligned_like, aligned_zeros
@@ -500,15 +501,16 @@ cdef class Problem:
         y, s = self.y.ravel(), self.sample_weight
         if self.offset is not None or not self.coded and self.target_width > 1:
             return None
+        if self.coded:
+            weights = np.bincount(y.astype(np.intp), s, max(self.n_outputs, self.own_class + 1))
         if self.coded and self.n_outputs > 1:
             labels = np.arange(self.n_outputs, dtype=np.float64)
-            weights = np.bincount(y.astype(np.intp), s, self.n_outputs)
         else:
-            labels = np.array([self.negative_code, self.positive_code])
-            positive = y == (self.own_class if self.coded else self.positive_code)
-            if not self.coded and not (positive | (y == self.negative_code)).all():
+            share = (weights[self.own_class] if self.coded
+                     else weight_of(y, s, self.positive_code, self.negative_code))
+            if share is None:
                 return None
-            share = np.count_nonzero(positive) if s is None else s[positive].sum()
+            labels = np.array([self.negative_code, self.positive_code])
             weights = np.array([self.total_weight - share, share])
         kept = weights > 0.0
         return Problem(np.empty((np.count_nonzero(kept), 0)), labels[kept], self.loss,
@@ -635,8 +637,9 @@ cdef class Problem:
 
     def _moments_chunk(self, const double[::1] pivot, Py_ssize_t start, Py_ssize_t stop,
                        const double[:, ::1] slopes=None):
-        cdef Py_ssize_t i, m, block = self.block(), K = self.n_outputs
-        cdef Py_ssize_t[256] rows               # LARGEST_BLOCK
+        cdef Py_ssize_t i, m, n, block = self.block(), K = self.n_outputs
+        cdef Py_ssize_t[256] rows, counted      # LARGEST_BLOCK
+        cdef double[256] s
         cdef double[:, ::1] sums = np.zeros((3, max(self.n_features, 1)))
         cdef double[:, ::1] g = aligned_zeros((K, self.n_features) if K > 1 else (self.n_features, K))
         cdef double none = 0.0
@@ -644,12 +647,12 @@ cdef class Problem:
         cdef const double* pivot_data = &pivot[0] if self.n_features else &none
         with nogil:
             while start < stop:
-                m = min(block, stop - start)
+                m, n = min(block, stop - start), 0
                 for i in range(m):
-                    rows[i] = start + i
-                    if self.weight(start + i) > 0.0:
-                        self.rows.moments(start + i, self.weight(start + i), pivot_data,
-                                          &sums[0, 0], &sums[1, 0], &sums[2, 0])
+                    rows[i] = counted[n] = start + i
+                    s[n] = self.weight(start + i)
+                    n += s[n] > 0.0
+                self.rows.moments(n, counted, s, pivot_data, &sums[0, 0], &sums[1, 0], &sums[2, 0])
                 if adds:
                     self.rows.add_all(m, rows, NULL, K, &slopes[start, 0], &g[0, 0])
                 start += m

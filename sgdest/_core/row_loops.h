@@ -306,6 +306,8 @@ LOOP void LEVEL(fold)(ptrdiff_t n_blocks, const void *data, uint64_t *words)
 #define FOUR_ROWS(T, x, rows)                                                                    \
     const T *x##0 = (const T *)X + (rows)[0] * n, *x##1 = (const T *)X + (rows)[1] * n;          \
     const T *x##2 = (const T *)X + (rows)[2] * n, *x##3 = (const T *)X + (rows)[3] * n;
+#define LARGER(a, b) ((a) > (b) ? (a) : (b))
+#define SIZE(a) ((a) < 0 ? -(a) : (a))
 #define ASK_FOR_FOUR(x, j)                                                                       \
     PREFETCH(x##0 + j);                                                                          \
     PREFETCH(x##1 + j);                                                                          \
@@ -410,16 +412,35 @@ LOOP void LEVEL(fold)(ptrdiff_t n_blocks, const void *data, uint64_t *words)
         const T *x = row;                                                                        \
         SIMD for (ptrdiff_t j = 0; j < n; j++) out[j] = (double)x[j];                            \
     }                                                                                            \
-    LOOP void LEVEL(moments_##NAME)(ptrdiff_t n, double s, const void *row, const double *pivot, \
+    /* four rows at a time: the sums of a column are read and written once for all four */       \
+    LOOP void LEVEL(moments_##NAME)(ptrdiff_t m, ptrdiff_t n, ptrdiff_t width, const void *X,    \
+                                    const ptrdiff_t *rows, const double *s, const double *pivot, \
                                     double *first, double *second, double *largest)              \
     {                                                                                            \
-        const T *x = row;                                                                        \
-        SIMD for (ptrdiff_t j = 0; j < n; j++) {                                                 \
-            const double v = (double)x[j] - pivot[j];                                            \
-            const double size = (double)x[j] < 0 ? -(double)x[j] : (double)x[j];                 \
-            first[j] += s * v;                                                                   \
-            second[j] += s * v * v;                                                              \
-            largest[j] = size > largest[j] ? size : largest[j];                                  \
+        ptrdiff_t i = 0;                                                                         \
+        for (; i + 4 <= m; i += 4) {                                                             \
+            FOUR_ROWS(T, x, rows + i)                                                            \
+            const double a = s[i], b = s[i + 1], c = s[i + 2], d = s[i + 3];                     \
+            SIMD for (ptrdiff_t j = 0; j < width; j++) {                                         \
+                const double x_a = (double)x0[j], x_b = (double)x1[j];                           \
+                const double x_c = (double)x2[j], x_d = (double)x3[j];                           \
+                const double p = pivot[j], u = x_a - p, v = x_b - p, y = x_c - p, z = x_d - p;   \
+                const double size = LARGER(LARGER(SIZE(x_a), SIZE(x_b)),                         \
+                                           LARGER(SIZE(x_c), SIZE(x_d)));                        \
+                first[j] += (a * u + b * v) + (c * y + d * z);                                   \
+                second[j] += (a * u * u + b * v * v) + (c * y * y + d * z * z);                  \
+                largest[j] = LARGER(size, largest[j]);                                           \
+            }                                                                                    \
+        }                                                                                        \
+        for (; i < m; i++) {                                                                     \
+            const T *x = (const T *)X + rows[i] * n;                                             \
+            const double a = s[i];                                                               \
+            SIMD for (ptrdiff_t j = 0; j < width; j++) {                                         \
+                const double x_j = (double)x[j], u = x_j - pivot[j];                             \
+                first[j] += a * u;                                                               \
+                second[j] += a * u * u;                                                          \
+                largest[j] = LARGER(SIZE(x_j), largest[j]);                                      \
+            }                                                                                    \
         }                                                                                        \
     }                                                                                            \
     /* rows of `out`, `stride` apart: c_i (x_i - centre) scale; largest |x_j| where it is asked for */\
@@ -643,6 +664,8 @@ DENSE_LOOPS(i8, int8_t)
 #undef HEAD
 #undef FOUR_ROWS
 #undef ASK_FOR_FOUR
+#undef LARGER
+#undef SIZE
 #undef DOTS
 #undef ADDS
 #undef VECTORS_LEFT

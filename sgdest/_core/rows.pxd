@@ -48,10 +48,11 @@ cdef class Rows:
     cdef void columns(self, Py_ssize_t i, Py_ssize_t* out) noexcept nogil
     cdef void values(self, Py_ssize_t i, double* out) noexcept nogil
     cdef double square_norm(self, Py_ssize_t i) noexcept nogil
-    # sums of s (x - pivot), s (x - pivot)^2 and the largest |x|; a sparse row has pivot 0 and
-    # adds only its stored entries
-    cdef void moments(self, Py_ssize_t i, double s, const double* pivot, double* first,
-                      double* second, double* largest) noexcept nogil
+    # of m rows: sums of s_i (x_i - pivot), s_i (x_i - pivot)^2, and the largest |x_i|; a sparse
+    # row has pivot 0 and adds only its stored entries
+    cdef void moments(self, Py_ssize_t m, const Py_ssize_t* rows, const double* s,
+                      const double* pivot, double* first, double* second,
+                      double* largest) noexcept nogil
     # m rows of `out`, `stride` apart: c_i (x_i - centre) scale; largest |x_j| too if it is not NULL
     cdef void scaled(self, Py_ssize_t m, const Py_ssize_t* rows, const double* c,
                      const double* centre, const double* scale, Py_ssize_t stride, double* out,

@@ -39,6 +39,7 @@ cdef Py_ssize_t BLOCK_BYTES = 8192
 cdef Py_ssize_t LARGEST_BLOCK = 16
 cdef Py_ssize_t BLOCK_BYTES_AHEAD = 16384
 cdef Py_ssize_t FARTHEST_AHEAD = 64
+cdef Py_ssize_t COLUMNS_AT_HAND = 1024
 
 ctypedef fused index:
     int32_t
@@ -128,8 +129,9 @@ cdef class Rows:
     cdef double square_norm(self, Py_ssize_t i) noexcept nogil:
         return 0.0
 
-    cdef void moments(self, Py_ssize_t i, double s, const double* pivot, double* first,
-                      double* second, double* largest) noexcept nogil:
+    cdef void moments(self, Py_ssize_t m, const Py_ssize_t* rows, const double* s,
+                      const double* pivot, double* first, double* second,
+                      double* largest) noexcept nogil:
         return
 
     cdef void scaled(self, Py_ssize_t m, const Py_ssize_t* rows, const double* c,
@@ -288,10 +290,14 @@ cdef class DenseRows(Rows):
     cdef double square_norm(self, Py_ssize_t i) noexcept nogil:
         return self.loops.square_norm(self.n_features, self.data + i * self.row_bytes)
 
-    cdef void moments(self, Py_ssize_t i, double s, const double* pivot, double* first,
-                      double* second, double* largest) noexcept nogil:
-        self.loops.moments(self.n_features, s, self.data + i * self.row_bytes, pivot, first,
-                           second, largest)
+    cdef void moments(self, Py_ssize_t m, const Py_ssize_t* rows, const double* s,
+                      const double* pivot, double* first, double* second,
+                      double* largest) noexcept nogil:
+        # by columns whose sums the first-level cache holds
+        cdef Py_ssize_t j, n = self.n_features, item_bytes = self.row_bytes // max(n, 1)
+        for j from 0 <= j < n by COLUMNS_AT_HAND:
+            self.loops.moments(m, n, min(COLUMNS_AT_HAND, n - j), self.data + j * item_bytes,
+                               rows, s, pivot + j, first + j, second + j, largest + j)
 
     cdef void scaled(self, Py_ssize_t m, const Py_ssize_t* rows, const double* c,
                      const double* centre, const double* scale, Py_ssize_t stride, double* out,
@@ -443,11 +449,14 @@ cdef class CSRRows(Rows):
         cdef Py_ssize_t a = self.start(i), n = self.start(i + 1) - a
         return self.value_loops.square_norm(n, self.data + a * self.item_bytes)
 
-    cdef void moments(self, Py_ssize_t i, double s, const double* pivot, double* first,
-                      double* second, double* largest) noexcept nogil:
-        cdef Py_ssize_t a = self.start(i), n = self.start(i + 1) - a
-        self.loops.moments(n, s, self.data + a * self.item_bytes,
-                           self.indices + a * self.index_bytes, first, second, largest)
+    cdef void moments(self, Py_ssize_t m, const Py_ssize_t* rows, const double* s,
+                      const double* pivot, double* first, double* second,
+                      double* largest) noexcept nogil:
+        cdef Py_ssize_t i, a
+        for i in range(m):
+            a = self.start(rows[i])
+            self.loops.moments(self.start(rows[i] + 1) - a, s[i], self.data + a * self.item_bytes,
+                               self.indices + a * self.index_bytes, first, second, largest)
 
     def column_sums(self, Py_ssize_t start, Py_ssize_t stop, const double[::1] s=None):
         """Sums of s x and s x^2, and the largest |x|: ndarray of shape (n_features, 3).

@@ -8,6 +8,7 @@ all of them by one pass over X. A lane that has reached its tolerance is asked n
 
 cimport cython
 from cpython.ref cimport PyObject
+from libc.math cimport INFINITY, sqrt
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -45,7 +46,7 @@ def best_constant(Problem problem):
     else:
         mean = mean_of(problem.y.reshape(problem.n_rows, K), s)
     if link == "logit":
-        mean = np.clip(mean, 1e-3, 1.0 - 1e-3)
+        mean = np.minimum(np.maximum(mean, 1e-3), 1.0 - 1e-3)
         return np.log(mean / (1.0 - mean))
     return np.log(np.maximum(mean, 1e-8)) if link == "log" else mean
 
@@ -409,6 +410,8 @@ cdef class Solver(Method):
 
     def _answers(self, problems, points):
         """Mean loss and gradients of each problem at its point."""
+        if len(points) == 1:
+            return [problems[0].evaluate(*points[0])]
         answers = [None] * len(problems)
         for known in (False, True):
             group = [k for k, point in enumerate(points) if (point[0] is None) == known]
@@ -453,7 +456,7 @@ cdef class Solver(Method):
 
     @property
     def gradient_norm(self):
-        return float(np.sqrt(sum(lane.gradient_norm ** 2 for lane in self.lanes)))
+        return sqrt(sum(lane.gradient_norm ** 2 for lane in self.lanes))
 
     @property
     def output_objectives(self):
@@ -490,22 +493,57 @@ def facts_of(problem, moments, constant, mean_loss):
         small, square = problem, s if s is None else s**2
     else:
         square = small.sample_weight
-    y, s = small.y.reshape(small.n_rows, -1), small.sample_weight
-    if s is not None:
-        y, s = y[s > 0], s[s > 0]
-    y_mean = mean_of(y, s)
-    y_variance = mean_of((y - y_mean) ** 2, s)
+    y = spread_of(small.y.reshape(small.n_rows, -1), small.sample_weight)
+    z = constant_margins(small, constant)
     if square is None and problem.loss.name == "squared_error" and problem.offset is None:
-        square_derivative = np.mean(y_variance + (y_mean - constant) ** 2)
+        square_derivative = np.mean(y[3] + (y[2] - constant) ** 2)
     else:
-        slopes = small.slopes(constant_margins(small, constant)) ** 2
-        square = np.ones(small.n_rows) if square is None else square
-        square_derivative = np.einsum("i,ik->", square, slopes) / (n_rows * problem.n_outputs)
+        slopes = small.slopes(z)
+        square_derivative = np.einsum("i,ik,ik->", np.ones(small.n_rows) if square is None else square,
+                                      slopes, slopes) / (n_rows * problem.n_outputs)
     return {
         "n_rows": n_rows, "weight": problem.total_weight,
         "mean": mean, "variance": variance, "largest": largest,
         "square_derivative": square_derivative,
-        "curvature": np.mean(small.mean_curvature(constant_margins(small, constant))),
-        "mean_loss": mean_loss,
-        "y": np.array([y.min(axis=0), y.max(axis=0), y_mean, y_variance]),
+        "curvature": np.mean(small.mean_curvature(z)), "mean_loss": mean_loss, "y": y,
     }
+
+
+def spread_of(const double[:, :] y, const double[::1] s):
+    """Least, largest, weighted mean and weighted variance of each column: shape (4, n_columns).
+
+    Rows of weight 0 do not count.
+    """
+    cdef Py_ssize_t k, n = y.shape[0], step = y.strides[0] // sizeof(double)
+    cdef double[:, ::1] out = np.empty((4, y.shape[1]))
+    with nogil:
+        for k in range(y.shape[1]):
+            out[0, k], out[1, k], out[2, k] = INFINITY, -INFINITY, 0.0
+            _spread(n, step, &y[0, k], &s[0] if s is not None else NULL, &out[0, k], &out[1, k],
+                    &out[2, k], &out[3, k])
+    return np.asarray(out)
+
+
+cdef void _spread(Py_ssize_t n, Py_ssize_t step, const double* y, const double* s, double* least,
+                  double* largest, double* mean, double* variance) noexcept nogil:
+    """``spread_of`` a column whose numbers are ``step`` apart; four sums at a time."""
+    cdef double[4] low, high, first, second, weight
+    cdef double v, total = 0.0
+    cdef Py_ssize_t i, k
+    for k in range(4):
+        low[k], high[k], first[k], second[k], weight[k] = INFINITY, -INFINITY, 0.0, 0.0, 0.0
+    for i in range(n):
+        k = i % 4
+        v = y[i * step]
+        if s == NULL or s[i] > 0.0:
+            low[k], high[k] = v if v < low[k] else low[k], v if v > high[k] else high[k]
+            weight[k] += 1.0 if s == NULL else s[i]
+            first[k] += v if s == NULL else s[i] * v
+    for k in range(4):
+        least[0], largest[0] = min(least[0], low[k]), max(largest[0], high[k])
+    total = (weight[0] + weight[1]) + (weight[2] + weight[3])
+    mean[0] = ((first[0] + first[1]) + (first[2] + first[3])) / total
+    for i in range(n):
+        v = y[i * step] - mean[0]
+        second[i % 4] += v * v if s == NULL else s[i] * v * v
+    variance[0] = ((second[0] + second[1]) + (second[2] + second[3])) / total

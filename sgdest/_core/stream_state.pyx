@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdest._core.gram import gram_of_rows
+from sgdest._core.gram import grams_of_rows
 from sgdest._core.online_newton import OnlineNewton
 from sgdest._core.stream_rules import Measurements, step_rule, targets_class
 
@@ -227,15 +227,14 @@ def hessians(problem, W, b, facts):
     h = np.ascontiguousarray(bends(part, W, b, facts).T)
     if part.rows.is_sparse:
         part = part.outputs()[0].on_rows(dense_rows(part), problem.penalty)
-    inverse_scale, one = 1.0 / units(facts["largest"]), np.full((1, 1), float(problem.fit_intercept))
+    inverse_scale, one = 1.0 / units(facts["largest"]), np.array([[float(problem.fit_intercept)]])
     mean = facts["mean"] if problem.fit_intercept else np.zeros(d)
-    rows, diagonal = np.arange(part.n_rows), np.arange(d + 1)
     c = 1.0 if problem.penalty.factors is None else problem.penalty.factors
-    own = np.append(problem.penalty.l2 * (c * inverse_scale)**2, 0.0)
-    H = np.array([gram_of_rows(part, rows, curvatures, mean, inverse_scale, one)
-                  for curvatures in h])
-    whole = H[:, diagonal, diagonal] + own
-    H[:, diagonal, diagonal] = whole * (1.0 + 1e-9) + (whole <= 0.0)
+    H = grams_of_rows(part, np.arange(part.n_rows), h, mean, inverse_scale, one)
+    diagonals = np.einsum("kii->ki", H)      # a view
+    diagonals[:, :d] += problem.penalty.l2 * (c * inverse_scale)**2
+    diagonals *= 1.0 + 1e-9
+    diagonals += diagonals <= 0.0
     return H
 
 

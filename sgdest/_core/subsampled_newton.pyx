@@ -6,6 +6,8 @@ metric, and mend it by the BFGS formula [1]_. How many rows the metric takes, an
 is weighed by what a pass over X costs.
 """
 
+from libc.math cimport INFINITY, sqrt
+
 import numpy as np
 from scipy.special import softmax
 
@@ -216,8 +218,9 @@ class NewtonLane(DescentLane):
         self.is_joint = K > 1 and size * K <= MOST_JOINT
         self.size = size * K if self.is_joint else size
         self.m = problem.n_rows
-        self.seconds, m = rows_for_metric(problem, self.size)
+        self.seconds = 0.0
         if not problem.is_small:
+            self.seconds, m = rows_for_metric(problem, self.size)
             self.m = m if rows_per_column == "auto" else rows_per_column * self.size
         # L-BFGS first, where it may be at the end before a metric is
         self.is_plain = (rows_per_column == "auto" and not self.signed and K == 1
@@ -235,7 +238,9 @@ class NewtonLane(DescentLane):
         # where a loss is straight: less and less while steps do as promised, or they would creep
         self.floor, self.shortness = FLOOR, None
         self.rows_are_alike = not start.warm and problem.offset is None   # at the start
-        self.everything = np.ones(self.x.size, dtype=np.uint8)
+        factors = problem.penalty.factors
+        c = 1.0 if factors is None else factors
+        self.penalty_diagonal = problem.penalty.l2 * c**2 * self.coordinates.inverse_sigma**2
 
     def push(self, s, y):
         if self.signed:
@@ -274,7 +279,7 @@ class NewtonLane(DescentLane):
         if u is not None:
             B += np.outer(u, u)
         p = softmax(self.z[0])
-        return OfClasses(B, np.diag(p) - np.outer(p, p), self.penalty_diagonal())
+        return OfClasses(B, np.diag(p) - np.outer(p, p), self.penalty_diagonal)
 
     def curvatures(self, rows):
         """Those of ``rows`` that count, their curvatures, and their shares in the sum of weights.
@@ -287,7 +292,8 @@ class NewtonLane(DescentLane):
         """
         s = self.problem.sample_weight
         h = self.under_way.curvatures(self.z, rows)
-        h[~np.isfinite(h)] = 0.0
+        if not np.isfinite(h.sum()):
+            h[~np.isfinite(h)] = 0.0
         share = 1.0 / len(rows) if s is None else s[rows] / s[rows].sum()
         if self.caution > 0.0:
             bound = self.sharpness or type(self.problem.loss).curvature_bound
@@ -307,7 +313,7 @@ class NewtonLane(DescentLane):
 
         Less for long rows: an outlier that does not bend F must not hold the others up.
         """
-        mean = np.sum(h.T * share)
+        mean = h.sum() * share if np.ndim(share) == 0 else np.einsum("ik,i->", h, share)
         least = self.floor * mean if mean > 0.0 else 1.0
         if h.min(initial=np.inf) >= least:
             return h
@@ -360,12 +366,7 @@ class NewtonLane(DescentLane):
             second = self.moments[1] + (self.moments[0] - self.coordinates.centre)**2
             full = mean_h * second * self.coordinates.inverse_sigma**2
             diagonal[:] = np.where(diagonal < 0.1 * full, full, diagonal)
-        diagonal += self.penalty_diagonal()
-
-    def penalty_diagonal(self):
-        factors = self.problem.penalty.factors
-        c = 1.0 if factors is None else factors
-        return self.problem.penalty.l2 * c**2 * self.coordinates.inverse_sigma**2
+        diagonal += self.penalty_diagonal
 
     def joint(self, rows, c, mean_h):
         """The Hessian of a softmax over all its classes, as a matrix."""
@@ -448,15 +449,17 @@ class NewtonLane(DescentLane):
         if not self.goes_plainly() and (self.metric is None or self.pays_to_renew()):
             self.renew()
         steepest, _ = self.steepest()
-        self.gradient_norm = float(np.sqrt(steepest @ steepest))
+        self.gradient_norm = sqrt(steepest @ steepest)
         if self.signed:
             return proximal_direction(self.B, self.g, self.x, self.lam,
                                       self.problem.penalty.positive, self.n_intercepts,
                                       self.stiff)
         p = self.by_pairs(self.g, self.everything)
-        if not (np.all(np.isfinite(p)) and self.g @ p < 0.0) and self.pairs.forget():
+        slope = float(self.g @ p)            # not finite where p is not
+        if not -INFINITY < slope < 0.0 and self.pairs.forget():
             p = self.by_pairs(self.g, self.everything)
-        return p, -0.5 * float(self.g @ p)
+            slope = float(self.g @ p)
+        return p, -0.5 * slope
 
     def expected(self):
         """The decrement at this point, and all that will follow at the rate of the last ones.

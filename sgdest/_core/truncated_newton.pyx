@@ -133,7 +133,7 @@ cdef class TruncatedNewton:
                     self.kept[self.n_kept] = i
                     self.n_kept += 1
                     mass += self.h[i]
-                    self.rows.moments(i, self.h[i], &pivot[0], &self.c[0], &self.D[0],
+                    self.rows.moments(1, &i, &self.h[i], &pivot[0], &self.c[0], &self.D[0],
                                       &largest[0])
             for j in range(self.d):
                 if self.problem.fit_intercept and mass > 0.0:
