@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from scipy.special import expit
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, make_classification
 
 from sgdest import GDClassifier, GDRegressor
 from sgdest._core.losses import LOSSES
@@ -154,6 +154,16 @@ def test_on_nearly_square_data_what_is_claimed_is_true(design, loss, C):
             model = estimator(loss, tol=tol, optimizer=solver(), **common).fit(X, y)
             truth = model.objective(X, y) - best
             assert truth <= 2.0 * tol * (start - best) or not model.converged_
+
+def test_what_lbfgs_claims_of_a_hinge_on_a_thousand_columns_is_true():
+    X, y = make_classification(3000, 1000, n_informative=250, n_redundant=250, random_state=0,
+                               n_clusters_per_class=1, flip_y=0.05)
+    settings = dict(alpha=1 / 3000, fit_intercept=False)
+    best = GDClassifier("hinge", optimizer="dual_ascent", tol=1e-8, **settings).fit(X, y)
+    model = GDClassifier("hinge", optimizer="lbfgs", tol=1e-6, **settings).fit(X, y)
+    left = model.objective(X, y) - best.objective(X, y)      # the zero model has 1
+    assert best.converged_
+    assert not model.converged_ or left <= 2e-6
 
 
 @pytest.mark.parametrize("C", [1.0, 100.0])

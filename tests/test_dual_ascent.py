@@ -256,3 +256,19 @@ def test_steps_do_not_circle_where_many_solutions_are_alike(seed, C):
     y = X @ rng.standard_normal(n) + rng.standard_normal(n) > 0
     model = GDClassifier(loss="hinge", alpha=1 / (C * n), fit_intercept=False, tol=1e-6)
     assert model.fit(X, y).converged_ and model.n_iter_ < 1000
+
+
+def test_an_intercept_that_widens_the_gap_does_not_make_for_checks_after_each_epoch(monkeypatch):
+    # a check costs as much as hundreds of epochs over the few rows that may move
+    rng = np.random.RandomState(1)
+    X = rng.randn(5000, 20)
+    X[:, 1:] += 0.5 * X[:, :1]
+    y = X @ rng.randn(20)
+    y += y.std() * rng.standard_t(2, size=5000)
+    checks = []
+    judge = DualAscentLane.judge
+    monkeypatch.setattr(DualAscentLane, "judge",
+                        lambda lane, *found: checks.append(judge(lane, *found)))
+    model = GDRegressor("absolute_error", alpha=100 / 5000, tol=1e-6, optimizer="dual_ascent")
+    assert model.fit(X, y).converged_
+    assert len(checks) < 40      # were 164

@@ -61,6 +61,8 @@ FAR, FARTHEST = 300, 3000
 # many times what has been spent; or, whatever it costs, once so many passes have been made and so many
 # seem needed in all: more than ``max_iter`` is by default.
 SPENT, LATE, TOO_LATE = 2.0, 700, 1000
+# Weight of a row from which that method may get nowhere.
+HEAVY = 1e6
 PICKED = 16             # rows that tell how alike rows are
 # Overlap of dense rows from which L-BFGS takes more passes for a softmax than dual ascent: mnist (215), C=1,
 # to 1e-6, 781 ms and 297; 2,000 x 600 AR(0.9) columns (26) 132 and 213, independent ones (2) 127 and 231.
@@ -138,7 +140,7 @@ class DualAscent(Optimizer):
         weight = square / (penalty.l2 * problem.n_rows)
         log_weight = np.log10(1.0 + weight)
         epochs = (12.0 + 15.0 * log_weight if smooth
-                  else 25.0 + 40.0 * min(weight, 10.0 * log_weight))
+                  else 25.0 + min(steepness(problem) * weight, 400.0 * log_weight))
         if not problem.rows.is_sparse and 2 * problem.n_rows <= problem.n_features:
             epochs = min(epochs, 15.0 + 30.0 * overlap(problem))
         if problem.rows.is_sparse:
@@ -146,6 +148,11 @@ class DualAscent(Optimizer):
                        else LOGISTIC_ON_SPARSE if loss.name == "log_loss" else 1.0)
         epoch = seconds_of_epoch(problem)
         seconds = epochs * epoch
+        if not smooth and not problem.rows.is_sparse and weight < HEAVY:
+            # Newton's method about the multipliers takes over
+            by_newton = proximal_newton.expected_seconds(
+                problem, min(problem.n_rows, problem.n_features))
+            seconds = min(seconds, 25.0 * epoch + by_newton)
         if (is_narrow(problem) and has_dual_set(problem)
                 and problem.n_rows <= FREE_PER_COLUMN * problem.n_features):
             seconds = min(seconds, 15.0 * epoch + problem.n_rows * seconds_of_step(problem))
@@ -168,6 +175,13 @@ class DualAscent(Optimizer):
                 "optimizer='dual_ascent' needs the curvature of a loss or its conjugate; got "
                 f"{loss.name!r}, which has neither. Use optimizer='auto'.")
         return Solver(problem, W, b, DualAscentLane, tol, warm, asks=problem.fit_intercept)
+
+
+def steepness(problem):
+    """Epochs for each row's weight that a loss with kinks takes: few where rows have little in common."""
+    if problem.rows.is_sparse:
+        return 40.0
+    return min(40.0, 0.4 * problem.n_rows / max(1, problem.n_features))
 
 
 def seconds_of_epoch(problem):
@@ -365,7 +379,7 @@ class DualAscentLane(RelayLane):
     def enough(self):
         """The gap that is asked for; before the first check by what the dual has gained."""
         if self.epochs:
-            return self.target() / self.doubt
+            return self.target() / (self.doubt * self.caution)
         if self.multipliers.left <= self.allowed:      # which falls while the dual rises
             gained = self.start_objective - self.multipliers.dual_objective(self.multipliers.b)
             self.allowed = max(self.tol * gained, self.rounding())

@@ -112,7 +112,7 @@ class SubsampledNewton(Optimizer):
         else:
             seconds = rows_for_metric(problem, size * (K if joint else 1))[0]
         if type(problem.loss).smoothness == "kinked":   # a metric and a search for every step
-            seconds *= MOST_KINKED if problem.n_rows < 3 * size else KINKED
+            seconds *= MOST_KINKED if problem.n_rows < 12 * size else KINKED
         # a softmax takes a product for every pair of classes, but of (d + 1) columns each
         return seconds if joint else seconds * (1 + 0.5 * (K - 1))
 
