@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import nnls
 
 from sgdest import GDRegressor
@@ -197,6 +197,17 @@ def test_what_columns_have_in_common(kind, low, high):
             assert low < least_squares.in_common(problem) < high
         elif kind != "scales":
             assert_allclose(least_squares.in_common(problem), 1.0, atol=1e-3)
+
+
+@pytest.mark.parametrize("penalty", ["l1", "l2"])
+def test_a_fit_is_the_same_to_the_bit_whether_its_products_are_kept_or_made(penalty):
+    X, y = correlated("correlated")
+    gram.kept.clear()
+    fits = [GDRegressor(penalty=penalty, alpha=0.01, optimizer="subsampled_newton").fit(X, y)
+            for _ in range(4)]
+    assert gram.kept.found
+    for model in fits[1:]:
+        assert_array_equal(model.coef_, fits[0].coef_)
 
 
 def test_more_columns_than_are_kept():

@@ -256,15 +256,16 @@ class Kept:
         self.latest = None, None           # X may change before it is seen again
         return own if of is not None and of() is X else fingerprint(X)
 
-    def of(self, problem):
-        """``SecondMoments`` of a problem."""
+    def of(self, problem, kind=None):
+        """``SecondMoments`` of a problem, or those of another ``kind``."""
+        kind = kind or SecondMoments
         key = (self.own(problem.rows.X), *(
             None if part is None else fingerprint(part)
             for part in (problem.y, problem.sample_weight)),
-            problem.n_outputs, problem.coded, problem.negative_code)
+            problem.n_outputs, problem.coded, problem.negative_code, kind)
         with self.lock:
             moments = self.found.pop(key, None)
-        moments = SecondMoments(problem) if moments is None else moments
+        moments = kind(problem) if moments is None else moments
         with self.lock:
             self.found[key] = moments           # the latest comes last
             while sum(one.size for one in self.found.values()) > self.most:

@@ -201,13 +201,14 @@ class MendedLeastSquares(LeastSquares):
 
     def __init__(self, problem, tol, W):
         self.problem = problem
-        kept.note(problem)      # another fit to these data shall have exact ones to keep
         one = self.mended(tol, W)
+        kept.note(problem)      # another fit to these data shall keep them
         self.answers = self.exact(tol, W) if one is None else [one]
 
     def mended(self, tol, W):
         """``Answer`` of the only output, or None."""
-        second = SingleMoments(self.problem)
+        seen = kept.has_seen(self.problem)
+        second = kept.of(self.problem, SingleMoments) if seen else SingleMoments(self.problem)
         if not second.is_exact:
             return None
         C, starts = self.set_up(second, W)
@@ -255,12 +256,8 @@ class MendedLeastSquares(LeastSquares):
 
 
 def solver_for(problem):
-    """The faster of the two.
-
-    Data of a shape that has been fitted before get exact products, which are kept.
-    """
-    mended = (problem.n_outputs == 1 and problem.n_features >= COLUMNS_FOR_SINGLE
-              and not kept.has_seen(problem))
+    """The faster of the two."""
+    mended = problem.n_outputs == 1 and problem.n_features >= COLUMNS_FOR_SINGLE
     return MendedLeastSquares if mended else LeastSquares
 
 
