@@ -226,8 +226,8 @@ def test_an_interrupt_leaves_the_last_whole_step(batch_size):
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
         with pytest.raises(KeyboardInterrupt):
-            while True:  # a call may end before the alarm, checks take time too
-                signal.setitimer(signal.ITIMER_REAL, 0.05)
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            while True:  # a call may end before the alarm
                 model.partial_fit(X, y)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
