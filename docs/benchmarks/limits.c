@@ -5,9 +5,12 @@
 #include <stdint.h>
 #include <string.h>
 
+/* INTO: 3 for the first-level cache, 2 for the second, of which more lines may be on their way */
+#define PREFETCH(address) __builtin_prefetch(address, 0, INTO)
+
 static inline void ask(const char *from, ptrdiff_t n)
 {
-    for (ptrdiff_t offset = 0; offset < n + 63; offset += 64) __builtin_prefetch(from + offset);
+    for (ptrdiff_t offset = 0; offset < n + 63; offset += 64) PREFETCH(from + offset);
 }
 
 static inline double slope(double y, double z) { return 1 / (1 + exp(-z)) - y; }
@@ -23,7 +26,7 @@ static inline double slope(double y, double z) { return 1 / (1 + exp(-z)) - y; }
             const ptrdiff_t then = order[t + ahead < n ? t + ahead : n - 1];                     \
             const char *later = (const char *)(X + then * d);                                    \
             double z = 0, step;                                                                  \
-            __builtin_prefetch(y + then);                                                        \
+            PREFETCH(y + then);                                                        \
             if (bytes < 1024) ask(later, bytes);                                                 \
             for (ptrdiff_t j = 0; j < d; j += turn) {                                            \
                 const ptrdiff_t stop = j + turn < d ? j + turn : d;                              \
@@ -48,10 +51,10 @@ static inline double slope(double y, double z) { return 1 / (1 + exp(-z)) - y; }
             const T *x = X + order[t] * d, *later = X + order[t + ahead < n ? t + ahead : n - 1] * d; \
             ptrdiff_t j = 0;                                                                     \
             for (; j + line <= d; j += line) {                                                   \
-                __builtin_prefetch(later + j);                                                   \
+                PREFETCH(later + j);                                                   \
                 for (ptrdiff_t l = j; l < j + line; l++) sum += x[l];                            \
             }                                                                                    \
-            __builtin_prefetch(later + d - 1);                                                   \
+            PREFETCH(later + d - 1);                                                   \
             for (; j < d; j++) sum += x[j];                                                      \
         }                                                                                        \
         return sum;                                                                              \
@@ -72,8 +75,8 @@ static inline double slope(double y, double z) { return 1 / (1 + exp(-z)) - y; }
                 for (ptrdiff_t j = 0; j < d; j += turn) {                                        \
                     const ptrdiff_t stop = j + turn < d ? j + turn : d;                          \
                     if (ahead) {                                                                 \
-                        __builtin_prefetch(x + ahead * d + j);                                   \
-                        __builtin_prefetch(x + ahead * d + j + turn / 2);                        \
+                        PREFETCH(x + ahead * d + j);                                   \
+                        PREFETCH(x + ahead * d + j + turn / 2);                        \
                     }                                                                            \
                     for (ptrdiff_t l = j; l < stop; l++) {                                       \
                         sum += x[l] * w[l];                                                      \
@@ -123,12 +126,12 @@ void steps_csr(ptrdiff_t n, const int32_t *starts, const int32_t *columns, const
         const int32_t *column = columns + a;
         const double *x = values + a;
         double z = 0, step;
-        __builtin_prefetch(y + then);
-        __builtin_prefetch(starts + order[t + 2 * ahead < n ? t + 2 * ahead : n - 1]);
+        PREFETCH(y + then);
+        PREFETCH(starts + order[t + 2 * ahead < n ? t + 2 * ahead : n - 1]);
         for (ptrdiff_t p = 0; p < m; p++) {
             if (p % 32 == 0) {
                 ask((const char *)(values + b) + 4 * p, 64);
-                __builtin_prefetch((const char *)(columns + b) + 2 * p);
+                PREFETCH((const char *)(columns + b) + 2 * p);
             }
             if (l1 > 0) {
                 const double v = w[column[p]], size = fabs(v) - l1 * (length - last[column[p]]);
@@ -141,7 +144,7 @@ void steps_csr(ptrdiff_t n, const int32_t *starts, const int32_t *columns, const
         for (ptrdiff_t p = 0; p < m; p++) {
             if (p % 32 == 0) {
                 ask((const char *)(values + b) + 4 * (m + p), 64);
-                __builtin_prefetch((const char *)(columns + b) + 2 * (m + p));
+                PREFETCH((const char *)(columns + b) + 2 * (m + p));
             }
             w[column[p]] -= step * x[p];
         }

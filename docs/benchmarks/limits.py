@@ -1,13 +1,14 @@
 """The limits of this machine, measured: bare loops in C (limits.c), compiled for it when asked.
 
 Each takes the rows of a race in random order and does what no such loop can do without, at the
-best of some distances of prefetching. As every `fit` must, they look once for numbers that are not
-finite, and shuffle the rows before each pass, as scikit-learn does, whose order `compat` keeps. They
-sum no losses. They are not the limit of thought: where a loop of ours is faster, its share is above
-100 %.
+best of some distances of prefetching, into the first- or the second-level cache. As every `fit`
+must, they look once for numbers that are not finite, and shuffle the rows before each pass, as
+scikit-learn does, whose order `compat` keeps. They sum no losses. They are not the limit of thought:
+where a loop of ours is faster, its share is above 100 %.
 """
 
 import ctypes
+import itertools
 import os
 import shutil
 import subprocess
@@ -24,42 +25,51 @@ FLAGS = "-O3 -march=native -ffast-math -shared -fPIC".split()
 
 
 @lru_cache(maxsize=1)
-def library():
-    """The compiled loops, or None where there is no compiler."""
+def libraries():
+    """The compiled loops, which ask for rows into either cache; none where there is no compiler."""
     compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
-        return None
-    target = Path(tempfile.mkdtemp()) / "limits.so"
-    source = Path(__file__).parent / "limits.c"
-    done = subprocess.run([compiler, *FLAGS, str(source), "-o", str(target), "-lm"], check=False)
-    return None if done.returncode else ctypes.CDLL(str(target))
+        return []
+    folder, source, found = Path(tempfile.mkdtemp()), Path(__file__).parent / "limits.c", []
+    for into in (3, 2):
+        target = folder / f"limits{into}.so"
+        done = subprocess.run([compiler, *FLAGS, f"-DINTO={into}", str(source), "-o", str(target),
+                               "-lm"], check=False)
+        if done.returncode == 0:
+            found.append(ctypes.CDLL(str(target)))
+    return found
 
 
 def best_seconds(call, n_passes, prepare=None, once=None, distances=DISTANCES, n_trials=1):
-    """A function that times passes of ``call(ahead)`` at the distance that was the fastest.
+    """A function that times passes of ``call(loops, ahead)`` where it was the fastest.
 
-    ``once`` is called before them, ``prepare`` before each. Each distance is tried ``n_trials``
-    times.
+    ``once`` and ``prepare`` are called with the loops too, before all passes and before each. All
+    pairs of loops and distances are tried ``n_trials`` times.
     """
     found = []
 
-    def seconds(ahead):
+    def seconds(loops, ahead):
         start = time.perf_counter()
         if once is not None:
-            once()
+            once(loops)
         for _ in range(n_passes):
             if prepare is not None:
-                prepare()
-            call(ahead)
+                prepare(loops)
+            call(loops, ahead)
         return time.perf_counter() - start
 
     def run():
         if not found:
-            found.append(min(distances, key=lambda ahead: min(
-                seconds(ahead) for _ in range(n_trials))))
-        return seconds(found[0])
+            found.append(min(itertools.product(libraries(), distances), key=lambda setting: min(
+                seconds(*setting) for _ in range(n_trials))))
+        return seconds(*found[0])
 
     return run
+
+
+def named(loop, array):
+    """The name of the loop for numbers like those of the array."""
+    return f"{loop}_f{8 * array.itemsize}"
 
 
 def pointer(array):
@@ -73,20 +83,20 @@ def size(n):
 
 def steps(X, y, l1, n_passes):
     """Descent by single rows, log loss: a function that returns seconds; None without compiler."""
-    loops, rate = library(), ctypes.c_double(1e-3)
-    if loops is None:
+    rate = ctypes.c_double(1e-3)
+    if not libraries():
         return None
     order, y = shuffled(len(y)), np.ascontiguousarray(y, dtype=np.int64)
     w, last = np.zeros((2, X.shape[1]))
     if isinstance(X, np.ndarray):
-        loop = loops.steps_f64 if X.dtype == np.float64 else loops.steps_f32
         return best_seconds(
-            lambda ahead: loop(size(len(y)), size(X.shape[1]), pointer(X), pointer(y),
-                               pointer(order), size(ahead), rate, pointer(w)),
+            lambda loops, ahead: loops[named("steps", X)](
+                size(len(y)), size(X.shape[1]), pointer(X), pointer(y), pointer(order),
+                size(ahead), rate, pointer(w)),
             n_passes, **chores(X, order))
     arrays = [pointer(a) for a in (X.indptr, X.indices, X.data, y, order)]
 
-    def csr(ahead):
+    def csr(loops, ahead):
         last[:] = 0.0
         loops.steps_csr(size(len(y)), *arrays, size(ahead), rate, ctypes.c_double(l1),
                         pointer(w), pointer(last))
@@ -97,23 +107,22 @@ def steps(X, y, l1, n_passes):
 def gradient(X, y, n_threads=1):
     """The gradient of all rows of a dense X, on threads with a part of the rows each; None for
     others. At the best of some distances and blocks."""
-    loops = library()
-    if loops is None or not isinstance(X, np.ndarray):
+    if not libraries() or not isinstance(X, np.ndarray):
         return None
-    loop = loops.gradient_f64 if X.dtype == np.float64 else loops.gradient_f32
     y, w = np.ascontiguousarray(y, dtype=np.int64), np.zeros(X.shape[1])
     parts = [(rows, targets, np.zeros(X.shape[1])) for rows, targets in
              zip(np.array_split(X, n_threads), np.array_split(y, n_threads))]
     pool = ThreadPoolExecutor(max(1, n_threads - 1))
 
-    def on(part, block, ahead):
+    def on(loops, part, block, ahead):
         rows, targets, g = part
-        loop(size(len(targets)), size(rows.shape[1]), pointer(rows), pointer(targets),
-             size(block), size(ahead), pointer(w), pointer(g))
+        loops[named("gradient", X)](
+            size(len(targets)), size(rows.shape[1]), pointer(rows), pointer(targets),
+            size(block), size(ahead), pointer(w), pointer(g))
 
-    def on_all(setting):
-        others = [pool.submit(on, part, *setting) for part in parts[1:]]
-        on(parts[0], *setting)
+    def on_all(loops, setting):
+        others = [pool.submit(on, loops, part, *setting) for part in parts[1:]]
+        on(loops, parts[0], *setting)
         for other in others:
             other.result()
 
@@ -123,30 +132,29 @@ def gradient(X, y, n_threads=1):
 
 def chores(values, order):
     """What a fit does beside its passes: arguments of ``best_seconds``."""
-    loops = library()
-    check = loops.squares_f64 if values.dtype == np.float64 else loops.squares_f32
-    return {"once": lambda: check(size(values.size), pointer(values)),
-            "prepare": lambda: loops.shuffle(size(len(order)), pointer(order))}
+    return {"once": lambda loops: loops[named("squares", values)](size(values.size),
+                                                                  pointer(values)),
+            "prepare": lambda loops: loops.shuffle(size(len(order)), pointer(order))}
 
 
 def reads(X, n_passes):
     """Reading the rows of a dense X in random order."""
-    if library() is None:
+    if not libraries():
         return None
     order = shuffled(len(X))
-    loop = library().reads_f64 if X.dtype == np.float64 else library().reads_f32
     return best_seconds(
-        lambda ahead: loop(size(len(X)), size(X.shape[1]), pointer(X), pointer(order),
-                           size(ahead)), n_passes, **chores(X, order))
+        lambda loops, ahead: loops[named("reads", X)](
+            size(len(X)), size(X.shape[1]), pointer(X), pointer(order), size(ahead)),
+        n_passes, **chores(X, order))
 
 
 def weights_only(n_rows, n_weights, n_passes):
     """Descent for many outputs without its rows: what their weights alone cost."""
-    if library() is None:
+    if not libraries():
         return None
     W = np.zeros(n_weights)
     return best_seconds(
-        lambda ahead: library().weights_only(size(n_rows), size(n_weights), pointer(W)), n_passes)
+        lambda loops, ahead: loops.weights_only(size(n_rows), size(n_weights), pointer(W)), n_passes)
 
 
 def shuffled(n):

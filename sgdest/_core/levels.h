@@ -17,11 +17,16 @@ enum { BASELINE, AVX2, AVX512, N_LEVELS };
 #if defined(__GNUC__) || defined(__clang__)
 #define HAS_VECTORS 1
 #define PREFETCH(address) __builtin_prefetch(address)
+/* For numbers that are used as they are, into the second-level cache: three times as many of its lines
+ * may be on their way as of the first's. Numbers that must be converted are not waited for so often
+ * (docs/design/0004-rows-ahead.md). */
+#define ASK(T, address) __builtin_prefetch(address, 0, sizeof(T) == 8 ? 2 : 3)
 #define INLINE static inline __attribute__((always_inline, unused))
 #define LOOP static __attribute__((unused))
 #else
 #define HAS_VECTORS 0
 #define PREFETCH(address) ((void)(address))
+#define ASK(T, address) ((void)(address))
 #define INLINE static inline
 #define LOOP static
 #endif

@@ -54,13 +54,15 @@ INLINE double LEVEL(total)(VEC v)
     return sum;
 }
 
-/* sum over j of VECTOR_TERM, with four vectors under way, to which REST adds what whole vectors leave */
-#define SUM(n, j, VECTOR_TERM, REST)                                                             \
+/* sum over j of VECTOR_TERM, with four vectors under way, to which REST adds what whole vectors leave;
+ * BEFORE is said before every four */
+#define SUM(n, j, BEFORE, VECTOR_TERM, REST)                                                     \
     double sum;                                                                                  \
     {                                                                                            \
         VEC part[4] = {LEVEL(zero)(), LEVEL(zero)(), LEVEL(zero)(), LEVEL(zero)()};              \
         ptrdiff_t j = 0;                                                                         \
         for (; j + 4 * LANES <= (n);) {                                                          \
+            BEFORE                                                                               \
             for (int v = 0; v < 4; v++, j += LANES) part[v] += VECTOR_TERM;                      \
         }                                                                                        \
         if (j + LANES <= (n)) part[0] += VECTOR_TERM, j += LANES;                                \
@@ -226,60 +228,7 @@ INLINE double LEVEL(total)(VEC v)
         for (int v = 0; v < V; v++) LEVEL(store)(w + place[v], new[v]);                          \
         for (int v = 0; v < V; v++) sum[v] += following * new[v];                                \
     }
-/* G += A'A, what is above the diagonal and some more: A is (m, n), n a multiple of GRAM_COLUMNS.
- * Four columns by two vectors stay in registers. */
-LOOP void LEVEL(gram)(ptrdiff_t m, ptrdiff_t n, const double *A, double *G)
-{
-    for (ptrdiff_t j = 0; j < n; j += 2 * LANES) {
-        for (ptrdiff_t i = 0; i < j + 2 * LANES; i += 4) {
-            VEC left[4], right[4];
-            for (int v = 0; v < 4; v++) left[v] = right[v] = LEVEL(zero)();
-            for (const double *a = A; a < A + m * n; a += n) {
-                const VEC x = LEVEL(load_f64)(a + j), y = LEVEL(load_f64)(a + j + LANES);
-                for (int v = 0; v < 4; v++) left[v] += a[i + v] * x, right[v] += a[i + v] * y;
-            }
-            for (int v = 0; v < 4; v++) {
-                double *g = G + (i + v) * n + j;
-                LEVEL(store)(g, LEVEL(load_f64)(g) + left[v]);
-                LEVEL(store)(g + LANES, LEVEL(load_f64)(g + LANES) + right[v]);
-            }
-        }
-    }
-}
-
-/* The same in single precision, twice as fast; sums of the m rows, a few hundred at most, are added to G
- * in double. `room`, for m n floats, takes the rows by panels of two vectors, which lie side by side:
- * of many columns the first-level cache would not hold what a tile reads. */
-LOOP void LEVEL(gram_single)(ptrdiff_t m, ptrdiff_t n, const double *A, float *room, double *G)
-{
-    enum { PANEL = 2 * FLOATS, TALL = WIDTH == 64 ? 8 : FLOATS < 4 ? 2 * FLOATS : 4 };
-    for (ptrdiff_t j = 0; j < n; j += PANEL)
-        for (ptrdiff_t k = 0; k < m; k++)
-            for (ptrdiff_t l = 0; l < PANEL; l++)
-                room[j * m + k * PANEL + l] = (float)A[k * n + j + l];
-    for (ptrdiff_t j = 0; j < n; j += PANEL) {
-        const float *b = room + j * m;
-        for (ptrdiff_t i = 0; i < j + PANEL; i += TALL) {
-            const float *a = room + i / PANEL * PANEL * m + i % PANEL;
-            FLOAT_VEC left[TALL], right[TALL], x, y;
-            memset(&x, 0, sizeof x);
-            for (int v = 0; v < TALL; v++) left[v] = right[v] = x;
-            for (ptrdiff_t k = 0; k < m * PANEL; k += PANEL) {
-                memcpy(&x, b + k, sizeof x);
-                memcpy(&y, b + k + FLOATS, sizeof y);
-                for (int v = 0; v < TALL; v++) left[v] += a[k + v] * x, right[v] += a[k + v] * y;
-            }
-            for (int v = 0; v < TALL; v++) {
-                float sums[PANEL];
-                double *g = G + (i + v) * n + j;
-                memcpy(sums, left + v, sizeof x);
-                memcpy(sums + FLOATS, right + v, sizeof y);
-                for (ptrdiff_t l = 0; l < PANEL; l += LANES)
-                    LEVEL(store)(g + l, LEVEL(load_f64)(g + l) + LEVEL(load_f32)(sums + l));
-            }
-        }
-    }
-}
+#include "gram_loops.h"
 
 /* Folds blocks of WORDS words into as many; each step is one-to-one in the word and in what is there. */
 LOOP void LEVEL(fold)(ptrdiff_t n_blocks, const void *data, uint64_t *words)
@@ -306,20 +255,29 @@ LOOP void LEVEL(fold)(ptrdiff_t n_blocks, const void *data, uint64_t *words)
 #define FOUR_ROWS(T, x, rows)                                                                    \
     const T *x##0 = (const T *)X + (rows)[0] * n, *x##1 = (const T *)X + (rows)[1] * n;          \
     const T *x##2 = (const T *)X + (rows)[2] * n, *x##3 = (const T *)X + (rows)[3] * n;
+/* how far ahead memory that is read in its order is asked for */
+#define BYTES_AHEAD 2048
 #define LARGER(a, b) ((a) > (b) ? (a) : (b))
 #define SIZE(a) ((a) < 0 ? -(a) : (a))
-#define ASK_FOR_FOUR(x, j)                                                                       \
-    PREFETCH(x##0 + j);                                                                          \
-    PREFETCH(x##1 + j);                                                                          \
-    PREFETCH(x##2 + j);                                                                          \
-    PREFETCH(x##3 + j);
+/* whether a line begins with the vector at j: to ask for one twice costs as much as for two */
+#define BEGINS_LINE(T, j) (LANES * sizeof(T) >= 64 || (j) * sizeof(T) % 64 == 0)
+#define ASK_FOR_FOUR(T, x, j)                                                                    \
+    if (BEGINS_LINE(T, j)) {                                                                     \
+        ASK(T, x##0 + j);                                                                        \
+        ASK(T, x##1 + j);                                                                        \
+        ASK(T, x##2 + j);                                                                        \
+        ASK(T, x##3 + j);                                                                        \
+    }
+/* the lines that begin with the next so many bytes */
+#define ASK_FOR_LINES(T, start, n_bytes)                                                         \
+    for (size_t o = 0; o < (n_bytes); o += 64) ASK(T, (start) + o);
 
 #define DENSE_LOOPS(NAME, T)                                                                     \
     REST_LOOPS(NAME, T)                                                                          \
     LOOP double LEVEL(dot_##NAME)(ptrdiff_t n, const void *row, const double *w)                 \
     {                                                                                            \
         const T *x = row;                                                                        \
-        SUM(n, j, LEVEL(load_##NAME)(x + j) * LEVEL(load_f64)(w + j),                            \
+        SUM(n, j, , LEVEL(load_##NAME)(x + j) * LEVEL(load_f64)(w + j),                          \
             LEVEL(rest_dot_##NAME)(part[0], n - j, x + j, w + j))                                \
         return sum;                                                                              \
     }                                                                                            \
@@ -337,9 +295,10 @@ LOOP void LEVEL(fold)(ptrdiff_t n_blocks, const void *data, uint64_t *words)
     {                                                                                            \
         const T *x = row;                                                                        \
         const char *half = later;                                                                \
-        SUM(n, j,                                                                                \
-            (PREFETCH(half + j * sizeof(T) / 2),                                                 \
-             LEVEL(load_##NAME)(x + j) * LEVEL(load_f64)(w + j)),                                \
+        ASK(T, half + n * sizeof(T) / 2 - 1);                                                    \
+        ASK(T, half + n * sizeof(T) / 2 - 65);                                                   \
+        SUM(n, j, ASK_FOR_LINES(T, half + j * sizeof(T) / 2, 2 * LANES * sizeof(T)),             \
+            LEVEL(load_##NAME)(x + j) * LEVEL(load_f64)(w + j),                                  \
             LEVEL(rest_dot_##NAME)(part[0], n - j, x + j, w + j))                                \
         return sum;                                                                              \
     }                                                                                            \
@@ -349,11 +308,15 @@ LOOP void LEVEL(fold)(ptrdiff_t n_blocks, const void *data, uint64_t *words)
         const T *x = row;                                                                        \
         const char *half = (const char *)later + n * sizeof(T) / 2;                              \
         ptrdiff_t j = 0;                                                                         \
-        PREFETCH((const char *)later + n * sizeof(T) - 1);                                       \
-        for (; j + LANES <= n; j += LANES) {                                                     \
-            PREFETCH(half + j * sizeof(T) / 2);                                                  \
+        ASK(T, (const char *)later + n * sizeof(T) - 1);                                         \
+        for (; j + 2 * LANES <= n; j += LANES) {                                                 \
+            ASK_FOR_LINES(T, half + j * sizeof(T) / 2, LANES * sizeof(T))                        \
+            LEVEL(store)(w + j, LEVEL(load_f64)(w + j) + a * LEVEL(load_##NAME)(x + j));         \
+            j += LANES;                                                                          \
             LEVEL(store)(w + j, LEVEL(load_f64)(w + j) + a * LEVEL(load_##NAME)(x + j));         \
         }                                                                                        \
+        for (; j + LANES <= n; j += LANES)                                                       \
+            LEVEL(store)(w + j, LEVEL(load_f64)(w + j) + a * LEVEL(load_##NAME)(x + j));         \
         LEVEL(rest_add_##NAME)(n - j, a, x + j, w + j);                                          \
     }                                                                                            \
     LOOP void LEVEL(dots_##NAME)(ptrdiff_t n, ptrdiff_t K, const void *row, const double *W,     \
@@ -403,7 +366,8 @@ LOOP void LEVEL(fold)(ptrdiff_t n_blocks, const void *data, uint64_t *words)
     LOOP double LEVEL(square_norm_##NAME)(ptrdiff_t n, const void *row)                          \
     {                                                                                            \
         const T *x = row;                                                                        \
-        SUM(n, j, LEVEL(load_##NAME)(x + j) * LEVEL(load_##NAME)(x + j),                         \
+        SUM(n, j, ASK_FOR_LINES(T, (const char *)(x + j) + BYTES_AHEAD, 4 * LANES * sizeof(T)),  \
+            LEVEL(load_##NAME)(x + j) * LEVEL(load_##NAME)(x + j),                               \
             LEVEL(total)(part[0]) + LEVEL(rest_square_##NAME)(n - j, x + j))                     \
         return sum;                                                                              \
     }                                                                                            \
@@ -475,7 +439,7 @@ LOOP void LEVEL(fold)(ptrdiff_t n_blocks, const void *data, uint64_t *words)
             ptrdiff_t j = 0;                                                                     \
             for (; j + LANES <= n; j += LANES) {                                                 \
                 const VEC v = LEVEL(load_f64)(w + j);                                            \
-                ASK_FOR_FOUR(ask, j)                                                             \
+                ASK_FOR_FOUR(T, ask, j)                                                          \
                 s0 += v * LEVEL(load_##NAME)(x0 + j);                                            \
                 s1 += v * LEVEL(load_##NAME)(x1 + j);                                            \
                 s2 += v * LEVEL(load_##NAME)(x2 + j);                                            \
@@ -499,7 +463,7 @@ LOOP void LEVEL(fold)(ptrdiff_t n_blocks, const void *data, uint64_t *words)
             const double d0 = d[i], d1 = d[i + 1], d2 = d[i + 2], d3 = d[i + 3];                 \
             ptrdiff_t j = 0;                                                                     \
             for (; j + LANES <= n; j += LANES) {                                                 \
-                ASK_FOR_FOUR(ask, j)                                                             \
+                ASK_FOR_FOUR(T, ask, j)                                                          \
                 LEVEL(store)(g + j, LEVEL(load_f64)(g + j) + d0 * LEVEL(load_##NAME)(x0 + j)     \
                                         + d1 * LEVEL(load_##NAME)(x1 + j)                        \
                                         + d2 * LEVEL(load_##NAME)(x2 + j)                        \
@@ -524,13 +488,13 @@ LOOP void LEVEL(fold)(ptrdiff_t n_blocks, const void *data, uint64_t *words)
             ptrdiff_t j = head;                                                                  \
             double rest = 0;                                                                     \
             if (head > 0) {                                                                      \
-                PREFETCH(ask);                                                                   \
+                ASK(T, ask);                                                                     \
                 rest = LEVEL(rest_dot_##NAME)(s0, head, x, w);                                   \
                 LEVEL(rest_add_##NAME)(head, a, old, g);                                         \
             }                                                                                    \
             for (; j + 2 * LANES <= n; j += LANES) {                                             \
-                PREFETCH(ask + j * sizeof(T));                                                   \
-                if (2 * LANES * sizeof(T) > 64) PREFETCH(ask + (j + LANES) * sizeof(T));         \
+                ASK(T, ask + j * sizeof(T));                                                     \
+                if (2 * LANES * sizeof(T) > 64) ASK(T, ask + (j + LANES) * sizeof(T));           \
                 s0 += LEVEL(load_##NAME)(x + j) * LEVEL(load_f64)(w + j);                        \
                 LEVEL(store)(g + j, LEVEL(load_f64)(g + j) + a * LEVEL(load_##NAME)(old + j));   \
                 j += LANES;                                                                      \
@@ -542,7 +506,7 @@ LOOP void LEVEL(fold)(ptrdiff_t n_blocks, const void *data, uint64_t *words)
                 LEVEL(store)(g + j, LEVEL(load_f64)(g + j) + a * LEVEL(load_##NAME)(old + j));   \
                 j += LANES;                                                                      \
             }                                                                                    \
-            PREFETCH(ask + n * sizeof(T) - 1);                                                   \
+            ASK(T, ask + n * sizeof(T) - 1);                                                     \
             z[i] = rest + LEVEL(rest_dot_##NAME)(s0 + s1, n - j, x + j, w + j);                  \
             LEVEL(rest_add_##NAME)(n - j, a, old + j, g + j);                                    \
         }                                                                                        \
@@ -557,7 +521,8 @@ LOOP void LEVEL(fold)(ptrdiff_t n_blocks, const void *data, uint64_t *words)
             for (int c = 0; c < C; c++) part[r][c] = LEVEL(zero)();                              \
         for (; j + LANES <= n; j += LANES) {                                                     \
             VEC row[4];                                                                          \
-            for (int r = 0; r < n_asked; r++) PREFETCH(ask[r] + j);                              \
+            if (BEGINS_LINE(T, j))                                                               \
+                for (int r = 0; r < n_asked; r++) ASK(T, ask[r] + j);                            \
             for (int r = 0; r < R; r++) row[r] = LEVEL(load_##NAME)(x[r] + j);                   \
             for (int c = 0; c < C; c++) {                                                        \
                 const VEC v = LEVEL(load_f64)(w + c * n + j);                                    \
@@ -664,6 +629,9 @@ DENSE_LOOPS(i8, int8_t)
 #undef HEAD
 #undef FOUR_ROWS
 #undef ASK_FOR_FOUR
+#undef ASK_FOR_LINES
+#undef BEGINS_LINE
+#undef BYTES_AHEAD
 #undef LARGER
 #undef SIZE
 #undef DOTS

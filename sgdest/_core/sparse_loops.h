@@ -24,9 +24,9 @@
     for (; p < n; p++) w[column[p]] += a * (double)x[p];
 /* while entry p is read: its share of one half of a later row of m entries */
 #define ASK_FOR_HALF(p)                                                                          \
-    if (p < m && !(p & 7)) {                                                                     \
-        PREFETCH(half + p * sizeof *x / 2);                                                     \
-        if (!(p & 31)) PREFETCH(half_columns + p * sizeof *column / 2);                         \
+    if (p < m) {                                                                                 \
+        if (!(p * sizeof *x / 2 & 63)) ASK(*x, half + p * sizeof *x / 2);                        \
+        if (!(p * sizeof *column / 2 & 63)) ASK(*x, half_columns + p * sizeof *column / 2);      \
     }
 
 #define SPARSE_LOOPS(NAME, T, I)                                                                 \
@@ -67,7 +67,7 @@
         SPARSE_ADD(ASK_FOR_HALF(p))                                                              \
         for (; p < m; p += 8 - p % 8) ASK_FOR_HALF(p)                                            \
     }                                                                                            \
-    /* L1 takes from w what it has missed, and each entry is multiplied; four at a time, gathered    \
+    /* L1 takes from w what it has missed, and each entry is multiplied; four at a time, gathered\
      * to arrays of their own that become vectors */                                             \
     LOOP double LEVEL(shrunk_dot_##NAME)(ptrdiff_t n, const void *row, const void *columns,      \
                                          double *w, const Lag *given, ptrdiff_t m,               \
