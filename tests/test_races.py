@@ -62,3 +62,16 @@ def test_a_race_that_no_peer_solved_counts_with_the_fit_at_which_the_first_was_s
     assert race.least_ratio(1e-3) == pytest.approx(3.0)
     race.times[1e-3][second.name] = 0.9                          # arrived after all
     assert race.least_ratio(1e-3) == race.ratio(1e-3) == pytest.approx(9.0)
+
+
+def test_where_no_peer_arrives_in_its_time_all_go_on_until_the_first_does(modules):
+    races, race_problems = modules
+    problem = race_problems.Problem("mixed", "log_loss", "l2", 1, True)
+    hasty = races.Race(problem.load(race_problems.bundled(0.02)), 0.0, 0.0, 1, 1, longest=5.0)
+    hasty.optimum = hasty._reference()[0]
+    goal = hasty._goal(races.LEVELS[-1])
+    for peer in hasty.peers:
+        peer.up(goal, hasty.limit, hasty.patience)
+    assert min(peer.best(goal)[1] for peer in hasty.peers) == races.NEVER
+    hasty._wait(goal)
+    assert min(peer.best(goal)[1] for peer in hasty.peers) < races.NEVER

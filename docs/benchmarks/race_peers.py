@@ -254,7 +254,7 @@ class TorchLBFGS:
         torch.set_num_threads(self.n_threads)
         p = self.problem
         X = torch.from_numpy(X)
-        y = torch.from_numpy(p.y if p.n_outputs > 1 else p.target)
+        y = torch.from_numpy(p.y if p.n_outputs > 1 else p.target.astype(np.float64))
         w = torch.zeros((p.n_features, p.n_outputs), dtype=torch.float64, requires_grad=True)
         b = torch.zeros(p.n_outputs, dtype=torch.float64, requires_grad=p.fit_intercept)
         loss = _torch_loss(torch, p)

@@ -99,8 +99,9 @@ class Climb:
 class Race:
     """All contenders on one problem."""
 
-    def __init__(self, problem, limit, patience, repeats, n_threads):
+    def __init__(self, problem, limit, patience, repeats, n_threads, longest=0.0):
         self.problem, self.limit, self.patience, self.repeats = problem, limit, patience, repeats
+        self.longest = max(longest, limit)
         self.ours = Climb(ours(problem, n_threads), problem)
         self.peers = [Climb(contender, problem) for contender in peers(problem, n_threads)]
 
@@ -115,6 +116,7 @@ class Race:
             for peer in self.peers:
                 fastest = min(mine, *(p.best(goal)[1] for p in self.peers))
                 peer.up(goal, limit, self.patience * max(fastest, TOO_SHORT))
+            self._wait(goal)
             self._refine()
         self.times, later = {}, {}
         for level in sorted(LEVELS):  # who reached the finer level has reached the other
@@ -122,6 +124,13 @@ class Race:
             self.times[level] = {k: min(found[k], later.get(k, NEVER)) for k in found}
             later = self.times[level]
         return self
+
+    def _wait(self, goal):
+        """Where no peer has arrived, let all go on until the first arrives."""
+        fastest = min((peer.best(goal)[1] for peer in self.peers), default=NEVER)
+        for peer in self.peers if fastest == NEVER else ():
+            peer.up(goal, self.longest, fastest)
+            fastest = min(fastest, peer.best(goal)[1])
 
     def _goal(self, level):
         return self.optimum + level * (self.problem.start - self.optimum)
@@ -314,15 +323,17 @@ def draw(races, path):
     fig.savefig(path, dpi=110)
 
 
-def describe(n_threads, limit, patience, repeats):
+def describe(n_threads, limit, options):
     """Machine, versions and rules of the run."""
     busy = Climb.clock is time.process_time
     return (
         f"{', '.join(versions())}, NumPy {np.__version__}, Python {platform.python_version()}, "
         f"{platform.machine()}. Threads of every contender: {n_threads}. A peer has {limit:g} "
         "seconds for its ladder in a race, or 8 times ours if that is more; it is out when a rung "
-        f"takes {patience:g} times as long as the fastest needs to 1e-6. Medians of {repeats} "
-        f"interleaved repeats, of up to {MOST_REPEATS} in short races."
+        f"takes {options.patience:g} times as long as the fastest needs to 1e-6. Where no peer "
+        f"arrives so, all go on, for {max(options.longest, limit):g} seconds each, until the first "
+        f"arrives. Medians of {options.repeats} interleaved repeats, of up to {MOST_REPEATS} in "
+        "short races."
         + (" Processor time, on a machine that did other work." if busy else "")
     )
 
@@ -367,6 +378,8 @@ def main():
     parser.add_argument("--limit", type=float, default=20.0, help="seconds of a peer in a race")
     parser.add_argument("--patience", type=float, default=30.0,
                         help="times the fastest after which a peer is out")
+    parser.add_argument("--longest", type=float, default=0.0,
+                        help="seconds of a peer where none has arrived")
     parser.add_argument("--repeats", type=int, default=5, help="repeats of the best rungs")
     parser.add_argument("--out", type=Path, help="folder of the report")
     parser.add_argument("--minutes", type=float, default=NEVER, help="start no race after them")
@@ -378,7 +391,7 @@ def main():
     warnings.simplefilter("ignore")  # of what has not converged yet
     n_threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count())
     limit = min(options.limit, 1.0) if options.quick else options.limit
-    text = describe(n_threads, limit, options.patience, options.repeats)
+    text = describe(n_threads, limit, options)
     print(text, HEAD, sep="\n\n", flush=True)
     chosen, source = selected(options)
     races = []
@@ -388,7 +401,7 @@ def main():
             if time.monotonic() > end:
                 break
             race = Race(problem.load(source), limit, options.patience, options.repeats,
-                        n_threads).run()
+                        n_threads, options.longest).run()
             del problem.X, problem.y, problem.target
             races.append(race)
             print(line(race), flush=True)
