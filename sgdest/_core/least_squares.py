@@ -18,7 +18,7 @@ from scipy.linalg.lapack import dpocon, dpotrf, dpotrs
 
 from sgdest._core.descent import Coordinates
 from sgdest._core.gram import SingleMoments, kept
-from sgdest._core.metric import proximal_direction, swept
+from sgdest._core.metric import product, proximal_direction, swept
 from sgdest._core.solver import Lane, best_constant
 
 MOST_COLUMNS = 3000      # beyond, their products need much memory
@@ -163,9 +163,9 @@ class LeastSquares:
         positive, d = self.problem.penalty.positive, len(c)
         n_sweeps = max(10, int(FLOPS_OF_SWEEPS / d**2))
         x = np.maximum(x, 0.0) if positive else x
-        x = x + swept(self.B, self.B @ x - c, x, self.l1, positive, (0.1 * tol) ** 2 * yy, n_sweeps)
+        x = x + swept(self.B, product(self.B, x) - c, x, self.l1, positive, (0.1 * tol) ** 2 * yy, n_sweeps)
         for _ in range(MOST_ROUNDS):
-            Bx = self.B @ x
+            Bx = product(self.B, x)
             square = max(yy - 2.0 * (c @ x) + x @ (Bx - self.l2 * x), 0.0)
             gap = self.gap(x, c - Bx + self.l2 * x, square)
             gained = c @ x - 0.5 * (x @ Bx) - self.l1 @ np.abs(x)
