@@ -163,6 +163,8 @@ class WorkingSetLane(RelayLane):
             self.z = self.problem.margins(self.W, self.b)
         self.centre()
         yield from self.look()
+        # no column would move: L1 is as strong as that of the first point of a path
+        self.finished = not self.out.any() and self.is_close()
 
     def go(self):
         before, size = self.objective, self.size
