@@ -210,6 +210,18 @@ def test_a_fit_is_the_same_to_the_bit_whether_its_products_are_kept_or_made(pena
         assert_array_equal(model.coef_, fits[0].coef_)
 
 
+@pytest.mark.parametrize("kind", ["correlated", "nearly alike"])   # single precision is enough, or not
+def test_a_fit_reads_the_data_once_to_know_them_again(kind, monkeypatch):
+    X, y = correlated(kind)
+    fit = lambda: GDRegressor(alpha=1e-14, tol=1e-6, optimizer="subsampled_newton").fit(X, y)
+    gram.kept.clear()
+    fit(), fit()
+    asked = []
+    monkeypatch.setattr(gram, "fingerprint", lambda a: asked.append(a.shape) or fingerprint(a))
+    fit()
+    assert asked.count(X.shape) == 1
+
+
 def test_more_columns_than_are_kept():
     X, y = correlated("correlated", 1800, 1500)
     gram.kept.clear()

@@ -74,6 +74,7 @@ class LeastSquares:
     """
 
     entry, product = 0.0, 1.5e-11
+    key = None               # of the data in ``kept``, where it is known already
 
     def __init__(self, problem, tol, W):
         self.problem = problem
@@ -81,7 +82,7 @@ class LeastSquares:
 
     def exact(self, tol, W):
         """The same by products in double precision, which are kept."""
-        second = kept.of(self.problem)
+        second = kept.of(self.problem, key=self.key)
         C, starts = self.set_up(second, W)
         d = len(self.scale)
         found = [self.answer(C[:d, d + k] * self.scale, C[d + k, d + k], d + k, tol, x)
@@ -201,14 +202,16 @@ class MendedLeastSquares(LeastSquares):
 
     def __init__(self, problem, tol, W):
         self.problem = problem
+        if kept.has_seen(problem):
+            self.key = kept.key_of(problem)      # reads X: once for products of both kinds
         one = self.mended(tol, W)
         kept.note(problem)      # another fit to these data shall keep them
         self.answers = self.exact(tol, W) if one is None else [one]
 
     def mended(self, tol, W):
         """``Answer`` of the only output, or None."""
-        seen = kept.has_seen(self.problem)
-        second = kept.of(self.problem, SingleMoments) if seen else SingleMoments(self.problem)
+        second = (SingleMoments(self.problem) if self.key is None
+                  else kept.of(self.problem, SingleMoments, self.key))
         if not second.is_exact:
             return None
         C, starts = self.set_up(second, W)
