@@ -254,6 +254,8 @@ def usable_threads(n_jobs):
     if n_jobs is not None:
         return joblib.effective_n_jobs(n_jobs)
     limit = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    if limit == "1":          # as in joblib's workers: counting takes 0.2 ms
+        return 1
     processors = joblib.cpu_count()
     return min(processors, int(limit)) if limit.isdigit() and int(limit) > 0 else processors
 

@@ -2,6 +2,7 @@
 
 import warnings
 
+import joblib
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -12,6 +13,7 @@ from sklearn.linear_model import Lasso, Ridge
 from sklearn.preprocessing import StandardScaler, scale
 
 from sgdest import GDClassifier, GDRegressor
+from sgdest._validation import usable_threads
 from sgdest.losses import Tweedie
 from sgdest.optimizers import NAMES, SGD
 
@@ -281,6 +283,16 @@ def test_the_bits_do_not_depend_on_the_number_of_threads(n_outputs, layout):
     ]
     for other in models[1:]:
         assert_same_model(models[0], other)
+
+
+def test_processors_are_not_counted_where_one_thread_is_asked_for(monkeypatch):
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 8)
+    for limit, expected in (("3", 3), ("2,1", 2), ("", 8)):
+        monkeypatch.setenv("OMP_NUM_THREADS", limit)
+        assert usable_threads(None) == expected
+    monkeypatch.delattr(joblib, "cpu_count")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert usable_threads(None) == 1
 
 
 # -- divergence ------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import nnls
 
 from sgdest import GDRegressor
-from sgdest._core import gram, least_squares
+from sgdest._core import gram, least_squares, metric
 from sgdest._core.gram import fingerprint, gram_of_rows, single_gram_of_rows
 from sgdest._core.losses import LOSSES
 from sgdest._core.penalties import PENALTIES
@@ -210,6 +210,18 @@ def test_a_fit_is_the_same_to_the_bit_whether_its_products_are_kept_or_made(pena
         assert_array_equal(model.coef_, fits[0].coef_)
 
 
+@pytest.mark.parametrize("kind", ["correlated", "nearly alike"])   # single precision is enough, or not
+def test_a_fit_reads_the_data_once_to_know_them_again(kind, monkeypatch):
+    X, y = correlated(kind)
+    fit = lambda: GDRegressor(alpha=1e-14, tol=1e-6, optimizer="subsampled_newton").fit(X, y)
+    gram.kept.clear()
+    fit(), fit()
+    asked = []
+    monkeypatch.setattr(gram, "fingerprint", lambda a: asked.append(a.shape) or fingerprint(a))
+    fit()
+    assert asked.count(X.shape) == 1
+
+
 def test_more_columns_than_are_kept():
     X, y = correlated("correlated", 1800, 1500)
     gram.kept.clear()
@@ -218,6 +230,23 @@ def test_more_columns_than_are_kept():
         assert_allclose(model.coef_, ridge(X, y, 0.1, np.ones(len(y)))[0], atol=1e-4)
         assert model.n_iter_ == 1
     assert not gram.kept.found
+
+
+@pytest.mark.parametrize("n", [1, 5, 64, 201])
+@pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
+def test_products_with_few_coefficients_are_those_with_all(n, share):
+    rng = np.random.default_rng(0)
+    A = rng.standard_normal((n, n))
+    x = np.where(rng.random(n) < share, rng.standard_normal(n), 0.0)
+    assert_allclose(metric.product(A + A.T, x), (A + A.T) @ x, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("stiff", [False, True])
+def test_no_coefficient_moves_where_l1_is_stronger_than_every_slope(stiff):
+    g = np.array([0.5, -0.9, 0.0])
+    p, decrease = metric.proximal_direction(np.eye(3), g, np.zeros(3), np.ones(3), False, 0, stiff)
+    assert_array_equal(p, 0.0)
+    assert decrease == 0.0
 
 
 def test_numbers_that_change_in_place_are_noticed():

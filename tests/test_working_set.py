@@ -193,6 +193,19 @@ def test_strong_l1_on_dense_rows_is_solved_by_working_sets_and_weak_l1_by_produc
     kept.clear()
 
 
+@pytest.mark.parametrize("share", [1.0, 1.01, 3.0])
+def test_where_no_column_would_move_the_first_gradient_is_the_last(share):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(3000, 300))
+    y = X[:, :60] @ rng.normal(size=60) + rng.normal(size=3000) + 10.0
+    most = np.abs((X - X.mean(axis=0)).T @ (y - y.mean())).max() / 3000
+    model = GDRegressor(penalty="l1", alpha=share * most, optimizer="working_set").fit(X, y)
+    assert model.converged_
+    assert model.n_iter_ == 2       # the moments, the gradient
+    assert_allclose(model.coef_, 0.0, atol=1e-12)
+    assert_allclose(model.intercept_, y.mean())
+
+
 def test_a_round_on_few_rows_and_columns_ends_near_the_minimum():
     # ten rounds if each left a tenth of the violations
     X, y = load_breast_cancer(return_X_y=True)

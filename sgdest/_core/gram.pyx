@@ -256,13 +256,17 @@ class Kept:
         self.latest = None, None           # X may change before it is seen again
         return own if of is not None and of() is X else fingerprint(X)
 
-    def of(self, problem, kind=None):
-        """``SecondMoments`` of a problem, or those of another ``kind``."""
-        kind = kind or SecondMoments
-        key = (self.own(problem.rows.X), *(
+    def key_of(self, problem):
+        """What tells the data of a problem from those of any other."""
+        return (self.own(problem.rows.X), *(
             None if part is None else fingerprint(part)
             for part in (problem.y, problem.sample_weight)),
-            problem.n_outputs, problem.coded, problem.negative_code, kind)
+            problem.n_outputs, problem.coded, problem.negative_code)
+
+    def of(self, problem, kind=None, key=None):
+        """``SecondMoments`` of a problem, or those of another ``kind``; ``key`` if it is known."""
+        kind = kind or SecondMoments
+        key = (*(key or self.key_of(problem)), kind)
         with self.lock:
             moments = self.found.pop(key, None)
         moments = kind(problem) if moments is None else moments

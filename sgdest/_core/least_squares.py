@@ -18,7 +18,7 @@ from scipy.linalg.lapack import dpocon, dpotrf, dpotrs
 
 from sgdest._core.descent import Coordinates
 from sgdest._core.gram import SingleMoments, kept
-from sgdest._core.metric import proximal_direction, swept
+from sgdest._core.metric import product, proximal_direction, swept
 from sgdest._core.solver import Lane, best_constant
 
 MOST_COLUMNS = 3000      # beyond, their products need much memory
@@ -74,6 +74,7 @@ class LeastSquares:
     """
 
     entry, product = 0.0, 1.5e-11
+    key = None               # of the data in ``kept``, where it is known already
 
     def __init__(self, problem, tol, W):
         self.problem = problem
@@ -81,7 +82,7 @@ class LeastSquares:
 
     def exact(self, tol, W):
         """The same by products in double precision, which are kept."""
-        second = kept.of(self.problem)
+        second = kept.of(self.problem, key=self.key)
         C, starts = self.set_up(second, W)
         d = len(self.scale)
         found = [self.answer(C[:d, d + k] * self.scale, C[d + k, d + k], d + k, tol, x)
@@ -163,9 +164,9 @@ class LeastSquares:
         positive, d = self.problem.penalty.positive, len(c)
         n_sweeps = max(10, int(FLOPS_OF_SWEEPS / d**2))
         x = np.maximum(x, 0.0) if positive else x
-        x = x + swept(self.B, self.B @ x - c, x, self.l1, positive, (0.1 * tol) ** 2 * yy, n_sweeps)
+        x = x + swept(self.B, product(self.B, x) - c, x, self.l1, positive, (0.1 * tol) ** 2 * yy, n_sweeps)
         for _ in range(MOST_ROUNDS):
-            Bx = self.B @ x
+            Bx = product(self.B, x)
             square = max(yy - 2.0 * (c @ x) + x @ (Bx - self.l2 * x), 0.0)
             gap = self.gap(x, c - Bx + self.l2 * x, square)
             gained = c @ x - 0.5 * (x @ Bx) - self.l1 @ np.abs(x)
@@ -201,14 +202,16 @@ class MendedLeastSquares(LeastSquares):
 
     def __init__(self, problem, tol, W):
         self.problem = problem
+        if kept.has_seen(problem):
+            self.key = kept.key_of(problem)      # reads X: once for products of both kinds
         one = self.mended(tol, W)
         kept.note(problem)      # another fit to these data shall keep them
         self.answers = self.exact(tol, W) if one is None else [one]
 
     def mended(self, tol, W):
         """``Answer`` of the only output, or None."""
-        seen = kept.has_seen(self.problem)
-        second = kept.of(self.problem, SingleMoments) if seen else SingleMoments(self.problem)
+        second = (SingleMoments(self.problem) if self.key is None
+                  else kept.of(self.problem, SingleMoments, self.key))
         if not second.is_exact:
             return None
         C, starts = self.set_up(second, W)

@@ -14,12 +14,15 @@ cimport cython
 from libc.math cimport fabs, fmax, sqrt
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.linalg.lapack import dpotrf, dpotrs
 
+from sgdest._core cimport simd
 from sgdest._core.gram import gram_of_rows, grams_of_rows
+from sgdest._core.kernels cimport F64, DenseLoops, dense_loops
 from sgdest._core.problem cimport Problem
 from sgdest._core.rows cimport Rows
+
+cdef const DenseLoops* loops = dense_loops(F64, simd.level)
 
 # Above this many columns the products are taken in single precision, twice as fast; what they lose
 # is far below what the sampling loses.
@@ -433,9 +436,9 @@ def _solve_support(B, g, x, lam, p, q, positive, n_free):
     lower = _without_crossings(B, slope, x, now, free, n_signed)
     if lower is not None:
         change = lower - x
-        product = B @ change
-        if _decrease(g, x, lam, change, product) > _decrease(g, x, lam, p, q):
-            p[:], q[:] = change, product
+        along = product(B, change)
+        if _decrease(g, x, lam, change, along) > _decrease(g, x, lam, p, q):
+            p[:], q[:] = change, along
             return
     for _ in range(np.count_nonzero(free)):
         on = np.flatnonzero(free)
@@ -450,7 +453,7 @@ def _solve_support(B, g, x, lam, p, q, positive, n_free):
         zero = on[reach <= t]
         now[zero], free[zero] = 0.0, False
         p[:] = now - x
-        q[:] = B @ p
+        q[:] = product(B, p)
         if t == 1.0:
             break
 
@@ -463,7 +466,7 @@ def _without_crossings(B, slope, x, now, free, n_signed):
     now, free = now.copy(), free.copy()
     for _ in range(MOST_CROSSINGS):
         on = np.flatnonzero(free)
-        step = _step_among(B, slope + B @ (now - x), on)
+        step = _step_among(B, slope + product(B, now - x), on)
         if step is None:
             return None
         crossing = np.flatnonzero((on < n_signed) & (now[on] * (now[on] + step) <= 0.0))
@@ -478,11 +481,13 @@ def _without_crossings(B, slope, x, now, free, n_signed):
 
 def _step_among(B, slope, on):
     """To where the model has no slope in the coordinates ``on``; None where it is not definite."""
-    try:
-        factor = cho_factor(B[np.ix_(on, on)], lower=True, check_finite=False)
-    except LinAlgError:
+    if not len(on):
+        return np.zeros(0)
+    # not ``cho_factor``, and the transpose: as in ``Metric``
+    factor, failed = dpotrf(B[np.ix_(on, on)].T, lower=True, clean=False)
+    if failed:
         return None
-    step = -cho_solve(factor, slope[on], check_finite=False)
+    step = -dpotrs(factor, slope[on], lower=True)[0]
     return step if np.all(np.isfinite(step)) else None
 
 
@@ -491,9 +496,6 @@ cdef double _coordinate(const double[:, ::1] B, const double[::1] g, const doubl
                         bint positive) noexcept nogil:
     """Minimise over coordinate j; the change."""
     cdef double a = B[j, j], old = x[j] + p[j], u, size, new, change
-    cdef Py_ssize_t i
-    cdef const double* row = &B[j, 0]
-    cdef double* q_data = &q[0]
     if not a > 0.0:
         return 0.0
     u = old - (g[j] + q[j]) / a
@@ -502,9 +504,19 @@ cdef double _coordinate(const double[:, ::1] B, const double[::1] g, const doubl
     change = new - old
     if change != 0.0:
         p[j] += change
-        for i in range(g.shape[0]):
-            q_data[i] += change * row[i]
+        loops.add(g.shape[0], change, &B[j, 0], &q[0])
     return change
+
+
+def product(const double[:, ::1] B, const double[::1] x):
+    """B x of a symmetric B, by its rows at which x is not zero: L1 leaves few."""
+    cdef Py_ssize_t j, n = x.shape[0]
+    cdef double[::1] out = np.zeros(n)
+    with nogil:
+        for j in range(n):
+            if x[j] != 0.0:
+                loops.add(n, x[j], &B[j, 0], &out[0])
+    return np.asarray(out)
 
 
 def update_bfgs(double[:, ::1] B, const double[::1] s, const double[::1] y):

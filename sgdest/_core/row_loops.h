@@ -230,7 +230,8 @@ INLINE double LEVEL(total)(VEC v)
     }
 #include "gram_loops.h"
 
-/* Folds blocks of WORDS words into as many; each step is one-to-one in the word and in what is there. */
+/* Folds blocks of WORDS words into as many; each step is one-to-one in the word and in what is there.
+ * Bytes are asked for 4 kB ahead: 10,000 x 784 took twice as long without, in the same arithmetic. */
 LOOP void LEVEL(fold)(ptrdiff_t n_blocks, const void *data, uint64_t *words)
 {
     enum { VECTORS = WORDS * sizeof(uint64_t) / sizeof(WORD_VEC) };
@@ -239,6 +240,7 @@ LOOP void LEVEL(fold)(ptrdiff_t n_blocks, const void *data, uint64_t *words)
     memcpy(a, words, sizeof a);
     for (ptrdiff_t i = 0; i < n_blocks; i++)
         for (int v = 0; v < VECTORS; v++, x += sizeof own) {
+            ASK(uint64_t, x + 4096);
             memcpy(&own, x, sizeof own);
             a[v] = (a[v] ^ own) * 0x9E3779B97F4A7C15u;
             a[v] ^= a[v] >> 32;

@@ -23,7 +23,8 @@ from sgdest._core.gram import kept
 from sgdest._core.intercept import best_intercept
 from sgdest._core.method import Optimizer
 from sgdest._core.relay import RelayLane
-from sgdest._core.solver import Solver, best_constant, constant_margins, seconds_of_pass
+from sgdest._core.solver import (
+    NEAR_ROUNDING, Solver, best_constant, constant_margins, seconds_of_pass)
 from sgdest._core.subproblem import Subproblem, violations
 from sgdest._core.subsampled_newton import sound_lane
 
@@ -163,6 +164,9 @@ class WorkingSetLane(RelayLane):
             self.z = self.problem.margins(self.W, self.b)
         self.centre()
         yield from self.look()
+        # no column would move: L1 is as strong as that of the first point of a path
+        self.finished = (not self.out.any()
+                         and abs(self.remaining) <= NEAR_ROUNDING * self.rounding())
 
     def go(self):
         before, size = self.objective, self.size
