@@ -101,7 +101,7 @@ class Race:
 
     def __init__(self, problem, limit, patience, repeats, n_threads, longest=0.0):
         self.problem, self.limit, self.patience, self.repeats = problem, limit, patience, repeats
-        self.longest = max(longest, limit)
+        self.longest = longest
         self.ours = Climb(ours(problem, n_threads), problem)
         self.peers = [Climb(contender, problem) for contender in peers(problem, n_threads)]
 
@@ -323,7 +323,7 @@ def draw(races, path):
     fig.savefig(path, dpi=110)
 
 
-def describe(n_threads, limit, options):
+def describe(n_threads, limit, longest, options):
     """Machine, versions and rules of the run."""
     busy = Climb.clock is time.process_time
     return (
@@ -331,7 +331,7 @@ def describe(n_threads, limit, options):
         f"{platform.machine()}. Threads of every contender: {n_threads}. A peer has {limit:g} "
         "seconds for its ladder in a race, or 8 times ours if that is more; it is out when a rung "
         f"takes {options.patience:g} times as long as the fastest needs to 1e-6. Where no peer "
-        f"arrives so, all go on, for {max(options.longest, limit):g} seconds each, until the first "
+        f"arrives so, all go on, for {longest:g} seconds each, until the first "
         f"arrives. Medians of {options.repeats} interleaved repeats, of up to {MOST_REPEATS} in "
         "short races."
         + (" Processor time, on a machine that did other work." if busy else "")
@@ -378,7 +378,7 @@ def main():
     parser.add_argument("--limit", type=float, default=20.0, help="seconds of a peer in a race")
     parser.add_argument("--patience", type=float, default=30.0,
                         help="times the fastest after which a peer is out")
-    parser.add_argument("--longest", type=float, default=0.0,
+    parser.add_argument("--longest", type=float, default=40.0,
                         help="seconds of a peer where none has arrived")
     parser.add_argument("--repeats", type=int, default=5, help="repeats of the best rungs")
     parser.add_argument("--out", type=Path, help="folder of the report")
@@ -390,8 +390,10 @@ def main():
         Climb.clock = staticmethod(time.process_time)
     warnings.simplefilter("ignore")  # of what has not converged yet
     n_threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count())
-    limit = min(options.limit, 1.0) if options.quick else options.limit
-    text = describe(n_threads, limit, options)
+    limit, longest = options.limit, max(options.limit, options.longest)
+    if options.quick:
+        limit = longest = min(limit, 1.0)
+    text = describe(n_threads, limit, longest, options)
     print(text, HEAD, sep="\n\n", flush=True)
     chosen, source = selected(options)
     races = []
@@ -401,7 +403,7 @@ def main():
             if time.monotonic() > end:
                 break
             race = Race(problem.load(source), limit, options.patience, options.repeats,
-                        n_threads, options.longest).run()
+                        n_threads, longest).run()
             del problem.X, problem.y, problem.target
             races.append(race)
             print(line(race), flush=True)
