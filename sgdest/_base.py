@@ -21,7 +21,7 @@ from sgdest._automatic import alike, automatic, for_passes, opening, shows_its_l
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.problem import Problem
 from sgdest._core.rows import as_rows, sound_margins
-from sgdest._core.solver import Solver, best_constant
+from sgdest._core.solver import NEAR_ROUNDING, Solver, best_constant
 from sgdest._core.schedules import Harmonic, Measured
 from sgdest._core.simd import aligned, aligned_zeros
 from sgdest._core.stream_state import FitFacts, hessians, state_after_fit
@@ -435,7 +435,10 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         gained = zero - (table[-1, COLUMNS.index("objective")] if len(table) else zero)
         rounding = EPS * max(abs(zero), abs(gained))
         remaining = max(outcome.remaining, rounding)  # of which no estimate can know less
-        self.suboptimality_ = float(remaining) / float(gained) if gained else 0.0
+        if gained > NEAR_ROUNDING * rounding:
+            self.suboptimality_ = float(remaining) / float(gained)
+        else:                    # the start is the minimum up to rounding, or nothing was learned
+            self.suboptimality_ = 0.0 if remaining <= NEAR_ROUNDING * rounding else np.inf
 
     def _warn(self, plan, outcome, left_out):
         """ConvergenceWarning that says what happened and what to do."""

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from numpy.testing import assert_array_equal
 from scipy.special import expit
 from sklearn.datasets import load_digits, make_classification
 
@@ -219,3 +220,21 @@ def test_a_path_of_warm_starts_takes_fewer_passes_than_cold_fits(kind):
 def test_every_loss_with_a_minimum_is_tried():
     names = {name for name, loss in LOSSES.items() if name not in ("perceptron", "multinomial")}
     assert names == set(LABELS + NUMBERS)
+
+
+@pytest.mark.parametrize("share", [1.0, 1.01, 3.0])
+@pytest.mark.parametrize("loss", ["squared_error", "huber", "log_loss"])
+def test_nothing_is_left_where_the_constant_model_is_the_minimum(loss, share):
+    """The way to the optimum is rounding then, of either sign: a share of it says nothing."""
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        X = rng.standard_normal((1000, 40))
+        y = X[:, 0] + rng.standard_normal(1000)
+        y = y > 0.0 if loss in LABELS else y
+        cls = GDClassifier if loss in LABELS else GDRegressor
+        # the best constant of huber is not quite the mean
+        most = 1.1 * np.abs((X - X.mean(axis=0)).T @ (y - y.mean())).max() / len(y)
+        model = cls(loss, penalty="l1", alpha=share * most).fit(X, y)
+        assert model.converged_
+        assert_array_equal(model.coef_, 0.0)
+        assert model.suboptimality_ == 0.0

@@ -201,6 +201,7 @@ def test_where_no_column_would_move_the_first_gradient_is_the_last(share):
     most = np.abs((X - X.mean(axis=0)).T @ (y - y.mean())).max() / 3000
     model = GDRegressor(penalty="l1", alpha=share * most, optimizer="working_set").fit(X, y)
     assert model.converged_
+    assert model.suboptimality_ == 0.0
     assert model.n_iter_ == 2       # the moments, the gradient
     assert_allclose(model.coef_, 0.0, atol=1e-12)
     assert_allclose(model.intercept_, y.mean())
