@@ -26,7 +26,7 @@ static inline double slope(double y, double z) { return 1 / (1 + exp(-z)) - y; }
             const ptrdiff_t then = order[t + ahead < n ? t + ahead : n - 1];                     \
             const char *later = (const char *)(X + then * d);                                    \
             double z = 0, step;                                                                  \
-            PREFETCH(y + then);                                                        \
+            PREFETCH(y + then);                                                                  \
             if (bytes < 1024) ask(later, bytes);                                                 \
             for (ptrdiff_t j = 0; j < d; j += turn) {                                            \
                 const ptrdiff_t stop = j + turn < d ? j + turn : d;                              \
@@ -51,10 +51,10 @@ static inline double slope(double y, double z) { return 1 / (1 + exp(-z)) - y; }
             const T *x = X + order[t] * d, *later = X + order[t + ahead < n ? t + ahead : n - 1] * d; \
             ptrdiff_t j = 0;                                                                     \
             for (; j + line <= d; j += line) {                                                   \
-                PREFETCH(later + j);                                                   \
+                PREFETCH(later + j);                                                             \
                 for (ptrdiff_t l = j; l < j + line; l++) sum += x[l];                            \
             }                                                                                    \
-            PREFETCH(later + d - 1);                                                   \
+            PREFETCH(later + d - 1);                                                             \
             for (; j < d; j++) sum += x[j];                                                      \
         }                                                                                        \
         return sum;                                                                              \
@@ -75,8 +75,8 @@ static inline double slope(double y, double z) { return 1 / (1 + exp(-z)) - y; }
                 for (ptrdiff_t j = 0; j < d; j += turn) {                                        \
                     const ptrdiff_t stop = j + turn < d ? j + turn : d;                          \
                     if (ahead) {                                                                 \
-                        PREFETCH(x + ahead * d + j);                                   \
-                        PREFETCH(x + ahead * d + j + turn / 2);                        \
+                        PREFETCH(x + ahead * d + j);                                             \
+                        PREFETCH(x + ahead * d + j + turn / 2);                                  \
                     }                                                                            \
                     for (ptrdiff_t l = j; l < stop; l++) {                                       \
                         sum += x[l] * w[l];                                                      \
