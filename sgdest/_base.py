@@ -438,7 +438,8 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         if gained > NEAR_ROUNDING * rounding:
             self.suboptimality_ = float(remaining) / float(gained)
         else:                    # the start is the minimum up to rounding, or nothing was learned
-            self.suboptimality_ = 0.0 if remaining <= NEAR_ROUNDING * rounding else np.inf
+            self.suboptimality_ = (0.0 if remaining <= NEAR_ROUNDING * rounding
+                                   else np.inf * float(remaining))   # NaN: no estimate
 
     def _warn(self, plan, outcome, left_out):
         """ConvergenceWarning that says what happened and what to do."""

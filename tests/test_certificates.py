@@ -238,3 +238,10 @@ def test_nothing_is_left_where_the_constant_model_is_the_minimum(loss, share):
         assert model.converged_
         assert_array_equal(model.coef_, 0.0)
         assert model.suboptimality_ == 0.0
+
+
+def test_a_method_without_an_estimate_says_so_also_where_it_gained_nothing():
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((200, 3)), rng.standard_normal(200)
+    model = GDRegressor(optimizer="sgd", learning_rate=1e-300, max_iter=3, tol=None).fit(X, y)
+    assert np.isnan(model.suboptimality_)
