@@ -41,8 +41,6 @@ from sgdest.losses import compile_loss, is_written
 from sgdest.optimizers import SAGA
 from sgdest.schedules import compile_schedule, horizon_of
 
-# One thread below this many stored values: waking a second one would cost more than it saves.
-ENTRIES_FOR_THREADS = 1 << 20
 # A mean loss below this many times the one before is not looked at as a possible explosion.
 SUSPICIOUS = 1e3
 MOST_RETREATS = 60
@@ -307,9 +305,7 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         """The ``Problem`` of data whose targets are encoded."""
         K = self._n_outputs()
         loss = compile_loss(self.loss, self.epsilon, joint=K > 1 and self._joint_if_many)
-        threads = 1
-        if rows.n_stored * K > ENTRIES_FOR_THREADS:
-            threads = validation.usable_threads(self.n_jobs)
+        threads = validation.threads_for(rows.n_stored * K, self.n_jobs)
         return Problem(rows, targets, loss, penalty, sample_weight=weights, n_outputs=K,
                        fit_intercept=self.fit_intercept, n_threads=threads)
 

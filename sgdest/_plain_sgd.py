@@ -22,8 +22,8 @@ from sklearn.utils.validation import (
 from sgdest._core.losses import LOSSES
 from sgdest._core.plain_rules import rule_of
 from sgdest._core.plain_sgd import Descent, Patience, Weights, penalty_of
-from sgdest._core.rows import as_rows, sound_margins, surely_finite
-from sgdest._validation import needs_no_more, sound_sparse
+from sgdest._core.rows import as_rows, sound_margins
+from sgdest._validation import all_finite, needs_no_more, sound_sparse
 
 DEFAULT_EPSILON = 0.1
 
@@ -119,7 +119,7 @@ class PlainSGD(SparseCoefMixin, BaseEstimator, metaclass=ABCMeta):
             raise ValueError("l1_ratio must be set when penalty is 'elasticnet'")
 
     def _validated(self, X, y, reset):
-        is_finite = surely_finite(X)
+        is_finite = all_finite(X, getattr(self, "n_jobs", None))
         if is_finite and needs_no_more(self, X, y, reset):
             return X, y
         return validate_data(

@@ -26,6 +26,7 @@ from sgdest._core.gram import kept
 from sgdest._core.labels import encode
 from sgdest._core.rows import DENSE_TYPES, surely_finite
 from sgdest._core.stream_state import checked_rates
+from sgdest._core.threads import ENTRIES_FOR_THREADS
 from sgdest.losses import LOSSES, Loss, facts_of, is_written, name_of
 from sgdest.optimizers import NAMES, Optimizer
 from sgdest.schedules import SCHEDULES
@@ -245,6 +246,11 @@ def _check_rate(estimator, loss):
         )
 
 
+def threads_for(n_entries, n_jobs):
+    """Number of threads for a pass over so many stored values, where ``n_jobs`` allows them."""
+    return usable_threads(n_jobs) if n_entries > ENTRIES_FOR_THREADS else 1
+
+
 def usable_threads(n_jobs):
     """Number of threads that ``n_jobs`` means here.
 
@@ -268,7 +274,7 @@ def check_data(estimator, X, y="no_validation", *, reset, regression=False):
 
     X keeps the types float64, float32, uint8 and int8; others become float64.
     """
-    known_finite = reset and kept.recognises(X) or surely_finite(X)
+    known_finite = reset and kept.recognises(X) or all_finite(X, estimator.n_jobs)
     if known_finite and needs_no_more(estimator, X, y, reset):
         return X, y
     kwargs = dict(
@@ -287,6 +293,13 @@ def check_data(estimator, X, y="no_validation", *, reset, regression=False):
         estimator, X, y, multi_output=regression, y_numeric=regression, **kwargs
     )
     return X, y
+
+
+def all_finite(X, n_jobs):
+    """``surely_finite``, on several threads if X is large."""
+    array = getattr(X, "data", None) if sp.issparse(X) else X
+    n_entries = array.size if isinstance(array, np.ndarray) else 0
+    return surely_finite(X, threads_for(n_entries, n_jobs))
 
 
 def needs_no_more(estimator, X, y, reset):

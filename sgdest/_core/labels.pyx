@@ -56,6 +56,23 @@ cdef Py_ssize_t find(const word* items, Py_ssize_t n_items, Py_ssize_t n_words, 
     return n_found
 
 
+cdef bint find_two(const word* items, Py_ssize_t n_items, uint8_t* codes,
+                   Py_ssize_t* first) noexcept nogil:
+    """Number items of one word that are of two kinds, without a branch per item; False if not."""
+    cdef Py_ssize_t i, n_others = 0
+    cdef word one = items[0], two
+    first[0], first[1] = 0, 1
+    while first[1] < n_items and items[first[1]] == one:
+        first[1] += 1
+    if first[1] == n_items:
+        return False
+    two = items[first[1]]
+    for i in range(n_items):
+        n_others += (items[i] != one) & (items[i] != two)
+        codes[i] = items[i] == two
+    return n_others == 0
+
+
 def distinct(y):
     """Which of the distinct items of a 1-D array each item is, and where those occur first.
 
@@ -77,7 +94,9 @@ def distinct(y):
     if n == 0 or size == 0:
         return None
     with nogil:
-        if size % 8 == 0 and address % 8 == 0:
+        if size == 8 and address % 8 == 0 and find_two(<const uint64_t*> address, n, &codes[0], first):
+            n_found = 2
+        elif size % 8 == 0 and address % 8 == 0:
             n_found = find(<const uint64_t*> address, n, size // 8, &codes[0], first)
         elif size % 4 == 0 and address % 4 == 0:
             n_found = find(<const uint32_t*> address, n, size // 4, &codes[0], first)
@@ -102,7 +121,7 @@ def encode(y):
         if labels[0] < labels[1]:
             return labels, codes
         if labels[0] > labels[1]:
-            return labels[::-1].copy(), 1 - codes
+            return labels[::-1].copy(), np.subtract(1, codes, out=codes)
     labels, numbers = np.unique(labels, return_inverse=True)
     if (numbers == np.arange(len(first))).all():
         return labels, codes
@@ -130,6 +149,13 @@ def looked_up(const double[::1] values, const uint8_t[::1] codes):
     """``values[codes]``, codes below the length of ``values``."""
     cdef Py_ssize_t i, n = codes.shape[0]
     cdef double[::1] out = np.empty(n)
+    cdef double zero, one
+    if values.shape[0] == 2:
+        zero, one = values[0], values[1]
+        with nogil:
+            for i in range(n):
+                out[i] = one if codes[i] else zero
+        return np.asarray(out)
     with nogil:
         for i in range(n):
             out[i] = values[codes[i]]
@@ -146,13 +172,10 @@ def recoded(const uint8_t[::1] numbers, const uint8_t[::1] codes):
     return np.asarray(out)
 
 
-def weight_of(const double[::1] y, const double[::1] s, double label, double other):
+def weight_of(y, s, label, other):
     """The weight of the rows of ``label``; None where a row has neither this nor the ``other``."""
-    cdef Py_ssize_t i
-    cdef double total = 0.0
-    for i in range(y.shape[0]):
-        if y[i] == label:
-            total += 1.0 if s is None else s[i]
-        elif y[i] != other:
-            return None
-    return total
+    of_label = y == label
+    count = np.count_nonzero(of_label)
+    if count + np.count_nonzero(y == other) < len(y):
+        return None
+    return float(count) if s is None else s[of_label].sum()

@@ -17,3 +17,5 @@ cdef class Method:
     # rows order[start] .. order[stop - 1]
     cdef void walk(self, const Py_ssize_t* order, Py_ssize_t start,
                    Py_ssize_t stop) noexcept nogil
+    # one of the parts into which the method cuts a piece of work for its team (see `Team.share`)
+    cdef void take_part(self, Py_ssize_t part) noexcept nogil

@@ -7,6 +7,7 @@ state. Each stands beside its method, in the same file.
 
 from libc.math cimport NAN, fabs
 
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import numpy as np
@@ -39,6 +40,13 @@ cdef class Method:
     cdef void walk(self, const Py_ssize_t* order, Py_ssize_t start,
                    Py_ssize_t stop) noexcept nogil:
         return
+
+    cdef void take_part(self, Py_ssize_t part) noexcept nogil:
+        return
+
+    def helped(self):
+        """A context for ``advance``, in which other threads may help; the results are the same."""
+        return nullcontext()
 
     def advance(self, const Py_ssize_t[::1] order, Py_ssize_t start, Py_ssize_t stop):
         """Learn from the rows ``order[start:stop]``, without the interpreter's lock."""

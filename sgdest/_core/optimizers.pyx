@@ -167,7 +167,7 @@ cdef class SGDMethod(StepMethod):
             waiting or self.by_columns
             or problem.rows.is_sparse and self.batch_entries() <= MOST_KEPT_ENTRIES)
         if self.keeps_rows:
-            self.adds_at_once = False
+            self.in_blocks = False
             size = self.batch_size or problem.n_rows
             self.kept = np.empty(size, dtype=np.intp)
             self.slopes = np.empty((size, problem.n_outputs))

@@ -21,6 +21,7 @@ from sgdest._core.simd cimport prefetch
 import numpy as np
 import scipy.sparse as sp
 from sgdest._core.compressed import as_usable, has_duplicates, sound_structure
+from sgdest._core.threads import ENTRIES_FOR_THREADS, on_threads
 
 #: types of dense data that are used as they are; everything else is converted to float64
 DENSE_TYPES = (np.float64, np.float32, np.uint8, np.int8)
@@ -537,7 +538,7 @@ cdef const char* start_of(array) except? NULL:
     return <const char*> <size_t> array.ctypes.data
 
 
-def surely_finite(X):
+def surely_finite(X, int n_threads=1):
     """Whether X is an array of float32 or float64, dense or sparse, whose numbers are finite.
 
     False also where that is not easily known: other types and layouts, numbers beyond 1e150.
@@ -550,16 +551,23 @@ def surely_finite(X):
         return False
     cdef const DenseLoops* loops = dense_loops(
         F32 if array.dtype == np.float32 else F64, simd.level)
-    cdef Py_ssize_t start, n = array.size, item_bytes = array.itemsize
+    cdef Py_ssize_t k, n = array.size, item_bytes = array.itemsize
     cdef const char* data = start_of(array) if n else NULL
-    cdef bint finite = True
-    with nogil:
-        for start from 0 <= start < n by 4096:
-            # a sum of squares is finite only if every number is
-            finite = isfinite(loops.square_norm(min(4096, n - start), data + start * item_bytes))
-            if not finite:
-                break
-    return finite
+
+    def is_finite(Py_ssize_t start, Py_ssize_t stop):
+        cdef bint finite = True
+        with nogil:
+            for start from start <= start < stop by 4096:
+                # a sum of squares is finite only if every number is
+                finite = isfinite(loops.square_norm(min(4096, stop - start),
+                                                    data + start * item_bytes))
+                if not finite:
+                    break
+        return finite
+
+    parts = 2 * n_threads if n > ENTRIES_FOR_THREADS and n_threads > 1 else 1
+    return all(on_threads(is_finite, [(n * k // parts, n * (k + 1) // parts)
+                                      for k in range(parts)], n_threads))
 
 
 def as_rows(X):

@@ -33,18 +33,18 @@ def best_constant(Problem problem):
     if not problem.fit_intercept or not problem.n_rows:
         return np.zeros(K)
     link = type(problem.loss).link
-    s = problem.sample_weight
     if problem.offset is not None or (link == "identity" and problem.loss.name != "squared_error"):
         return constant_by_search(problem)
     if problem.coded:
-        rate = np.bincount(problem.y.astype(np.intp), weights=s, minlength=K)
+        rate = np.bincount(problem.y.astype(np.intp), problem.sample_weight, K)
         rate = rate / rate.sum()
         if link == "softmax":
             b = np.log(np.clip(rate, 1e-3 / K, 1.0))
             return b - b.mean()
         mean = rate if problem.negative_code == 0.0 else 2.0 * rate - 1.0
     else:
-        mean = mean_of(problem.y.reshape(problem.n_rows, K), s)
+        part = problem.by_label() or problem
+        mean = mean_of(part.y.reshape(part.n_rows, K), part.sample_weight)
     if link == "logit":
         mean = np.minimum(np.maximum(mean, 1e-3), 1.0 - 1e-3)
         return np.log(mean / (1.0 - mean))
@@ -54,7 +54,9 @@ def best_constant(Problem problem):
 def mean_of(y, s):
     """Weighted mean of each column."""
     # not s @ y: it would wake threads of the BLAS, which then spin for a tenth of a second
-    return np.mean(y, axis=0) if s is None else np.einsum("i,ik->k", s, y) / s.sum()
+    if s is not None:
+        return np.einsum("i,ik->k", s, y) / s.sum()
+    return y.mean(axis=0) if y.shape[1] > 1 else y.mean(keepdims=True)[0]
 
 
 def constant_margins(problem, b):

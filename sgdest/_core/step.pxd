@@ -2,6 +2,7 @@
 
 from sgdest._core.method cimport Method
 from sgdest._core.schedules cimport Schedule
+from sgdest._core.team cimport Team
 
 
 cdef class StepMethod(Method):
@@ -15,8 +16,9 @@ cdef class StepMethod(Method):
     # a block of rows: targets, weights, margins, slopes
     cdef double[::1] y, s, z, d
     cdef double[::1] y_one, z_one          # where the outputs have losses of their own: of one
-    # the loss of the block at hand, all outputs together; adds to `sums`
-    cdef double block_loss(self, Py_ssize_t m) noexcept nogil
+    cdef void take_targets(self, const Py_ssize_t* rows, Py_ssize_t m, Py_ssize_t left,
+                           Py_ssize_t first) noexcept nogil
+    cdef double block_loss(self, Py_ssize_t first, Py_ssize_t m, double* sums) noexcept nogil
     # the batch under way: its gradient (in the layout of `rows.margins_of`), how many rows it
     # has, and, if `by_columns`, the features it has touched
     cdef double[:, ::1] g
@@ -48,14 +50,31 @@ cdef class StepMethod(Method):
     cdef Py_ssize_t asked                  # of so many next rows, each row at hand asks for one
     cdef bint asks_by_and_by               # where rows are long
     cdef void take_margins_asking(self, const Py_ssize_t* rows, Py_ssize_t m) noexcept nogil
-    cdef bint adds_at_once                 # see `Problem.margins_and_gradient`
+    cdef void take_margins(self, const Py_ssize_t* rows, Py_ssize_t m, Py_ssize_t left,
+                           Py_ssize_t first) noexcept nogil
+    cdef void add_tile(self, const Py_ssize_t* rows, Py_ssize_t m,
+                       Py_ssize_t left) noexcept nogil
+    # Dense rows and compiled losses: blocks in parts, which threads share. The block under way
+    # (`block_left` rows are known), and of each part the gradient (of the first: `g`), that of the
+    # intercept, and the loss, of all outputs and of each.
+    cdef bint in_blocks
+    cdef Team team
+    cdef const Py_ssize_t* block
+    cdef Py_ssize_t in_block, block_left, n_parts, row_bytes
+    cdef double[:, ::1] part_g, part_g_b, part_losses
+    cdef void add_block(self, const Py_ssize_t* rows, Py_ssize_t m,
+                        Py_ssize_t left) noexcept nogil
+    cdef void add_part(self, const Py_ssize_t* rows, Py_ssize_t m, Py_ssize_t left,
+                       Py_ssize_t first, double* g) noexcept nogil
+    cdef double loss_of_parts(self) noexcept nogil
+    cdef Py_ssize_t parts_of(self, Py_ssize_t m) noexcept nogil
+    cdef Py_ssize_t part_start(self, Py_ssize_t part, Py_ssize_t m) noexcept nogil
+    cdef Py_ssize_t rows_to_come(self, Py_ssize_t part, Py_ssize_t* rows) noexcept nogil
     cdef bint takes_turns                  # rows so long that they are read and added in turns
-    cdef void add_one_by_one(self, const Py_ssize_t* rows, Py_ssize_t m,
-                             Py_ssize_t left) noexcept nogil
-    cdef void add_at_once(self, const Py_ssize_t* rows, Py_ssize_t m,
-                          Py_ssize_t left) noexcept nogil
+    cdef void add_one_by_one(self, const Py_ssize_t* rows, Py_ssize_t m, Py_ssize_t left,
+                             Py_ssize_t first, double* g) noexcept nogil
     # make the slopes of m rows those of a batch: times s / mean weight
-    cdef void weigh(self, Py_ssize_t m) noexcept nogil
+    cdef void weigh(self, Py_ssize_t first, Py_ssize_t m) noexcept nogil
     # forget the batch that was learned
     cdef void clear_batch(self) noexcept nogil
     cdef void add_rows(self, const Py_ssize_t* rows, Py_ssize_t m,

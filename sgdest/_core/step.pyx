@@ -11,11 +11,12 @@ the cache holds from the margins to the gradient.
 """
 
 from libc.math cimport INFINITY, isfinite
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 from cpython.pyport cimport PY_SSIZE_T_MAX
 from sgdest._core.method cimport Method
 from sgdest._core.problem cimport Problem
 from sgdest._core.schedules cimport Schedule
+from sgdest._core.team cimport LINE, MOST_PARTS, Team
 
 import numpy as np
 
@@ -24,12 +25,17 @@ from sgdest._core.simd import aligned
 # Rows whose targets are gathered at once; of a batch, entries of the rows whose margins are
 # computed before their gradient is added (100 or 200 kB: within the second-level cache). Dense rows
 # come in small tiles, so that waiting for them and adding them up take turns quickly.
-cdef Py_ssize_t LARGEST_BLOCK = 256
+cdef enum:
+    LARGEST_BLOCK = 256
 cdef Py_ssize_t TILE_ENTRIES = 12_500
 cdef Py_ssize_t SPARSE_TILE_ENTRIES = 25_000
 # Dense rows of so many bytes in random order are read and added in turns, shorter ones in one walk:
 # 784 float64 330 and 350 ns, 784 float32 230 and 180 (docs/design/0004-rows-ahead.md).
 cdef Py_ssize_t LONGEST_WALKED = 4096
+# A block of dense rows is cut into parts of at least so many bytes and rows, up to `MOST_PARTS`: to begin
+# one on another thread takes a microsecond (docs/design/0015-threads-within-a-batch.md).
+cdef Py_ssize_t PART_BYTES = 1 << 13
+cdef Py_ssize_t PART_ROWS = 16
 
 # On sparse rows, a step of every feature costs less than one of the features of a batch that are
 # gathered, brought up to date and scattered, up to this many features per entry of the batch
@@ -75,21 +81,32 @@ cdef class StepMethod(Method):
         self.by_columns = problem.rows.is_sparse and not self.steps_all
         self.columns = np.empty(problem.rows.largest_count() + 1, dtype=np.intp)
         d, K = problem.n_features, problem.n_outputs
-        self.adds_at_once = problem.adds_at_once
-        self.takes_turns = d * problem.rows.X.itemsize > LONGEST_WALKED if self.adds_at_once else 0
+        self.in_blocks = not (problem.rows.is_sparse or self.by_rows
+                              or type(problem.loss).costs_a_call)
+        self.row_bytes = 0 if problem.rows.is_sparse else d * problem.rows.X.itemsize
+        self.takes_turns = problem.adds_at_once and self.row_bytes > LONGEST_WALKED
         if not self.by_rows:
             self.turns = K > 1 and not problem.rows.is_sparse
             shape = [K, d] if self.turns else [d, K]
             self.g = (aligned if self.takes_turns else problem.placed)(np.zeros(shape))
             self.turned = aligned(np.empty(shape if self.turns else [0, 0]))
+        self.team = Team(problem.n_threads if self.in_blocks else 1)
+        if self.in_blocks:
+            parts = self.parts_of(min(LARGEST_BLOCK, self.batch_size or problem.n_rows))
+            size = (self.g.size + LINE - 1) // LINE * LINE
+            self.part_g = problem.placed(np.empty([parts - 1, size]))
+            self.part_g_b, self.part_losses = np.zeros([2, parts, K + LINE])
         self.ahead = problem.rows.ahead
         row = max(problem.rows.n_stored // max(problem.n_rows, 1), 1)
-        if self.adds_at_once:
+        if problem.adds_at_once:
             self.tile = LARGEST_BLOCK
         elif problem.rows.is_sparse:
             self.tile = max(32, min(LARGEST_BLOCK, SPARSE_TILE_ENTRIES // row))
         else:
             self.tile = max(16, min(32, TILE_ENTRIES // row))
+
+    def helped(self):
+        return self.team.of(self)
 
     cdef double batch_entries(self):
         """How many stored values the rows of a batch have, on average."""
@@ -103,9 +120,10 @@ cdef class StepMethod(Method):
         while start < stop:
             m = min(LARGEST_BLOCK, stop - start)
             if not self.by_rows:
-                m = min(m, min(self.tile, size - self.in_batch))
-            self.problem.gather(m, order + start, &self.y[0], &self.s[0])
-            self.problem.ask_for_targets(min(m, stop - start - m), order + start + m)
+                m = min(m, size - self.in_batch)
+            if not self.in_blocks:
+                m = m if self.by_rows else min(m, self.tile)
+                self.take_targets(order + start, m, stop - start, 0)
             if self.by_rows:
                 self.learn_rows(order + start, m, stop - start)
             else:
@@ -115,7 +133,8 @@ cdef class StepMethod(Method):
                     self.clear_batch()
             if self.must_stop():
                 break
-            self.loss_sum += self.block_loss(m)
+            self.loss_sum += self.loss_of_parts() if self.in_blocks else self.block_loss(
+                0, m, &self.sums[0] if self.sums.shape[0] else NULL)
             for q in range(m):
                 weight += self.s[q]
             start += m
@@ -129,24 +148,31 @@ cdef class StepMethod(Method):
     def seam(self, Py_ssize_t stop):
         if self.by_rows:
             return stop - stop % LARGEST_BLOCK
-        return stop - stop % self.rows_per_step() % self.tile
+        return stop - stop % self.rows_per_step() % (LARGEST_BLOCK if self.in_blocks else self.tile)
 
-    cdef double block_loss(self, Py_ssize_t m) noexcept nogil:
+    cdef void take_targets(self, const Py_ssize_t* rows, Py_ssize_t m, Py_ssize_t left,
+                           Py_ssize_t first) noexcept nogil:
+        """Targets and weights of m rows, which become those of the block from ``first`` on."""
+        self.problem.gather(m, rows, &self.y[first * self.problem.target_width], &self.s[first])
+        self.problem.ask_for_targets(min(m, left - m), rows + m)
+
+    cdef double block_loss(self, Py_ssize_t first, Py_ssize_t m, double* sums) noexcept nogil:
+        """The loss of m rows of the block; ``sums``, if not NULL, receives those of each output."""
         cdef Py_ssize_t q, k, K = self.problem.n_outputs
         cdef double part, total = 0.0
-        cdef const double* y = &self.y[0]
-        cdef const double* z = &self.z[0]
+        cdef const double* y = &self.y[first * self.problem.target_width]
+        cdef const double* z = &self.z[first * K]
         cdef double* y_one
         cdef double* z_one
-        if self.sums.shape[0] == 0:
-            return self.problem.loss.values(m, K, y, z, &self.s[0])
-        y_one, z_one = &self.y_one[0], &self.z_one[0]
+        if sums == NULL:
+            return self.problem.loss.values(m, K, y, z, &self.s[first])
+        y_one, z_one = &self.y_one[first], &self.z_one[first]
         for k in range(K):
             for q in range(m):
                 y_one[q] = y[q * K + k]
                 z_one[q] = z[q * K + k]
-            part = self.problem.loss.values(m, 1, y_one, z_one, &self.s[0])
-            self.sums[k] += part
+            part = self.problem.loss.values(m, 1, y_one, z_one, &self.s[first])
+            sums[k] += part
             total += part
         return total
 
@@ -159,9 +185,9 @@ cdef class StepMethod(Method):
             self.problem.rows.prefetch(rows[p + self.ahead],
                                        rows[min(p + 2 * self.ahead, left - 1)])
 
-    cdef void weigh(self, Py_ssize_t m) noexcept nogil:
+    cdef void weigh(self, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
         cdef Py_ssize_t q, k, K = self.problem.n_outputs
-        for q in range(m):
+        for q in range(first, first + m):
             for k in range(K):
                 self.d[q * K + k] *= self.s[q] / self.problem.mean_weight
 
@@ -170,28 +196,28 @@ cdef class StepMethod(Method):
     cdef void add_rows(self, const Py_ssize_t* rows, Py_ssize_t m,
                        Py_ssize_t left) noexcept nogil:
         """Add rows to the gradient of the batch under way."""
-        cdef Py_ssize_t p, q, k, n, K = self.problem.n_outputs
-        cdef double square = 0.0
         self.begin_rows(m, rows)
         if self.turns and self.in_batch == 0:
             self.turn()
-        if self.adds_at_once:
-            self.add_at_once(rows, m, left)
-            return
+        self.in_batch += m
+        if self.in_blocks:
+            self.add_block(rows, m, left)
+        else:
+            self.add_tile(rows, m, left)
+
+    cdef void add_tile(self, const Py_ssize_t* rows, Py_ssize_t m,
+                       Py_ssize_t left) noexcept nogil:
+        """Rows that are sparse, or whose loss is written in Python."""
+        cdef Py_ssize_t q, k, K = self.problem.n_outputs
+        cdef double square = 0.0
         self.asks_by_and_by = self.problem.rows.are_long and K == 1
         self.asked = min(m, left - m)
         if self.asks_by_and_by:
             self.take_margins_asking(rows, m)
         else:
-            for p from 0 <= p < m by 4:
-                n = min(4, m - p)
-                for q in range(p, p + n):
-                    self.ask_ahead(rows, q, left)
-                self.problem.margins_of(n, n, rows + p, self.weights(), self.scale(), &self.b[0],
-                                        &self.z[p * K])
+            self.take_margins(rows, m, left, 0)
         self.problem.loss.derivatives(m, K, &self.y[0], &self.z[0], &self.d[0])
-        self.weigh(m)
-        self.in_batch += m
+        self.weigh(0, m)
         for q in range(m):
             for k in range(K):
                 self.g_b[k] += self.d[q * K + k]
@@ -201,46 +227,137 @@ cdef class StepMethod(Method):
             return
         self.add_slopes(m, rows)
 
-    cdef void add_at_once(self, const Py_ssize_t* rows, Py_ssize_t m,
-                          Py_ssize_t left) noexcept nogil:
-        """``add_rows`` where rows are added while the first-level cache holds them."""
-        cdef Py_ssize_t q
-        cdef double square = 0.0, total = 0.0
-        cdef const double* d = &self.d[0]
-        if self.takes_turns:
-            self.add_one_by_one(rows, m, left)
-        else:
-            self.problem.margins_and_gradient(
-                m, left, rows, self.weights(), self.scale(), &self.b[0], &self.y[0], &self.s[0],
-                self.problem.mean_weight, &self.z[0], &self.d[0], &self.g[0, 0])
-        for q in range(m):
-            total += d[q]
-            square += d[q] * d[q]
-        self.g_b[0] += total
-        self.in_batch += m
-        if not isfinite(square):
-            self.loss_sum = INFINITY
+    cdef void take_margins(self, const Py_ssize_t* rows, Py_ssize_t m, Py_ssize_t left,
+                           Py_ssize_t first) noexcept nogil:
+        cdef Py_ssize_t p, q, n, K = self.problem.n_outputs
+        for p from 0 <= p < m by 4:
+            n = min(4, m - p)
+            for q in range(p, p + n):
+                self.ask_ahead(rows, q, left)
+            self.problem.margins_of(n, n, rows + p, self.weights(), self.scale(), &self.b[0],
+                                    &self.z[(first + p) * K])
 
-    cdef void add_one_by_one(self, const Py_ssize_t* rows, Py_ssize_t m,
-                             Py_ssize_t left) noexcept nogil:
-        """The same for rows so long that the next one is better read before the last is added.
+    # -- a block of dense rows, whose parts threads share ------------------------------------
+
+    cdef void add_block(self, const Py_ssize_t* rows, Py_ssize_t m,
+                        Py_ssize_t left) noexcept nogil:
+        cdef Py_ssize_t j, k, part, size = self.g.shape[0] * self.g.shape[1]
+        cdef double* g = &self.g[0, 0]
+        self.block, self.in_block, self.block_left = rows, m, left
+        self.n_parts = self.parts_of(m)
+        if self.n_parts > 1 and self.team.n_present > 1:
+            self.team.share(self.n_parts)
+        else:
+            for part in range(self.n_parts):
+                self.take_part(part)
+        for part in range(self.n_parts):
+            for k in range(self.g_b.shape[0]):
+                self.g_b[k] += self.part_g_b[part, k]
+            if not isfinite(self.part_losses[part, 0]):
+                self.loss_sum = INFINITY
+        for part in range(self.n_parts - 1):
+            for j in range(size):
+                g[j] += self.part_g[part, j]
+
+    cdef double loss_of_parts(self) noexcept nogil:
+        cdef Py_ssize_t k, part
+        cdef double total = 0.0
+        for part in range(self.n_parts):
+            total += self.part_losses[part, 0]
+            for k in range(self.sums.shape[0]):
+                self.sums[k] += self.part_losses[part, 1 + k]
+        return total
+
+    cdef Py_ssize_t parts_of(self, Py_ssize_t m) noexcept nogil:
+        """Into how many parts m rows are cut: it depends on the data alone, as results do."""
+        cdef Py_ssize_t n = 1
+        while 2 * n <= min(MOST_PARTS, min(m // PART_ROWS, m * self.row_bytes // PART_BYTES)):
+            n *= 2
+        return n
+
+    cdef Py_ssize_t part_start(self, Py_ssize_t part, Py_ssize_t m) noexcept nogil:
+        # of z and d, no two threads should write the same cache line
+        return min(m, (m * part // self.n_parts + LINE - 1) // LINE * LINE)
+
+    cdef void take_part(self, Py_ssize_t part) noexcept nogil:
+        cdef Py_ssize_t[2 * LARGEST_BLOCK] rows
+        cdef Py_ssize_t q, k, K = self.problem.n_outputs, size = self.g.shape[0] * self.g.shape[1]
+        cdef Py_ssize_t first = self.part_start(part, self.in_block), left
+        cdef Py_ssize_t m = self.part_start(part + 1, self.in_block) - first
+        cdef double square = 0.0
+        cdef double* g = &self.g[0, 0]
+        cdef double* g_b = &self.part_g_b[part, 0]
+        cdef double* losses = &self.part_losses[part, 0]
+        memset(g_b, 0, K * sizeof(double))
+        memset(losses, 0, (1 + K) * sizeof(double))
+        if part > 0:
+            g = &self.part_g[part - 1, 0]
+            memset(g, 0, size * sizeof(double))
+        memcpy(rows, self.block + first, m * sizeof(Py_ssize_t))
+        left = m + self.rows_to_come(part, rows + m)
+        self.take_targets(rows, m, left, first)
+        self.add_part(rows, m, left, first, g)
+        for q in range(first, first + m):
+            for k in range(K):
+                g_b[k] += self.d[q * K + k]
+                square += self.d[q * K + k] * self.d[q * K + k]
+        losses[0] = INFINITY
+        if isfinite(square):
+            losses[0] = self.block_loss(first, m, losses + 1 if self.sums.shape[0] else NULL)
+
+    cdef void add_part(self, const Py_ssize_t* rows, Py_ssize_t m, Py_ssize_t left,
+                       Py_ssize_t first, double* g) noexcept nogil:
+        """Margins and slopes of m rows of the block, from ``first`` on; g += their gradient."""
+        cdef Py_ssize_t p, n, K = self.problem.n_outputs, width = self.problem.target_width
+        if self.takes_turns:
+            self.add_one_by_one(rows, m, left, first, g)
+        elif self.problem.adds_at_once:
+            self.problem.margins_and_gradient(
+                m, left, rows, self.weights(), self.scale(), &self.b[0], &self.y[first * width],
+                &self.s[first], self.problem.mean_weight, &self.z[first], &self.d[first], g)
+        else:
+            for p from 0 <= p < m by self.tile:
+                n = min(self.tile, m - p)
+                self.take_margins(rows + p, n, left - p, first + p)
+                self.problem.loss.derivatives(n, K, &self.y[(first + p) * width],
+                                              &self.z[(first + p) * K], &self.d[(first + p) * K])
+                self.weigh(first + p, n)
+                self.problem.rows.add_all(n, rows + p, NULL, K, &self.d[(first + p) * K], g)
+
+    cdef Py_ssize_t rows_to_come(self, Py_ssize_t part, Py_ssize_t* rows) noexcept nogil:
+        """The first rows of the part that the same thread takes next; returns how many."""
+        cdef Py_ssize_t m = self.in_block, next, n, place = self.team.place_of(part, self.n_parts)
+        if self.team.place_of(part + 1, self.n_parts) == place:
+            next = self.part_start(part + 1, m)
+        else:
+            n = min(m, self.block_left - m)
+            next = m + self.part_start(self.team.first_part(place, self.n_parts), n)
+        n = min(LARGEST_BLOCK, self.block_left - next)
+        memcpy(rows, self.block + next, max(n, 0) * sizeof(Py_ssize_t))
+        return max(n, 0)
+
+    cdef void add_one_by_one(self, const Py_ssize_t* rows, Py_ssize_t m, Py_ssize_t left,
+                             Py_ssize_t first, double* g) noexcept nogil:
+        """``add_part`` for rows so long that the next is better read before the last is added.
 
         The margin of the next row is taken before, so that nothing waits for the slope.
         """
         cdef Py_ssize_t q, later
-        cdef double* d = &self.d[0]
+        cdef const double* y = &self.y[first * self.problem.target_width]
+        cdef double* z = &self.z[first]
+        cdef double* d = &self.d[first]
         for q in range(m + 1):
             later = rows[q + self.ahead] if q + self.ahead < left else -1
             if q < m:
-                self.z[q] = self.b[0] + self.scale() * self.problem.rows.dot_ahead(
+                z[q] = self.b[0] + self.scale() * self.problem.rows.dot_ahead(
                     rows[q], self.weights(), later)
                 if self.problem.o_data != NULL:
-                    self.z[q] += self.problem.o_data[rows[q]]
+                    z[q] += self.problem.o_data[rows[q]]
             if q > 0:
-                self.problem.rows.add_ahead(rows[q - 1], d[q - 1], &self.g[0, 0], later)
+                self.problem.rows.add_ahead(rows[q - 1], d[q - 1], g, later)
             if q < m:
-                d[q] = self.problem.loss.derivative(self.y[q], self.z[q])
-                d[q] *= self.s[q] / self.problem.mean_weight
+                d[q] = self.problem.loss.derivative(y[q], z[q])
+                d[q] *= self.s[first + q] / self.problem.mean_weight
 
     cdef void begin_rows(self, Py_ssize_t m, const Py_ssize_t* rows) noexcept nogil:
         cdef Py_ssize_t q

@@ -6,9 +6,17 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
 
+# One thread for fewer stored values: waking a second one would cost more than it saves.
+ENTRIES_FOR_THREADS = 1 << 20
+
+
+def pool_of(n_threads):
+    """Threads that stay: starting one takes up to a millisecond. A forked process has its own."""
+    return _pool(os.getpid(), n_threads)
+
+
 @lru_cache(maxsize=None)
 def _pool(process, n_threads):
-    """Threads that stay: starting one takes up to a millisecond. A forked process has its own."""
     return ThreadPoolExecutor(n_threads)
 
 
@@ -31,7 +39,7 @@ def on_threads(work, chunks, n_threads):
                 return
             results[k] = work(*chunks[k])
 
-    pool = _pool(os.getpid(), n_threads - 1)
+    pool = pool_of(n_threads - 1)
     others = [pool.submit(take) for _ in range(helpers)]
     try:
         take()

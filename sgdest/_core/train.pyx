@@ -232,21 +232,22 @@ def run_pass(Problem problem, Method method, Py_ssize_t[::1] order, bint shuffle
         shuffle(n, &order[0], &seed)
         outcome.seed = seed
     method.restart_sums()
-    while start < n:
-        PyErr_CheckSignals()
-        stop = n if n - start <= size else method.seam(start + size)
-        began = perf_counter()
-        method.advance(order, start, stop)
-        raise_error_of(method)
-        if perf_counter() - began < 0.5 * SLICE_SECONDS:
-            size *= 2
-        if not np.isfinite(method.loss_sum):
-            return False
-        start = stop
-        if observer is not None and start < n and observer.time_is_up():
-            method.drop_batch()
-            outcome.stopped = True
-            return True
+    with method.helped():
+        while start < n:
+            PyErr_CheckSignals()
+            stop = n if n - start <= size else method.seam(start + size)
+            began = perf_counter()
+            method.advance(order, start, stop)
+            raise_error_of(method)
+            if perf_counter() - began < 0.5 * SLICE_SECONDS:
+                size *= 2
+            if not np.isfinite(method.loss_sum):
+                return False
+            start = stop
+            if observer is not None and start < n and observer.time_is_up():
+                method.drop_batch()
+                outcome.stopped = True
+                return True
     method.finish_pass()
     raise_error_of(method)
     return True
