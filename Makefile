@@ -22,7 +22,7 @@ test: $(VENV)/installed
 
 # Against the peers that are installed: torch too, after .venv/bin/pip install torch.
 bench: $(VENV)/installed
-	OPENBLAS_NUM_THREADS=1 $(VENV)/bin/python docs/benchmarks/goals.py $(BENCH_FLAGS)
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(VENV)/bin/python docs/benchmarks/goals.py $(BENCH_FLAGS)
 
 # To the optimum, against the best solver of each peer that is installed (.venv/bin/pip install celer
 # skglm snapml liblinear-official torch); RACE_FLAGS="--data FOLDER" races on the shared data sets.

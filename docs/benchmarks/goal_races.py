@@ -257,21 +257,45 @@ def parameters(model):
 
 
 class Solvers(MiniBatches):
-    """Batches of 256 by a solver that scikit-learn's networks have too, theirs without a layer."""
+    """Batches of 256 by a solver that scikit-learn's networks have too, theirs without a layer.
+
+    Runners have two threads, as at default settings on two processors, or one.
+    """
 
     def __init__(self, name, n_rows, goals, data, optimizer, theirs, rate):
         super().__init__(name, n_rows, goals, data, within=0.1)
         self.optimizer, self.theirs, self.rate = optimizer, theirs, rate
 
+    def prepare(self):
+        super().prepare()
+        for name in [name for name in self.runners if name.startswith("MLP")]:
+            self.runners[name] = self.limited(self.runners[name], self.threads_of(name))
+
+    def limited(self, runner, n_threads):
+        """The runner with so many threads of the BLAS."""
+        def run():
+            with threadpool_limits(n_threads, "blas"):
+                return runner()
+
+        return run
+
+    def threads_of(self, runner):
+        return 2 if runner.endswith("2 threads") else 1
+
+    def limit_of(self, runner):
+        return LIMIT if self.threads_of(runner) == 1 else None
+
     def competitors(self):
         shared = dict(max_iter=EPOCHS, random_state=0, batch_size=256)
+        theirs = dict(alpha=0.0, tol=0.0, learning_rate_init=self.rate,
+                      n_iter_no_change=EPOCHS + 1, **self.theirs, **shared)
+        ours = dict(optimizer=self.optimizer, learning_rate=self.rate, penalty=None, tol=None,
+                    **shared)
         return {
-            "MLPClassifier()": MLPClassifier(
-                (), alpha=0.0, tol=0.0, learning_rate_init=self.rate,
-                n_iter_no_change=EPOCHS + 1, **self.theirs, **shared),
-            "GDClassifier": GDClassifier(
-                optimizer=self.optimizer, learning_rate=self.rate, penalty=None, tol=None,
-                **shared),
+            "MLPClassifier(), 2 threads": MLPClassifier((), **theirs),
+            "MLPClassifier()": MLPClassifier((), **theirs),
+            "GDClassifier, 2 threads": GDClassifier(n_jobs=2, **ours),
+            "GDClassifier": GDClassifier(**ours),
         }
 
     def check(self):
@@ -564,7 +588,7 @@ def races():
         ("nesterov", {"solver": "sgd"}, 0.1 * RATE), ("adam", {"solver": "adam"}, 0.01),
     ):
         add(Solvers, "reading X in random order", f"mini-batches 256, 784, {optimizer}",
-            sizes[784], {"GDClassifier": 5}, wide, optimizer, theirs, rate)
+            sizes[784], {"GDClassifier, 2 threads": 5}, wide, optimizer, theirs, rate)
     add(Updates, "a root and a division per coordinate, hidden behind the memory",
         "optimizers, dense 784", sizes[784],
         dict.fromkeys(("momentum", "adagrad", "adam"), 1 / 1.3), wide)
