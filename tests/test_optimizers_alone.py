@@ -150,3 +150,16 @@ def test_an_end_by_the_number_of_steps_or_by_overflow_is_no_success():
 def test_what_cannot_work_is_said(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("eps", [1e-10, 1e-300])
+def test_rates_by_squares_of_any_size(eps):
+    # roots are estimated where the processor has estimates: at any size of the squares
+    g = np.array([0.0, 1e-170, 1e-160, 3e-155, 1e-30, 0.3, 1.0, 7.0, 1e30, 3e153, 1e160, -2.5, 1e-5])
+    x, optimizer = np.ones(len(g)), Adagrad(0.1, eps=eps)
+    optimizer.step(x, g, optimizer.init(x))
+    with np.errstate(over="ignore"):
+        root = np.sqrt(g * g)
+    length = np.where(root > 0, 0.1 / (root + eps), 0.0)
+    length[np.isinf(root)] = 0.0
+    assert_allclose(1.0 - x, 1.0 - (1.0 - length * g), rtol=1e-13, atol=1e-16)

@@ -40,15 +40,23 @@ cdef inline void ask_for(const void* start, Py_ssize_t n) noexcept nogil:
         prefetch(<const char*> start + offset, 1)
 
 
+cdef enum:
+    DRAWN = 32
+
+
 cdef inline void shuffle(Py_ssize_t n, Py_ssize_t* order, uint64_t* state) noexcept nogil:
     """Fisher-Yates. The bias is below n / 2^64."""
-    cdef Py_ssize_t i, other, swap
-    ask_for(order, n * sizeof(Py_ssize_t))
-    for i in range(n - 1, 0, -1):
-        other = <Py_ssize_t> high_product(random_bits(state), <uint64_t> (i + 1))
-        swap = order[i]
-        order[i] = order[other]
-        order[other] = swap
+    cdef Py_ssize_t[DRAWN] others            # drawn first, so that their places are asked for in time
+    cdef Py_ssize_t i, k, m, swap
+    for i from n - 1 >= i > 0 by DRAWN:
+        m = min(<Py_ssize_t> DRAWN, i)
+        for k in range(m):
+            others[k] = <Py_ssize_t> high_product(random_bits(state), <uint64_t> (i - k + 1))
+            prefetch(order + others[k], 1)
+        for k in range(m):
+            swap = order[i - k]
+            order[i - k] = order[others[k]]
+            order[others[k]] = swap
 
 
 cdef inline uint32_t random_31_bits(uint32_t* state) noexcept nogil:

@@ -5,6 +5,9 @@
 #include <math.h>
 
 #include "levels.h"
+#if HAS_LEVELS
+#include <immintrin.h>
+#endif
 
 /* What follows the leader: z, the sum of the squares of the gradients, the inverse of the rate. */
 typedef struct {
@@ -32,7 +35,9 @@ BEGIN_LEVEL(AVX2_FEATURES)
 END_LEVEL
 BEGIN_LEVEL(AVX512_FEATURES)
 #define LEVEL(name) name##_avx512
+#define HAS_ESTIMATES
 #include "step_loops.h"
+#undef HAS_ESTIMATES
 END_LEVEL
 #endif
 
