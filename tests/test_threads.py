@@ -86,6 +86,18 @@ def test_helpers_that_never_begin_are_not_waited_for(monkeypatch):
         busy.shutdown()
 
 
+def test_no_more_threads_are_kept_awake_than_there_are_parts(monkeypatch):
+    asked, pool_of = [], team.pool_of
+    monkeypatch.setattr(team, "pool_of", lambda n_threads: asked.append(n_threads) or pool_of(n_threads))
+    shared = dict(optimizer="sgd", max_iter=1, tol=None, n_jobs=64)
+    GDClassifier(batch_size=256, **shared).fit(NARROW, labels(NARROW))
+    assert set(asked) == {3}
+    for batch_size in (1, 20):  # one step, one part
+        GDClassifier(batch_size=batch_size, **shared).fit(NARROW, labels(NARROW))
+    GDClassifier(batch_size=256, **shared).fit(NARROW[:1000], labels(NARROW[:1000]))  # small data
+    assert len(asked) == 1
+
+
 def test_helpers_that_begin_late_change_nothing(monkeypatch):
     class Late(ThreadPoolExecutor):
         def submit(self, work, *args):

@@ -343,3 +343,22 @@ class Normalises(LogCosh):
 def test_check_says_what_is_wrong(loss, message):
     with pytest.raises(ValueError, match=message):
         losses.check(loss)
+
+
+def test_dense_rows_of_a_batch_are_one_call():
+    class Counting(losses.Loss):
+        targets, link, curvature_bound = "binary", "logit", 0.25
+        sizes = []
+
+        def value(self, y, z):
+            return np.logaddexp(0, z) - y * z
+
+        def derivative(self, y, z):
+            self.sizes.append(len(z))
+            return 1 / (1 + np.exp(-z)) - y
+
+    X = np.random.default_rng(0).normal(size=(1000, 20))
+    model = GDClassifier(Counting(), optimizer="sgd", learning_rate=0.1, batch_size=250, max_iter=1,
+                         tol=None)
+    model.fit(X, X[:, 0] > 0)
+    assert Counting.sizes[-4:] == [250] * 4

@@ -24,11 +24,11 @@ from sgdest._core.simd import aligned
 
 # Rows whose targets are gathered at once; of a batch, entries of the rows whose margins are
 # computed before their gradient is added (100 or 200 kB: within the second-level cache). Dense rows
-# come in small tiles, so that waiting for them and adding them up take turns quickly.
+# of several outputs come in small tiles, so that waiting for them and adding them up take turns quickly.
 cdef enum:
     LARGEST_BLOCK = 256
 cdef Py_ssize_t TILE_ENTRIES = 12_500
-cdef Py_ssize_t SPARSE_TILE_ENTRIES = 25_000
+cdef Py_ssize_t LARGE_TILE_ENTRIES = 25_000
 # Dense rows of so many bytes in random order are read and added in turns, shorter ones in one walk:
 # 784 float64 330 and 350 ns, 784 float32 230 and 180 (docs/design/0004-rows-ahead.md).
 cdef Py_ssize_t LONGEST_WALKED = 4096
@@ -90,20 +90,19 @@ cdef class StepMethod(Method):
             shape = [K, d] if self.turns else [d, K]
             self.g = (aligned if self.takes_turns else problem.placed)(np.zeros(shape))
             self.turned = aligned(np.empty(shape if self.turns else [0, 0]))
-        self.team = Team(problem.n_threads if self.in_blocks else 1)
+        parts = 1
         if self.in_blocks:
             parts = self.parts_of(min(LARGEST_BLOCK, self.batch_size or problem.n_rows))
             size = (self.g.size + LINE - 1) // LINE * LINE
             self.part_g = problem.placed(np.empty([parts - 1, size]))
             self.part_g_b, self.part_losses = np.zeros([2, parts, K + LINE])
+        self.team = Team(min(problem.n_threads, parts))
         self.ahead = problem.rows.ahead
         row = max(problem.rows.n_stored // max(problem.n_rows, 1), 1)
-        if problem.adds_at_once:
-            self.tile = LARGEST_BLOCK
-        elif problem.rows.is_sparse:
-            self.tile = max(32, min(LARGEST_BLOCK, SPARSE_TILE_ENTRIES // row))
-        else:
+        if self.in_blocks:
             self.tile = max(16, min(32, TILE_ENTRIES // row))
+        else:                              # (a loss that costs a call wants many rows, too)
+            self.tile = max(32, min(LARGEST_BLOCK, LARGE_TILE_ENTRIES // row))
 
     def helped(self):
         return self.team.of(self)
@@ -135,8 +134,11 @@ cdef class StepMethod(Method):
                 break
             self.loss_sum += self.loss_of_parts() if self.in_blocks else self.block_loss(
                 0, m, &self.sums[0] if self.sums.shape[0] else NULL)
-            for q in range(m):
-                weight += self.s[q]
+            if self.problem.s_data == NULL:
+                weight += m
+            else:
+                for q in range(m):
+                    weight += self.s[q]
             start += m
         self.weight_sum = weight
 
@@ -214,8 +216,11 @@ cdef class StepMethod(Method):
         self.asked = min(m, left - m)
         if self.asks_by_and_by:
             self.take_margins_asking(rows, m)
-        else:
+        elif self.problem.rows.is_sparse:
             self.take_margins(rows, m, left, 0)
+        else:
+            self.problem.margins_of(m, left, rows, self.weights(), self.scale(), &self.b[0],
+                                    &self.z[0])
         self.problem.loss.derivatives(m, K, &self.y[0], &self.z[0], &self.d[0])
         self.weigh(0, m)
         for q in range(m):
