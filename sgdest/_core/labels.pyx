@@ -59,7 +59,7 @@ cdef Py_ssize_t find(const word* items, Py_ssize_t n_items, Py_ssize_t n_words, 
 cdef bint find_two(const word* items, Py_ssize_t n_items, uint8_t* codes,
                    Py_ssize_t* first) noexcept nogil:
     """Number items of one word that are of two kinds, without a branch per item; False if not."""
-    cdef Py_ssize_t i, n_others = 0
+    cdef Py_ssize_t i, start, n_others = 0
     cdef word one = items[0], two
     first[0], first[1] = 0, 1
     while first[1] < n_items and items[first[1]] == one:
@@ -67,10 +67,13 @@ cdef bint find_two(const word* items, Py_ssize_t n_items, uint8_t* codes,
     if first[1] == n_items:
         return False
     two = items[first[1]]
-    for i in range(n_items):
-        n_others += (items[i] != one) & (items[i] != two)
-        codes[i] = items[i] == two
-    return n_others == 0
+    for start from 0 <= start < n_items by 4096:
+        for i in range(start, min(start + 4096, n_items)):
+            n_others += (items[i] != one) & (items[i] != two)
+            codes[i] = items[i] == two
+        if n_others:
+            return False
+    return True
 
 
 def distinct(y):

@@ -21,7 +21,7 @@ from sgdest._core.simd cimport prefetch
 import numpy as np
 import scipy.sparse as sp
 from sgdest._core.compressed import as_usable, has_duplicates, sound_structure
-from sgdest._core.threads import ENTRIES_FOR_THREADS, on_threads
+from sgdest._core.threads import on_threads
 
 #: types of dense data that are used as they are; everything else is converted to float64
 DENSE_TYPES = (np.float64, np.float32, np.uint8, np.int8)
@@ -555,17 +555,17 @@ def surely_finite(X, int n_threads=1):
     cdef const char* data = start_of(array) if n else NULL
 
     def is_finite(Py_ssize_t start, Py_ssize_t stop):
+        cdef Py_ssize_t at
         cdef bint finite = True
         with nogil:
-            for start from start <= start < stop by 4096:
+            for at from start <= at < stop by 4096:
                 # a sum of squares is finite only if every number is
-                finite = isfinite(loops.square_norm(min(4096, stop - start),
-                                                    data + start * item_bytes))
+                finite = isfinite(loops.square_norm(min(4096, stop - at), data + at * item_bytes))
                 if not finite:
                     break
         return finite
 
-    parts = 2 * n_threads if n > ENTRIES_FOR_THREADS and n_threads > 1 else 1
+    parts = 2 * n_threads if n_threads > 1 else 1
     return all(on_threads(is_finite, [(n * k // parts, n * (k + 1) // parts)
                                       for k in range(parts)], n_threads))
 

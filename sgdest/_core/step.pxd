@@ -18,6 +18,7 @@ cdef class StepMethod(Method):
     cdef double[::1] y_one, z_one          # where the outputs have losses of their own: of one
     cdef void take_targets(self, const Py_ssize_t* rows, Py_ssize_t m, Py_ssize_t left,
                            Py_ssize_t first) noexcept nogil
+    # the loss of m of its rows, all outputs together; `sums`, if not NULL, receives that of each
     cdef double block_loss(self, Py_ssize_t first, Py_ssize_t m, double* sums) noexcept nogil
     # the batch under way: its gradient (in the layout of `rows.margins_of`), how many rows it
     # has, and, if `by_columns`, the features it has touched
