@@ -10,6 +10,8 @@ from numpy.testing import assert_array_equal
 
 from sgdest import GDClassifier, GDRegressor
 from sgdest._core import team
+from sgdest._core.labels import encode
+from sgdest._core.rows import surely_finite
 from sgdest.optimizers import STEP_OPTIMIZERS
 
 rng = np.random.default_rng(0)
@@ -137,3 +139,33 @@ def test_fits_in_several_threads_at_once():
         fits = [pool.submit(GDClassifier(n_jobs=2, **shared).fit, NARROW, y) for _ in range(6)]
     for fit in fits:
         assert_array_equal(alone.coef_, fit.result().coef_)
+
+
+@pytest.mark.parametrize("loss", ["log_loss", "hinge"])
+def test_batches_of_several_classes_do_not_depend_on_the_threads(loss):
+    # hinge: one versus the rest, with losses of their own
+    y = NARROW[:, :3].argmax(axis=1)
+    s = rng.uniform(0.5, 2.0, size=len(y))
+    settings = dict(loss=loss, optimizer="adam", max_iter=3, tol=None, random_state=0)
+    one, two = (GDClassifier(n_jobs=n, **settings).fit(NARROW, y, sample_weight=s) for n in (1, 2))
+    assert_array_equal(one.coef_, two.coef_)
+    assert_array_equal(one.history_["objective"], two.history_["objective"])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("place", [0, 599_999, 600_000, 1_199_999])
+def test_numbers_that_are_not_finite_are_found_in_every_part(place, value):
+    X = NARROW.copy()
+    X.flat[place] = value
+    assert surely_finite(NARROW, 2) and not surely_finite(X, 2)
+    with pytest.raises(ValueError, match="NaN|infinity"):
+        GDClassifier(n_jobs=2).fit(X, labels(NARROW))
+
+
+@pytest.mark.parametrize("place", [0, 4095, 4096, 19_999])
+def test_a_third_kind_of_label_is_found_wherever_it_comes(place):
+    y = rng.integers(0, 2, size=20_000)
+    y[place] = 7
+    found, codes = encode(y)
+    assert_array_equal(found, [0, 1, 7])
+    assert_array_equal(found[codes], y)

@@ -2,8 +2,8 @@
  * place of branches: so the loops become vectors. */
 
 #ifdef HAS_ESTIMATES
-/* Estimates of 14 bits, doubled twice by Newton's method: a quarter of the time of roots and divisions,
- * and right to 2 units in the last place. */
+/* Estimates of 14 bits, doubled twice by Newton's method: about a third of the time of roots and
+ * divisions, and right to 4 units in the last place (docs/design/0007-sparse-batches.md). */
 LOOP void LEVEL(inverse_roots)(ptrdiff_t n, double eps, const double *x, double *out)
 {
     const __m512d half = _mm512_set1_pd(0.5), one = _mm512_set1_pd(1.0), shift = _mm512_set1_pd(eps);
