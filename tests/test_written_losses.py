@@ -362,3 +362,26 @@ def test_dense_rows_of_a_batch_are_one_call():
                          tol=None)
     model.fit(X, X[:, 0] > 0)
     assert Counting.sizes[-4:] == [250] * 4
+
+
+@pytest.mark.parametrize("n_outputs", [1, 3])
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_array], ids=["dense", "csr"])
+@pytest.mark.parametrize("batch_size", [1, 100, 300, None])
+def test_losses_are_asked_for_many_rows_at_a_time(batch_size, kind, n_outputs):
+    class Sizes(LogCosh):
+        of_values = []
+
+        def value(self, y, z):
+            self.of_values.append(len(z))
+            return super().value(y, z)
+
+    rng = np.random.default_rng(0)
+    X, y, weights = rng.normal(size=(6000, 5)), rng.normal(size=(6000, n_outputs)), rng.random(6000)
+    curves, calls = [], []
+    for loss, passes in ((Sizes(), 1), (Sizes(), 3), ("log_cosh", 3)):
+        model = GDRegressor(loss, optimizer="sgd", learning_rate=0.1, batch_size=batch_size,
+                            max_iter=passes, tol=None, random_state=0)
+        curves.append(model.fit(kind(X), y if n_outputs > 1 else y[:, 0], weights).loss_curve_)
+        calls.append(len(Sizes.of_values) - sum(calls))
+    assert_allclose(*curves[1:], rtol=1e-11)
+    assert calls[1] - calls[0] <= 2 * 5 * n_outputs  # in two passes of 6000 rows

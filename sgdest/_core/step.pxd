@@ -20,6 +20,12 @@ cdef class StepMethod(Method):
                            Py_ssize_t first) noexcept nogil
     # the loss of m of its rows, all outputs together; `sums`, if not NULL, receives that of each
     cdef double block_loss(self, Py_ssize_t first, Py_ssize_t m, double* sums) noexcept nogil
+    cdef double loss_of_block(self, Py_ssize_t first, Py_ssize_t m) noexcept nogil
+    # the rows whose losses a call of Python code will sum: theirs follow those of the block
+    cdef bint puts_aside
+    cdef Py_ssize_t aside
+    cdef void put_aside(self, Py_ssize_t m) noexcept nogil
+    cdef void sum_aside(self) noexcept nogil
     # the batch under way: its gradient (in the layout of `rows.margins_of`), how many rows it
     # has, and, if `by_columns`, the features it has touched
     cdef double[:, ::1] g
@@ -76,6 +82,8 @@ cdef class StepMethod(Method):
                              Py_ssize_t first, double* g) noexcept nogil
     # make the slopes of m rows those of a batch: times s / mean weight
     cdef void weigh(self, Py_ssize_t first, Py_ssize_t m) noexcept nogil
+    # add the slopes of m rows to the sums of each output; whether all are finite
+    cdef bint sum_slopes(self, Py_ssize_t first, Py_ssize_t m, double* sums) noexcept nogil
     # forget the batch that was learned
     cdef void clear_batch(self) noexcept nogil
     cdef void add_rows(self, const Py_ssize_t* rows, Py_ssize_t m,

@@ -36,6 +36,8 @@ cdef Py_ssize_t LONGEST_WALKED = 4096
 # one on another thread takes a microsecond (docs/design/0015-threads-within-a-batch.md).
 cdef Py_ssize_t PART_BYTES = 1 << 13
 cdef Py_ssize_t PART_ROWS = 16
+# A call of Python code costs what the loss of some hundred rows does: losses are asked for of so many.
+cdef Py_ssize_t ROWS_ASIDE = 8 * LARGEST_BLOCK
 
 # On sparse rows, a step of every feature costs less than one of the features of a batch that are
 # gathered, brought up to date and scattered, up to this many features per entry of the batch
@@ -64,11 +66,14 @@ cdef class StepMethod(Method):
         self.steps_all = -1
         self.by_rows = batch_size == 1 and self.learns_rows
         super().__init__(problem, W, b)
-        self.s = np.empty(LARGEST_BLOCK)
-        self.y = np.empty(LARGEST_BLOCK * problem.target_width)
-        self.z, self.d = np.empty((2, LARGEST_BLOCK * K))
+        self.puts_aside = type(problem.loss).costs_a_call
+        room = LARGEST_BLOCK + ROWS_ASIDE if self.puts_aside else LARGEST_BLOCK
+        self.s = np.empty(room)
+        self.y = np.empty(room * problem.target_width)
+        self.z = np.empty(room * K)
+        self.d = np.empty(LARGEST_BLOCK * K)
         self.g_b = np.zeros(K)
-        self.y_one, self.z_one = np.empty((2, LARGEST_BLOCK if self.sums.shape[0] else 0))
+        self.y_one, self.z_one = np.empty((2, room if self.sums.shape[0] else 0))
         if not self.by_rows:
             self.touched = np.empty(problem.n_features, dtype=np.intp)
             self.stamp = np.full(problem.n_features, -1, dtype=np.intp)
@@ -132,8 +137,10 @@ cdef class StepMethod(Method):
                     self.clear_batch()
             if self.must_stop():
                 break
-            self.loss_sum += self.loss_of_parts() if self.in_blocks else self.block_loss(
-                0, m, &self.sums[0] if self.sums.shape[0] else NULL)
+            if self.puts_aside:
+                self.put_aside(m)
+            else:
+                self.loss_sum += self.loss_of_parts() if self.in_blocks else self.loss_of_block(0, m)
             if self.problem.s_data == NULL:
                 weight += m
             else:
@@ -141,6 +148,7 @@ cdef class StepMethod(Method):
                     weight += self.s[q]
             start += m
         self.weight_sum = weight
+        self.sum_aside()
 
     cdef Py_ssize_t rows_per_step(self) noexcept nogil:
         # a batch of all rows is learned by `finish_pass`
@@ -178,6 +186,26 @@ cdef class StepMethod(Method):
             total += part
         return total
 
+    cdef double loss_of_block(self, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
+        return self.block_loss(first, m, &self.sums[0] if self.sums.shape[0] else NULL)
+
+    cdef void put_aside(self, Py_ssize_t m) noexcept nogil:
+        """Keep the targets, margins and weights of the m rows of the block: see ``ROWS_ASIDE``."""
+        cdef Py_ssize_t K = self.problem.n_outputs, width = self.problem.target_width
+        cdef Py_ssize_t first = LARGEST_BLOCK + self.aside
+        memcpy(&self.y[first * width], &self.y[0], m * width * sizeof(double))
+        memcpy(&self.z[first * K], &self.z[0], m * K * sizeof(double))
+        memcpy(&self.s[first], &self.s[0], m * sizeof(double))
+        self.aside += m
+        if self.aside > ROWS_ASIDE - LARGEST_BLOCK:
+            self.sum_aside()
+
+    cdef void sum_aside(self) noexcept nogil:
+        """Add the losses of the rows that were put aside."""
+        if self.aside > 0:
+            self.loss_sum += self.loss_of_block(LARGEST_BLOCK, self.aside)
+            self.aside = 0
+
     cdef bint must_stop(self) noexcept nogil:
         return self.schedule.failed or not isfinite(self.loss_sum)
 
@@ -189,9 +217,25 @@ cdef class StepMethod(Method):
 
     cdef void weigh(self, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
         cdef Py_ssize_t q, k, K = self.problem.n_outputs
+        if self.problem.s_data == NULL and self.problem.mean_weight == 1.0:
+            return
         for q in range(first, first + m):
             for k in range(K):
                 self.d[q * K + k] *= self.s[q] / self.problem.mean_weight
+
+    cdef bint sum_slopes(self, Py_ssize_t first, Py_ssize_t m, double* sums) noexcept nogil:
+        cdef Py_ssize_t q, k, K = self.problem.n_outputs
+        cdef const double* d = &self.d[first * K]
+        cdef double even, odd, all_outputs = 0.0
+        for k in range(K):
+            even = d[k] if m % 2 else 0.0
+            odd = 0.0
+            for q from m % 2 <= q < m by 2:  # two sums, for no addition should wait for the last
+                even += d[q * K + k]
+                odd += d[(q + 1) * K + k]
+            sums[k] += even + odd
+            all_outputs += sums[k]
+        return isfinite(all_outputs)
 
     # -- a batch ---------------------------------------------------------------------------
 
@@ -210,8 +254,7 @@ cdef class StepMethod(Method):
     cdef void add_tile(self, const Py_ssize_t* rows, Py_ssize_t m,
                        Py_ssize_t left) noexcept nogil:
         """Rows that are sparse, or whose loss is written in Python."""
-        cdef Py_ssize_t q, k, K = self.problem.n_outputs
-        cdef double square = 0.0
+        cdef Py_ssize_t K = self.problem.n_outputs
         self.asks_by_and_by = self.problem.rows.are_long and K == 1
         self.asked = min(m, left - m)
         if self.asks_by_and_by:
@@ -223,14 +266,10 @@ cdef class StepMethod(Method):
                                     &self.z[0])
         self.problem.loss.derivatives(m, K, &self.y[0], &self.z[0], &self.d[0])
         self.weigh(0, m)
-        for q in range(m):
-            for k in range(K):
-                self.g_b[k] += self.d[q * K + k]
-                square += self.d[q * K + k] * self.d[q * K + k]
-        if not isfinite(square):
+        if self.sum_slopes(0, m, &self.g_b[0]):
+            self.add_slopes(m, rows)
+        else:
             self.loss_sum = INFINITY
-            return
-        self.add_slopes(m, rows)
 
     cdef void take_margins(self, const Py_ssize_t* rows, Py_ssize_t m, Py_ssize_t left,
                            Py_ssize_t first) noexcept nogil:
@@ -286,10 +325,9 @@ cdef class StepMethod(Method):
 
     cdef void take_part(self, Py_ssize_t part) noexcept nogil:
         cdef Py_ssize_t[2 * LARGEST_BLOCK] rows
-        cdef Py_ssize_t q, k, K = self.problem.n_outputs, size = self.g.shape[0] * self.g.shape[1]
+        cdef Py_ssize_t K = self.problem.n_outputs, size = self.g.shape[0] * self.g.shape[1]
         cdef Py_ssize_t first = self.part_start(part, self.in_block), left
         cdef Py_ssize_t m = self.part_start(part + 1, self.in_block) - first
-        cdef double square = 0.0
         cdef double* g = &self.g[0, 0]
         cdef double* g_b = &self.part_g_b[part, 0]
         cdef double* losses = &self.part_losses[part, 0]
@@ -302,12 +340,8 @@ cdef class StepMethod(Method):
         left = m + self.rows_to_come(part, rows + m)
         self.take_targets(rows, m, left, first)
         self.add_part(rows, m, left, first, g)
-        for q in range(first, first + m):
-            for k in range(K):
-                g_b[k] += self.d[q * K + k]
-                square += self.d[q * K + k] * self.d[q * K + k]
         losses[0] = INFINITY
-        if isfinite(square):
+        if self.sum_slopes(first, m, g_b):
             losses[0] = self.block_loss(first, m, losses + 1 if self.sums.shape[0] else NULL)
 
     cdef void add_part(self, const Py_ssize_t* rows, Py_ssize_t m, Py_ssize_t left,
@@ -383,8 +417,8 @@ cdef class StepMethod(Method):
     cdef void add_slopes(self, Py_ssize_t m, const Py_ssize_t* rows) noexcept nogil:
         cdef Py_ssize_t q
         if not self.asks_by_and_by:
-            self.problem.rows.add_all(m, rows, NULL, self.problem.n_outputs, &self.d[0],
-                                      &self.g[0, 0])
+            self.problem.rows.add_all(m, rows, rows + m if self.asked == m else NULL,
+                                      self.problem.n_outputs, &self.d[0], &self.g[0, 0])
             return
         # the other halves
         for q in range(m):
