@@ -176,6 +176,30 @@ def test_products_in_single_precision_are_mended_by_the_rows(kind, penalty, fit_
         assert_allclose(model.loss_curve_[-1], model.objective(X, y), rtol=1e-9)
 
 
+@pytest.mark.parametrize("positive", [False, True])
+@pytest.mark.parametrize("penalty", ["l1", "elasticnet"])
+@pytest.mark.parametrize("kind", ["plain", "correlated", "low rank", "scales", "counts", "rare"])
+def test_products_whose_rounding_cannot_matter_are_not_mended(kind, penalty, positive):
+    X, y = correlated(kind)
+    if kind == "rare":       # where few of 128 terms make a sum, roundings are the largest
+        X *= np.random.default_rng(1).random(X.shape) < 0.01
+        y = y + X.sum(axis=1)
+    settings = dict(penalty=penalty, alpha=0.1 * y.std(), positive=positive)
+    fit = lambda tol: GDRegressor(tol=tol, optimizer="subsampled_newton", **settings).fit(X, y)
+    gram.kept.clear()
+    rough, fine = fit(1e-2), fit(1e-10)
+    lowest, start = fine.objective(X, y), y.var() / 2
+    far = (rough.objective(X, y) - lowest) / (start - lowest)
+    assert far <= rough.suboptimality_ <= 1e-2
+    assert_allclose(rough.loss_curve_[-1], rough.objective(X, y), rtol=1e-4)
+    problem = Problem(X, y, LOSSES["squared_error"](), rough._penalty(X.shape[1]))
+    passes = [least_squares.MendedLeastSquares(problem, tol, np.zeros((X.shape[1], 1))).answers[0].passes
+              for tol in (1e-2, 1e-6)]
+    assert passes[1] > 0
+    if kind in ("plain", "correlated", "counts"):
+        assert passes[0] == 0
+
+
 @pytest.mark.parametrize("kind, mended", [("correlated", True), ("nearly alike", False)])
 def test_products_in_single_precision_give_way_where_they_are_too_coarse(kind, mended):
     X, y = correlated(kind)

@@ -33,6 +33,8 @@ ROWS_TO_COMPARE, COLUMNS_TO_COMPARE = 128, 16
 COLUMNS_FOR_SINGLE = 64  # from which a pass over X costs less than half of the products
 MOST_PASSES = 5          # to mend products in single precision; each leaves a part in ten thousand
 SINGLE_ROUNDING = 1e-6   # of these products, as a matrix, beside a unit diagonal
+# A bound for one of them: sums of 128 terms, about a pivot that may double the squares.
+LARGEST_ROUNDING = 2 * 130 * 2.0**-24
 
 
 def is_possible(problem):
@@ -178,15 +180,15 @@ class LeastSquares:
             x = x + p
         return x, gap
 
-    def gap(self, x, pull, square):
+    def gap(self, x, pull, square, doubt=0.0):
         """The objective less the dual at the residuals.
 
         These are scaled to what L1 allows, or taken as they are. pull: of the residuals at each
-        coefficient, square: mean of their squares.
+        coefficient, known to within ``doubt``; square: mean of their squares.
         """
         along = square + pull @ x                  # mean of residuals times targets
         primal = 0.5 * square + self.l1 @ np.abs(x) + 0.5 * self.l2 @ x**2
-        size = pull if self.problem.penalty.positive else np.abs(pull)
+        size = (pull if self.problem.penalty.positive else np.abs(pull)) + doubt
         pulled = size > self.l1
         size, l1, l2 = size[pulled], self.l1[pulled], self.l2[pulled]
         lost = np.sum((size - l1) ** 2 / l2) if l2.all() else np.inf
@@ -227,6 +229,10 @@ class MendedLeastSquares(LeastSquares):
             x, remaining = self.solved(c, yy, tol, x)
             if x is None or not self.is_definite():
                 return None
+            if n_passes == 1 and self.is_signed() and problem.fit_intercept:
+                sure = self.sure(x, c, yy, tol, start)
+                if sure is not None:
+                    return sure
             W = (x * self.scale)[:, None]
             if problem.fit_intercept:
                 b = self.mean[-1:] - self.mean[:-1] @ W
@@ -242,6 +248,19 @@ class MendedLeastSquares(LeastSquares):
             last = remaining
             c = self.B @ x + pull - self.l2 * x       # with which the gradient is that of the rows
         return None
+
+    def sure(self, x, c, yy, tol, start):
+        """``Answer`` at x without a pass, if no rounding of the products could matter; else None."""
+        size = np.abs(x).sum() + np.sqrt(yy)
+        doubt = LARGEST_ROUNDING * size
+        pull = c - product(self.B, x) + self.l2 * x
+        square = yy - (c + pull) @ x
+        objective = 0.5 * square + self.l1 @ np.abs(x) + 0.5 * self.l2 @ x**2
+        remaining = self.gap(x, pull, square, doubt * (self.scale > 0.0)) + 3.0 * doubt * size
+        if not remaining <= tol * min(start - objective, objective):
+            return None
+        w = x * self.scale
+        return Answer(w[:, None], self.mean[-1:] - self.mean[:-1] @ w, start, objective, remaining)
 
     def remaining(self, x, pull, square):
         """What remains, by the products and what ``gap`` takes; ``is_definite`` holds."""
