@@ -17,6 +17,7 @@ enum { BASELINE, AVX2, AVX512, N_LEVELS };
 #if defined(__GNUC__) || defined(__clang__)
 #define HAS_VECTORS 1
 #define PREFETCH(address) __builtin_prefetch(address)
+#define PREFETCH_FAR(address) __builtin_prefetch(address, 0, 2)
 /* For numbers that are used as they are, into the second-level cache: three times as many of its lines
  * may be on their way as of the first's. Numbers that must be converted are not waited for so often
  * (docs/design/0004-rows-ahead.md). */
@@ -26,6 +27,7 @@ enum { BASELINE, AVX2, AVX512, N_LEVELS };
 #else
 #define HAS_VECTORS 0
 #define PREFETCH(address) ((void)(address))
+#define PREFETCH_FAR(address) ((void)(address))
 #define ASK(T, address) ((void)(address))
 #define INLINE static inline
 #define LOOP static
@@ -78,12 +80,15 @@ static inline int highest_level(void)
 
 /* Asks for the cache lines of n bytes. Permuted rows are bound by the latency of memory, and
  * hardware follows a row by itself once its first lines have arrived: hence the cap. */
-static inline void prefetch(const void *start, ptrdiff_t n)
-{
-    const char *address = (const char *)start;
-    if (n > 4096) n = 4096;
-    for (ptrdiff_t offset = 0; offset < n; offset += 64) PREFETCH(address + offset);
-    if (n > 1) PREFETCH(address + n - 1); /* they may end in one line more */
-}
+#define PREFETCH_LINES(ASK_ONE)                                                                  \
+    const char *address = (const char *)start;                                                   \
+    if (n > 4096) n = 4096;                                                                      \
+    for (ptrdiff_t offset = 0; offset < n; offset += 64) ASK_ONE(address + offset);              \
+    if (n > 1) ASK_ONE(address + n - 1); /* they may end in one line more */
+
+static inline void prefetch(const void *start, ptrdiff_t n) { PREFETCH_LINES(PREFETCH) }
+
+/* Into the second-level cache, to which more lines may be on their way (48 for 16). */
+static inline void prefetch_far(const void *start, ptrdiff_t n) { PREFETCH_LINES(PREFETCH_FAR) }
 
 #endif

@@ -270,6 +270,12 @@ LOOP void LEVEL(fold)(ptrdiff_t n_blocks, const void *data, uint64_t *words)
         ASK(T, x##2 + j);                                                                        \
         ASK(T, x##3 + j);                                                                        \
     }
+/* the line in which they end: rows are aligned to their entries, not to lines */
+#define ASK_FOR_ENDS(T, x)                                                                       \
+    ASK(T, (const char *)(x##0 + n) - 1);                                                        \
+    ASK(T, (const char *)(x##1 + n) - 1);                                                        \
+    ASK(T, (const char *)(x##2 + n) - 1);                                                        \
+    ASK(T, (const char *)(x##3 + n) - 1);
 /* the lines that begin with the next so many bytes */
 #define ASK_FOR_LINES(T, start, n_bytes)                                                         \
     for (size_t o = 0; o < (n_bytes); o += 64) ASK(T, (start) + o);
@@ -462,6 +468,9 @@ LOOP void LEVEL(fold)(ptrdiff_t n_blocks, const void *data, uint64_t *words)
         for (; i + 4 <= m; i += 4) {                                                             \
             FOUR_ROWS(T, x, rows + i)                                                            \
             FOUR_ROWS(T, ask, later == NULL ? rows + i : later + i)                              \
+            if (n < 4 * LANES) {                                                                 \
+                ASK_FOR_ENDS(T, ask)                                                             \
+            }                                                                                    \
             const double d0 = d[i], d1 = d[i + 1], d2 = d[i + 2], d3 = d[i + 3];                 \
             ptrdiff_t j = 0;                                                                     \
             for (; j + LANES <= n; j += LANES) {                                                 \
@@ -503,6 +512,7 @@ LOOP void LEVEL(fold)(ptrdiff_t n_blocks, const void *data, uint64_t *words)
                 s1 += LEVEL(load_##NAME)(x + j) * LEVEL(load_f64)(w + j);                        \
                 LEVEL(store)(g + j, LEVEL(load_f64)(g + j) + a * LEVEL(load_##NAME)(old + j));   \
             }                                                                                    \
+            if (head == 0 && j < n) ASK(T, ask + j * sizeof(T));                                 \
             if (j + LANES <= n) {                                                                \
                 s0 += LEVEL(load_##NAME)(x + j) * LEVEL(load_f64)(w + j);                        \
                 LEVEL(store)(g + j, LEVEL(load_f64)(g + j) + a * LEVEL(load_##NAME)(old + j));   \

@@ -16,7 +16,7 @@ from sgdest._core cimport simd
 from sgdest._core.kernels cimport (
     F32, F64, Debt, DenseLoops, Lag, SparseLoops, dense_loops, sparse_loops,
 )
-from sgdest._core.simd cimport prefetch
+from sgdest._core.simd cimport prefetch, prefetch_far
 
 import numpy as np
 import scipy.sparse as sp
@@ -29,8 +29,10 @@ DENSE_TYPES = (np.float64, np.float32, np.uint8, np.int8)
 SPARSE_TYPES = (np.float64, np.float32)
 
 # Rows of this many bytes are asked for bit by bit; of others so many bytes are under way, within
-# bounds for the number of rows (docs/design/0004-rows-ahead.md).
+# bounds for the number of rows, and twice as many of dense ones. Sparse rows of at least so many
+# bytes are asked for into the second-level cache, like dense ones (docs/design/0004-rows-ahead.md).
 cdef Py_ssize_t LONG_ROW = 1024
+cdef Py_ssize_t FAR_ROW = 512
 cdef Py_ssize_t BYTES_AHEAD = 8192
 cdef Py_ssize_t FEWEST_AHEAD = 3
 cdef Py_ssize_t MOST_AHEAD = 12
@@ -307,7 +309,8 @@ cdef class DenseRows(Rows):
                           largest)
 
     cdef void prefetch(self, Py_ssize_t i, Py_ssize_t later) noexcept nogil:
-        prefetch(self.data + i * self.row_bytes, self.row_bytes)
+        # far ahead, into the cache to which more may be on its way: what waits is the memory
+        prefetch_far(self.data + later * self.row_bytes, self.row_bytes)
 
 
 @cython.final
@@ -322,6 +325,7 @@ cdef class CSRRows(Rows):
     cdef const int64_t* wide_starts        # one of the two
     cdef const int32_t* narrow_starts
     cdef Py_ssize_t longest
+    cdef bint asks_far
 
     def __init__(self, X):
         self.X = X
@@ -339,7 +343,9 @@ cdef class CSRRows(Rows):
         self.longest = 0
         for i in range(self.n_rows):
             self.longest = max(self.longest, self.count(i))
-        self.plan((self.item_bytes + self.index_bytes) * self.n_stored // max(self.n_rows, 1))
+        row_bytes = (self.item_bytes + self.index_bytes) * self.n_stored // max(self.n_rows, 1)
+        self.asks_far = row_bytes >= FAR_ROW
+        self.plan(row_bytes)
 
     cdef inline Py_ssize_t start(self, Py_ssize_t i) noexcept nogil:
         if self.narrow_starts != NULL:
@@ -498,8 +504,12 @@ cdef class CSRRows(Rows):
         cdef Py_ssize_t a = self.start(i), n = self.start(i + 1) - a
         # (not by prefetch_start: gcc leaves out direct calls of functions that only prefetch)
         prefetch(self.place_of_start(later), 16)
-        prefetch(self.indices + a * self.index_bytes, n * self.index_bytes)
-        prefetch(self.data + a * self.item_bytes, n * self.item_bytes)
+        if self.asks_far:
+            prefetch_far(self.indices + a * self.index_bytes, n * self.index_bytes)
+            prefetch_far(self.data + a * self.item_bytes, n * self.item_bytes)
+        else:
+            prefetch(self.indices + a * self.index_bytes, n * self.index_bytes)
+            prefetch(self.data + a * self.item_bytes, n * self.item_bytes)
 
     cdef void prefetch_start(self, Py_ssize_t i) noexcept nogil:
         prefetch(self.place_of_start(i), 16)
