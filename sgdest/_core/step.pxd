@@ -82,7 +82,7 @@ cdef class StepMethod(Method):
                              Py_ssize_t first, double* g) noexcept nogil
     # make the slopes of m rows those of a batch: times s / mean weight
     cdef void weigh(self, Py_ssize_t first, Py_ssize_t m) noexcept nogil
-    # add the slopes of m rows to the sums of each output; whether all are finite
+    # add the slopes of m rows to the sums of each output; whether their squares are finite
     cdef bint sum_slopes(self, Py_ssize_t first, Py_ssize_t m, double* sums) noexcept nogil
     # forget the batch that was learned
     cdef void clear_batch(self) noexcept nogil

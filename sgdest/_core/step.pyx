@@ -226,16 +226,18 @@ cdef class StepMethod(Method):
     cdef bint sum_slopes(self, Py_ssize_t first, Py_ssize_t m, double* sums) noexcept nogil:
         cdef Py_ssize_t q, k, K = self.problem.n_outputs
         cdef const double* d = &self.d[first * K]
-        cdef double even, odd, all_outputs = 0.0
+        cdef double even, odd, square = 0.0   # which says earlier than a step that it would explode
         for k in range(K):
-            even = d[k] if m % 2 else 0.0
-            odd = 0.0
-            for q from m % 2 <= q < m by 2:  # two sums, for no addition should wait for the last
+            even = odd = 0.0
+            for q from 0 <= q < m - 1 by 2:   # two sums: an addition should not wait for the last
                 even += d[q * K + k]
                 odd += d[(q + 1) * K + k]
+                square += d[q * K + k] * d[q * K + k] + d[(q + 1) * K + k] * d[(q + 1) * K + k]
+            if m % 2:
+                even += d[(m - 1) * K + k]
+                square += d[(m - 1) * K + k] * d[(m - 1) * K + k]
             sums[k] += even + odd
-            all_outputs += sums[k]
-        return isfinite(all_outputs)
+        return isfinite(square)
 
     # -- a batch ---------------------------------------------------------------------------
 
