@@ -293,6 +293,8 @@ class SecondMoments:
         Weighted means of their products, about their means.
     largest : ndarray of shape (n_features,)
         The largest |x| of each column.
+    drift : float
+        The largest squared distance of a pivot from the mean, in variances.
     """
 
     most_drift = MOST_DRIFT
@@ -333,6 +335,7 @@ class SecondMoments:
         self.products = whole(G, n, share, first)
         self.scaled = {}                   # what ``LeastSquares`` makes of them
         square = self.products.diagonal()
+        self.drift = np.divide(first**2, square, out=np.zeros(n), where=square > 0.0).max()
         #: whether the pivot left enough digits
         self.is_exact = bool((first**2 <= self.most_drift * np.maximum(square, 0.0))[:d][
             square[:d] > 0.0].all())

@@ -33,8 +33,7 @@ ROWS_TO_COMPARE, COLUMNS_TO_COMPARE = 128, 16
 COLUMNS_FOR_SINGLE = 64  # from which a pass over X costs less than half of the products
 MOST_PASSES = 5          # to mend products in single precision; each leaves a part in ten thousand
 SINGLE_ROUNDING = 1e-6   # of these products, as a matrix, beside a unit diagonal
-# A bound for one of them: sums of 128 terms, about a pivot that may double the squares.
-LARGEST_ROUNDING = 2 * 130 * 2.0**-24
+LARGEST_ROUNDING = 130 * 2.0**-24  # a bound for one of them about the pivots: sums of 128 terms
 
 
 def is_possible(problem):
@@ -94,7 +93,7 @@ class LeastSquares:
     def set_up(self, second, W):
         """(C, starts): the products for this model, and ``W`` in scaled columns, by outputs."""
         problem, d, C = self.problem, self.problem.n_features, second.products
-        self.mean = second.mean
+        self.mean, self.drift = second.mean, second.drift
         self.moments = second.mean[:d].copy(), np.maximum(C.diagonal()[:d], 0.0), \
             second.largest.copy()
         self.scale = Coordinates(problem, self.moments[0], self.moments[1], 1.0).inverse_sigma
@@ -252,7 +251,8 @@ class MendedLeastSquares(LeastSquares):
     def sure(self, x, c, yy, tol, start):
         """``Answer`` at x without a pass, if no rounding of the products could matter; else None."""
         size = np.abs(x).sum() + np.sqrt(yy)
-        doubt = LARGEST_ROUNDING * size
+        # about the means it grows, by the squares of the pivots' distances and by products with these
+        doubt = LARGEST_ROUNDING * (np.sqrt(1.0 + self.drift) + np.sqrt(self.drift))**2 * size
         pull = c - product(self.B, x) + self.l2 * x
         square = yy - (c + pull) @ x
         objective = 0.5 * square + self.l1 @ np.abs(x) + 0.5 * self.l2 @ x**2
