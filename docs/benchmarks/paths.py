@@ -133,6 +133,19 @@ def lasso_path(task, tol):
     return [(w.copy(), at - mean @ w) for w in coefs.T]
 
 
+def glmnet_path(task, tol):
+    """Models along the path by glmnet (PyPI: python-glmnet), where it is installed: all in one call."""
+    import glmnet
+
+    if task.penalty != "l1":
+        return None
+    kind = glmnet.ElasticNet if task.loss == "squared_error" else glmnet.LogitNet
+    model = kind(lambda_path=np.array(task.alphas), standardize=False, n_splits=0, tol=tol,
+                 fit_intercept=task.fit_intercept, max_iter=1_000_000).fit(task.X, task.y)
+    coefs = model.coef_path_.reshape(-1, len(task.alphas))
+    return [(w.copy(), b[None]) for w, b in zip(coefs.T, np.ravel(model.intercept_path_))]
+
+
 def _parameters(model):
     return np.array(model.coef_), np.array(model.intercept_)
 
@@ -197,7 +210,8 @@ def race(task, limit, repeats):
             along = seconds(lambda: run(tol), repeats)[0]
             search = seconds(lambda: grid(task, estimator, parameter, value, tol), repeats)[0]
             times[name] = along, search
-    for name, run in (("celer", celer_path), ("lasso_path", lasso_path)):
+    for name, run in (("celer", celer_path), ("glmnet", glmnet_path),
+                      ("lasso_path", lasso_path)):
         try:
             tol = coarsest(task, lambda tol: run(task, tol), best, limit)
         except ImportError:
