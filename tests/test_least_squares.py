@@ -176,6 +176,21 @@ def test_products_in_single_precision_are_mended_by_the_rows(kind, penalty, fit_
         assert_allclose(model.loss_curve_[-1], model.objective(X, y), rtol=1e-9)
 
 
+@pytest.mark.parametrize("kind", ["plain", "nearly alike", "scales", "counts", "rare", "sorted"])
+def test_no_product_in_single_precision_is_wrong_by_more_than_the_bound(kind):
+    X, y = correlated(kind, n=6000)
+    if kind == "rare":       # rounding always goes one way where few of 128 terms make a sum
+        X = X * (np.random.default_rng(1).random(X.shape) < 0.01)
+    if kind == "sorted":     # the pivots, means of some rows, lie off
+        X = np.sort(np.exp(2.0 * X), axis=0)
+    problem = Problem(X, y, LOSSES["squared_error"](), PENALTIES["l2"](1.0))
+    single, exact = gram.SingleMoments(problem), gram.SecondMoments(problem)
+    length = np.sqrt(exact.products.diagonal())
+    growth = (np.sqrt(1.0 + single.drift) + np.sqrt(single.drift)) ** 2
+    wrong = np.abs(single.products - exact.products) / length / length[:, None]
+    assert 0.0 < wrong.max() <= least_squares.LARGEST_ROUNDING * growth
+
+
 @pytest.mark.parametrize("positive", [False, True])
 @pytest.mark.parametrize("penalty", ["l1", "elasticnet"])
 @pytest.mark.parametrize("kind", ["plain", "correlated", "low rank", "scales", "counts", "rare"])
