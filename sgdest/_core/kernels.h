@@ -34,11 +34,14 @@ typedef struct {
     void (*moments)(ptrdiff_t m, ptrdiff_t n, ptrdiff_t width, const void *X,
                     const ptrdiff_t *rows, const double *s, const double *pivot, double *first,
                     double *second, double *largest);
-    /* z_i = x_i . w, and g += sum_i d_i x_i; later[0 .. m-1]: rows to ask for, or NULL */
+    /* z_i = x_i . w, and g += sum_i d_i x_i; later[0 .. m-1]: rows of which the numbers from .. to-1
+     * are asked for */
     void (*margins)(ptrdiff_t m, ptrdiff_t n, const void *X, const ptrdiff_t *rows,
-                    const ptrdiff_t *later, const double *w, double *z);
+                    const ptrdiff_t *later, ptrdiff_t from, ptrdiff_t to, const double *w,
+                    double *z);
     void (*gradient)(ptrdiff_t m, ptrdiff_t n, const void *X, const ptrdiff_t *rows,
-                     const ptrdiff_t *later, const double *d, double *g);
+                     const ptrdiff_t *later, ptrdiff_t from, ptrdiff_t to, const double *d,
+                     double *g);
     /* the same for K outputs; w and g: (K, n), z and d: (m, K) */
     void (*margins_of_many)(ptrdiff_t m, ptrdiff_t n, ptrdiff_t K, const void *X,
                             const ptrdiff_t *rows, const ptrdiff_t *later, const double *w,

@@ -26,9 +26,11 @@ cdef extern from "kernels.h" nogil:
                         const Py_ssize_t* rows, const double* s, const double* pivot,
                         double* first, double* second, double* largest) noexcept nogil
         void (*margins)(Py_ssize_t m, Py_ssize_t n, const void* X, const Py_ssize_t* rows,
-                        const Py_ssize_t* later, const double* w, double* z) noexcept nogil
+                        const Py_ssize_t* later, Py_ssize_t asked_from, Py_ssize_t asked_to,
+                        const double* w, double* z) noexcept nogil
         void (*gradient)(Py_ssize_t m, Py_ssize_t n, const void* X, const Py_ssize_t* rows,
-                         const Py_ssize_t* later, const double* d, double* g) noexcept nogil
+                         const Py_ssize_t* later, Py_ssize_t asked_from, Py_ssize_t asked_to,
+                         const double* d, double* g) noexcept nogil
         void (*margins_of_many)(Py_ssize_t m, Py_ssize_t n, Py_ssize_t K, const void* X,
                                 const Py_ssize_t* rows, const Py_ssize_t* later,
                                 const double* w, double* z) noexcept nogil

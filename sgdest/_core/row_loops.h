@@ -433,21 +433,23 @@ LOOP void LEVEL(fold)(ptrdiff_t n_blocks, const void *data, uint64_t *words)
             }                                                                                    \
         }                                                                                        \
     }                                                                                            \
-    /* four rows at a time, which read w, and read and write g, once for all four; the lines of  \
+    /* four rows at a time, which read w, and read and write g, once for all four; lines of the  \
      * `later` rows are asked for meanwhile */                                                   \
     LOOP void LEVEL(margins_##NAME)(ptrdiff_t m, ptrdiff_t n, const void *X,                     \
                                     const ptrdiff_t *rows, const ptrdiff_t *later,               \
-                                    const double *w, double *z)                                  \
+                                    ptrdiff_t from, ptrdiff_t to, const double *w, double *z)    \
     {                                                                                            \
         ptrdiff_t i = 0;                                                                         \
         for (; i + 4 <= m; i += 4) {                                                             \
             FOUR_ROWS(T, x, rows + i)                                                            \
-            FOUR_ROWS(T, ask, later == NULL ? rows + i : later + i)                              \
+            FOUR_ROWS(T, ask, later + i)                                                         \
             VEC s0 = LEVEL(zero)(), s1 = s0, s2 = s0, s3 = s0;                                   \
             ptrdiff_t j = 0;                                                                     \
             for (; j + LANES <= n; j += LANES) {                                                 \
                 const VEC v = LEVEL(load_f64)(w + j);                                            \
-                ASK_FOR_FOUR(T, ask, j)                                                          \
+                if (j >= from && j < to) {                                                       \
+                    ASK_FOR_FOUR(T, ask, j)                                                      \
+                }                                                                                \
                 s0 += v * LEVEL(load_##NAME)(x0 + j);                                            \
                 s1 += v * LEVEL(load_##NAME)(x1 + j);                                            \
                 s2 += v * LEVEL(load_##NAME)(x2 + j);                                            \
@@ -462,23 +464,26 @@ LOOP void LEVEL(fold)(ptrdiff_t n_blocks, const void *data, uint64_t *words)
     }                                                                                            \
     LOOP void LEVEL(gradient_##NAME)(ptrdiff_t m, ptrdiff_t n, const void *X,                    \
                                      const ptrdiff_t *rows, const ptrdiff_t *later,              \
-                                     const double *d, double *g)                                 \
+                                     ptrdiff_t from, ptrdiff_t to, const double *d, double *g)   \
     {                                                                                            \
         ptrdiff_t i = 0;                                                                         \
         for (; i + 4 <= m; i += 4) {                                                             \
             FOUR_ROWS(T, x, rows + i)                                                            \
-            FOUR_ROWS(T, ask, later == NULL ? rows + i : later + i)                              \
-            if (n < 4 * LANES) {                                                                 \
-                ASK_FOR_ENDS(T, ask)                                                             \
-            }                                                                                    \
+            FOUR_ROWS(T, ask, later + i)                                                         \
             const double d0 = d[i], d1 = d[i + 1], d2 = d[i + 2], d3 = d[i + 3];                 \
             ptrdiff_t j = 0;                                                                     \
             for (; j + LANES <= n; j += LANES) {                                                 \
-                ASK_FOR_FOUR(T, ask, j)                                                          \
+                if (j >= from && j < to) {                                                       \
+                    ASK_FOR_FOUR(T, ask, j)                                                      \
+                }                                                                                \
                 LEVEL(store)(g + j, LEVEL(load_f64)(g + j) + d0 * LEVEL(load_##NAME)(x0 + j)     \
                                         + d1 * LEVEL(load_##NAME)(x1 + j)                        \
                                         + d2 * LEVEL(load_##NAME)(x2 + j)                        \
                                         + d3 * LEVEL(load_##NAME)(x3 + j));                      \
+            }                                                                                    \
+            if (to == n) {                                                                       \
+                if (j < n) ASK_FOR_FOUR(T, ask, j)                                               \
+                ASK_FOR_ENDS(T, ask)                                                             \
             }                                                                                    \
             LEVEL(rest_gradient_##NAME)(n - j, d + i, x0 + j, x1 + j, x2 + j, x3 + j, g + j);    \
         }                                                                                        \

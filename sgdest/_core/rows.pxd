@@ -35,6 +35,11 @@ cdef class Rows:
                          Py_ssize_t n_outputs, const double* w, double* z) noexcept nogil
     cdef void add_all(self, Py_ssize_t m, const Py_ssize_t* rows, const Py_ssize_t* later,
                       Py_ssize_t n_outputs, const double* d, double* g) noexcept nogil
+    # the same for one output, asking for the first and for the second half of the m rows at `later`
+    cdef void margins_ahead(self, Py_ssize_t m, const Py_ssize_t* rows, const Py_ssize_t* later,
+                            const double* w, double* z) noexcept nogil
+    cdef void add_all_ahead(self, Py_ssize_t m, const Py_ssize_t* rows, const Py_ssize_t* later,
+                            const double* d, double* g) noexcept nogil
     # one output: margins of m rows, while m rows that the cache holds are added to g; blocks of
     # so many rows, and rows `later` so many rows ahead, suit dense rows best
     cdef void margins_and_gradient(self, Py_ssize_t m, const Py_ssize_t* rows,

@@ -110,6 +110,14 @@ cdef class Rows:
                       Py_ssize_t n_outputs, const double* d, double* g) noexcept nogil:
         return
 
+    cdef void margins_ahead(self, Py_ssize_t m, const Py_ssize_t* rows, const Py_ssize_t* later,
+                            const double* w, double* z) noexcept nogil:
+        self.margins_of(m, rows, later, 1, w, z)
+
+    cdef void add_all_ahead(self, Py_ssize_t m, const Py_ssize_t* rows, const Py_ssize_t* later,
+                            const double* d, double* g) noexcept nogil:
+        self.add_all(m, rows, later, 1, d, g)
+
     cdef void margins_and_gradient(self, Py_ssize_t m, const Py_ssize_t* rows,
                                    const Py_ssize_t* later, const double* w, double* z,
                                    const Py_ssize_t* past, const double* d,
@@ -257,7 +265,8 @@ cdef class DenseRows(Rows):
     cdef void margins_of(self, Py_ssize_t m, const Py_ssize_t* rows, const Py_ssize_t* later,
                          Py_ssize_t n_outputs, const double* w, double* z) noexcept nogil:
         if n_outputs == 1:
-            self.loops.margins(m, self.n_features, self.data, rows, later, w, z)
+            self.loops.margins(m, self.n_features, self.data, rows, rows if later == NULL else later,
+                               0, 0 if later == NULL else self.n_features, w, z)
         else:
             self.loops.margins_of_many(m, self.n_features, n_outputs, self.data, rows, later, w,
                                        z)
@@ -265,9 +274,19 @@ cdef class DenseRows(Rows):
     cdef void add_all(self, Py_ssize_t m, const Py_ssize_t* rows, const Py_ssize_t* later,
                       Py_ssize_t n_outputs, const double* d, double* g) noexcept nogil:
         if n_outputs == 1:
-            self.loops.gradient(m, self.n_features, self.data, rows, later, d, g)
+            self.loops.gradient(m, self.n_features, self.data, rows, rows if later == NULL else later,
+                                0, 0 if later == NULL else self.n_features, d, g)
         else:
             self.loops.gradient_of_many(m, self.n_features, n_outputs, self.data, rows, d, g)
+
+    cdef void margins_ahead(self, Py_ssize_t m, const Py_ssize_t* rows, const Py_ssize_t* later,
+                            const double* w, double* z) noexcept nogil:
+        self.loops.margins(m, self.n_features, self.data, rows, later, 0, self.n_features // 2, w, z)
+
+    cdef void add_all_ahead(self, Py_ssize_t m, const Py_ssize_t* rows, const Py_ssize_t* later,
+                            const double* d, double* g) noexcept nogil:
+        self.loops.gradient(m, self.n_features, self.data, rows, later, self.n_features // 2,
+                            self.n_features, d, g)
 
     cdef void margins_and_gradient(self, Py_ssize_t m, const Py_ssize_t* rows,
                                    const Py_ssize_t* later, const double* w, double* z,

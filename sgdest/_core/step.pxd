@@ -56,6 +56,7 @@ cdef class StepMethod(Method):
     cdef Py_ssize_t tile                   # rows of a batch that are read once
     cdef Py_ssize_t asked                  # of so many next rows, each row at hand asks for one
     cdef bint asks_by_and_by               # where rows are long
+    cdef const Py_ssize_t* on_their_way    # rows that the ones before them have asked for
     cdef void take_margins_asking(self, const Py_ssize_t* rows, Py_ssize_t m) noexcept nogil
     cdef void take_margins(self, const Py_ssize_t* rows, Py_ssize_t m, Py_ssize_t left,
                            Py_ssize_t first) noexcept nogil

@@ -263,6 +263,9 @@ cdef class StepMethod(Method):
             self.take_margins_asking(rows, m)
         elif self.problem.rows.is_sparse:
             self.take_margins(rows, m, left, 0)
+        elif K == 1 and rows == self.on_their_way and self.asked == m:
+            self.problem.rows.margins_ahead(m, rows, rows + m, self.weights(), &self.z[0])
+            self.problem.finish_margins(m, rows, self.scale(), &self.b[0], &self.z[0])
         else:
             self.problem.margins_of(m, left, rows, self.weights(), self.scale(), &self.b[0],
                                     &self.z[0])
@@ -418,11 +421,15 @@ cdef class StepMethod(Method):
 
     cdef void add_slopes(self, Py_ssize_t m, const Py_ssize_t* rows) noexcept nogil:
         cdef Py_ssize_t q
-        if not self.asks_by_and_by:
-            self.problem.rows.add_all(m, rows, rows + m if self.asked == m else NULL,
-                                      self.problem.n_outputs, &self.d[0], &self.g[0, 0])
-            return
+        self.on_their_way = rows + m
         # the other halves
+        if not self.asks_by_and_by:
+            if self.asked == m and self.problem.n_outputs == 1:
+                self.problem.rows.add_all_ahead(m, rows, rows + m, &self.d[0], &self.g[0, 0])
+            else:
+                self.problem.rows.add_all(m, rows, NULL, self.problem.n_outputs, &self.d[0],
+                                          &self.g[0, 0])
+            return
         for q in range(m):
             self.problem.rows.add_ahead(rows[q], self.d[q], &self.g[0, 0],
                                         rows[m + q] if q < self.asked else -1)

@@ -45,17 +45,22 @@ cdef class WrittenLoss(Loss):
                    double* out) noexcept:
         """Write ``written.name(y, z)`` to ``out``; NaN after an error."""
         cdef Py_ssize_t i
-        if self.error is None:
-            try:
-                result = getattr(self.written, name)(copied(n, y), copied(n, z))
-                if not is_block(result, n):
-                    result = self.converted(name, result, n)
-                memcpy(out, cnp.PyArray_DATA(result), n * sizeof(double))
-                return
-            except BaseException as error:  # it must not unwind through a loop without lock
-                self.error = error
-        for i in range(n):
-            out[i] = NAN
+        result = self.answer(name, n, y, z)
+        if result is None:
+            for i in range(n):
+                out[i] = NAN
+        else:
+            memcpy(out, cnp.PyArray_DATA(result), n * sizeof(double))
+
+    cdef object answer(self, str name, Py_ssize_t n, const double* y, const double* z):
+        """``written.name(y, z)``, n numbers in a row; None after an error."""
+        if self.error is not None:
+            return None
+        try:
+            result = getattr(self.written, name)(copied(n, y), copied(n, z))
+            return result if is_block(result, n) else self.converted(name, result, n)
+        except BaseException as error:  # it must not unwind through a loop without lock
+            self.error = error
 
     def converted(self, name, result, n):
         """The result of a call as float64; ValueError if it has another shape."""
@@ -95,13 +100,19 @@ cdef class WrittenLoss(Loss):
     cdef double sum_of_values(self, Py_ssize_t n, Py_ssize_t n_outputs, const double* y,
                               const double* z, const double* s) noexcept:
         cdef Py_ssize_t i, k
-        cdef double total = 0.0
-        cdef double[::1] v = np.empty(n * n_outputs)
-        self.fill("value", n * n_outputs, y, z, &v[0])
-        for i in range(n):
-            for k in range(n_outputs):
-                total += s[i] * v[i * n_outputs + k]
-        return total
+        cdef double even = 0.0, odd = 0.0     # an addition should not wait for the last
+        cdef const double* v
+        result = self.answer("value", n * n_outputs, y, z)
+        if result is None:
+            return NAN
+        v = <const double*> cnp.PyArray_DATA(result)
+        for k in range(n_outputs):
+            for i from 0 <= i < n - 1 by 2:
+                even += s[i] * v[i * n_outputs + k]
+                odd += s[i + 1] * v[(i + 1) * n_outputs + k]
+            if n % 2:
+                even += s[n - 1] * v[(n - 1) * n_outputs + k]
+        return even + odd
 
     cdef void derivatives(self, Py_ssize_t n, Py_ssize_t n_outputs, const double* y,
                           const double* z, double* d) noexcept nogil:
