@@ -20,6 +20,7 @@ from sgdest import _validation as validation
 from sgdest._automatic import alike, automatic, for_passes, opening, shows_its_level
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.problem import Problem
+from sgdest._core.recall import recall
 from sgdest._core.rows import as_rows, sound_margins
 from sgdest._core.solver import NEAR_ROUNDING, Solver, best_constant
 from sgdest._core.schedules import Harmonic, Measured
@@ -263,6 +264,8 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
             self, X, y, reset=True, regression=self._is_regressor
         )
         rows = as_rows(X)  # before anything else may index a malformed CSR array
+        if rows.is_sparse:
+            recall(rows, again=self.warm_start)
         targets, self._scale = self._learn_targets(y), None
         sample_weight = validation.check_sample_weight(sample_weight, X)
         self._count(y, sample_weight)

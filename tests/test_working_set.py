@@ -137,8 +137,8 @@ def test_columns_are_those_of_the_rows(index, dtype):
     for share in (0.2, 1.0):
         columns = Columns(as_rows(A), mean)
         first, second = np.array([3, 17, 25]), np.arange(30)[:: int(1 / share)]
-        columns.fetch(first, lambda: first)
-        columns.fetch(second, lambda: second)
+        columns.fetch(as_rows(A), first, lambda: first)
+        columns.fetch(as_rows(A), second, lambda: second)
         chosen = np.union1d(first, second)
         removed = columns.removed[chosen]
         full = (X[:, chosen] != 0.0).mean(axis=0) > 0.3

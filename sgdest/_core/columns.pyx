@@ -28,7 +28,7 @@ cdef enum:
 @cython.final
 cdef class Columns:
     """Some columns of X. Those without row numbers are centred: offsets would couple them with
-    the intercept.
+    the intercept. They do not keep the rows alive that they were read from.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ cdef class Columns:
     """
 
     def __init__(self, Rows rows, mean):
-        self.rows, self.mean, self.taken = rows, mean, np.zeros(rows.n_features)
+        self.n_rows, self.mean, self.taken = rows.n_rows, mean, np.zeros(rows.n_features)
         self.sizes = None
         self.at_once = rows.is_sparse and rows.n_stored <= MOST_AT_ONCE
         self.start = np.zeros(rows.n_features, dtype=np.intp)
@@ -46,11 +46,16 @@ cdef class Columns:
         self.numbers, self.values = np.empty(0, dtype=np.int32), np.empty(0)
 
     @property
+    def size(self):
+        """How many numbers they take, two of the rows counted as one."""
+        return self.values.shape[0] + self.numbers.shape[0] // 2
+
+    @property
     def removed(self):
         """What was subtracted from each column."""
         return np.asarray(self.taken)
 
-    def fetch(self, wanted, likely):
+    def fetch(self, Rows rows, wanted, likely):
         """Make ``wanted`` available; if that takes a pass over X, the ``likely()`` ones too."""
         count = np.asarray(self.count)
         if not (count[wanted] < 0).any():
@@ -62,19 +67,19 @@ cdef class Columns:
             more = np.zeros(len(count), dtype=bool)
             more[wanted] = more[likely()] = True
             more = np.flatnonzero(more & (count < 0))
-        if self.rows.is_sparse:
-            self.read_sparse(more)
+        if rows.is_sparse:
+            self.read_sparse(rows, more)
         else:
-            self.read_dense(more)
+            self.read_dense(rows, more)
 
-    cdef read_sparse(self, const Py_ssize_t[::1] wanted):
-        cdef Py_ssize_t j, k, end = self.n_used, n_rows = self.rows.n_rows
+    cdef read_sparse(self, Rows rows, const Py_ssize_t[::1] wanted):
+        cdef Py_ssize_t j, k, end = self.n_used, n_rows = self.n_rows
         cdef Py_ssize_t[::1] ends = np.empty(len(wanted) + 1, dtype=np.intp)
         # the last place is one for what is not wanted
-        cdef int32_t[::1] place = np.full(self.rows.n_features, len(wanted), dtype=np.int32)
-        X = self.rows.X
+        cdef int32_t[::1] place = np.full(rows.n_features, len(wanted), dtype=np.int32)
+        X = rows.X
         if self.sizes is None:
-            self.sizes = _sizes(X.indices, self.rows.n_stored, self.rows.n_features)
+            self.sizes = _sizes(X.indices, rows.n_stored, rows.n_features)
         for k in range(wanted.shape[0]):
             j = wanted[k]
             place[j] = <int32_t> k
@@ -97,18 +102,18 @@ cdef class Columns:
         cdef Py_ssize_t i
         cdef double* x = &self.values[0] + at
         cdef const int32_t* row = &self.numbers[0] + at
-        for i in range(self.rows.n_rows - 1, -1, -1):
+        for i in range(self.n_rows - 1, -1, -1):
             if n > 0 and row[n - 1] == i:
                 n -= 1
                 x[i] = x[n] - mean
             else:
                 x[i] = -mean
 
-    cdef read_dense(self, const Py_ssize_t[::1] wanted):
-        cdef Py_ssize_t i, k, m, first, n_wanted = wanted.shape[0], n_rows = self.rows.n_rows
-        cdef Py_ssize_t at, end, width = self.rows.n_features
-        cdef bint as_is = self.rows.X.dtype == np.float64      # no need of a copy of the rows
-        cdef const double[:, ::1] X = self.rows.X if as_is else None
+    cdef read_dense(self, Rows rows, const Py_ssize_t[::1] wanted):
+        cdef Py_ssize_t i, k, m, first, n_wanted = wanted.shape[0], n_rows = self.n_rows
+        cdef Py_ssize_t at, end, width = rows.n_features
+        cdef bint as_is = rows.X.dtype == np.float64      # no need of a copy of the rows
+        cdef const double[:, ::1] X = rows.X if as_is else None
         cdef double[::1] block = np.empty(1 if as_is else TURNED * width + 1)
         cdef const double* row[8]          # TURNED
         self.make_room(self.n_used + n_wanted * n_rows)
@@ -121,7 +126,7 @@ cdef class Columns:
                         row[i] = &X[first + i, 0]
                     else:
                         row[i] = &block[i * width]
-                        self.rows.values(first + i, &block[i * width])
+                        rows.values(first + i, &block[i * width])
                 for k in range(n_wanted):
                     for i in range(m):
                         out[k * n_rows + first + i] = row[i][wanted[k]]
@@ -135,7 +140,7 @@ cdef class Columns:
 
     cdef Py_ssize_t pack(self, Py_ssize_t j, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
         """Move a column from ``start`` to ``end``; how many values it takes there."""
-        cdef Py_ssize_t p, n = 0, n_rows = self.rows.n_rows
+        cdef Py_ssize_t p, n = 0, n_rows = self.n_rows
         cdef double* x = &self.values[0] + start
         cdef double* out = &self.values[0] + end
         cdef double mean = self.mean[j]
@@ -167,7 +172,7 @@ cdef class Columns:
         cdef const double* x = &self.values[0] + self.start[j]
         cdef const int32_t* row = &self.numbers[0] + self.start[j]
         cdef double total = 0.0, other = 0.0
-        if n == self.rows.n_rows:
+        if n == self.n_rows:
             return loops.dot(n, x, v)
         for p in range(0, n - 1, 2):
             total += x[p] * v[row[p]]
@@ -181,7 +186,7 @@ cdef class Columns:
         cdef const double* x = &self.values[0] + self.start[j]
         cdef const int32_t* row = &self.numbers[0] + self.start[j]
         cdef double total = 0.0, other = 0.0
-        if n == self.rows.n_rows:
+        if n == self.n_rows:
             return weighted.weighted_square(n, h, x)
         for p in range(0, n - 1, 2):
             total += h[row[p]] * x[p] * x[p]
@@ -194,9 +199,9 @@ cdef class Columns:
         cdef Py_ssize_t p, n = self.count[j]
         cdef const double* x = &self.values[0] + self.start[j]
         cdef const int32_t* row = &self.numbers[0] + self.start[j]
-        if n == self.rows.n_rows and h == NULL:
+        if n == self.n_rows and h == NULL:
             loops.add(n, c, x, v)
-        elif n == self.rows.n_rows:
+        elif n == self.n_rows:
             weighted.weighted_add(n, c, h, x, v)
         elif h == NULL:
             for p in range(n):

@@ -595,16 +595,21 @@ cdef class Problem:
         return tuple(np.ascontiguousarray(np.transpose(self.sparse_moments())))
 
     def sparse_moments(self):
-        """``moments`` of sparse rows: ndarray of shape (n_features, 3)."""
+        """``moments`` of sparse rows: ndarray of shape (n_features, 3), not to be written to."""
+        known = self.rows.known
+        key = "moments", None if self.sample_weight is None else self.sample_weight.tobytes()
+
         def work(start, stop):
             return self.rows.column_sums(start, stop, self.sample_weight)
 
-        sums, *others = self.over_chunks(work)
-        for part in others:
-            sums[:, :2] += part[:, :2]
-            np.maximum(sums[:, 2], part[:, 2], out=sums[:, 2])
-        sums_to_moments(sums, self.total_weight)
-        return sums
+        if key not in known:
+            sums, *others = self.over_chunks(work)
+            for part in others:
+                sums[:, :2] += part[:, :2]
+                np.maximum(sums[:, 2], part[:, 2], out=sums[:, 2])
+            sums_to_moments(sums, self.total_weight)
+            known[key] = sums
+        return known[key]
 
     def first_pass(self, slopes=None):
         """(moments, G) of dense rows: the gradient that ``slopes`` make, by the same pass.

@@ -56,6 +56,9 @@ ctypedef fused number:
 cdef class Rows:
     """Abstract: rows of X. See ``rows.pxd`` for what each method promises."""
 
+    def __cinit__(self):
+        self.known = {}
+
     def __reduce__(self):
         return type(self), (self.X,)
 

@@ -149,8 +149,8 @@ class WorkingSetLane(RelayLane):
     def __init__(self, problem, start):
         super().__init__(problem, start)
         penalty, s = problem.penalty, problem.sample_weight
-        self.columns = Columns(problem.rows, start.moments[0] if problem.fit_intercept
-                               else np.zeros(problem.n_features))
+        self.mean = start.moments[0] if problem.fit_intercept else np.zeros(problem.n_features)
+        self.columns = Columns(problem.rows, self.mean)
         d, c = problem.n_features, 1.0 if penalty.factors is None else penalty.factors
         self.l1, self.l2 = np.full(d, penalty.l1 * c), np.full(d, penalty.l2 * c * c)
         self.positive = penalty.positive
@@ -176,8 +176,7 @@ class WorkingSetLane(RelayLane):
         before, size = self.objective, self.size
         chosen = self.choose()
         self.n_chosen = len(chosen)
-        self.columns.fetch(chosen, lambda: self.choose(AHEAD ** self.columns.reads))
-        self.passes = self.columns.reads
+        self.fetch(chosen)
         self.solve(chosen)
         self.centre()
         yield from self.look()
@@ -194,6 +193,18 @@ class WorkingSetLane(RelayLane):
         far = self.problem.is_small or self.largest > 0.1 * self.l1.max(initial=0.0)
         if self.in_vain >= self.trials and far and not self.has_stopped():
             yield from self.hand_over()
+
+    def fetch(self, chosen):
+        """Let ``columns`` hold those that are chosen. Where all are read at once, another lane or
+        the fit before may have read them."""
+        known, key = self.problem.rows.known, ("columns", self.mean.tobytes())
+        if self.columns.at_once:
+            self.columns = known.get(key, self.columns)
+        self.columns.fetch(self.problem.rows, chosen,
+                           lambda: self.choose(AHEAD ** self.columns.reads))
+        if self.columns.at_once:
+            known[key] = self.columns
+        self.passes = self.columns.reads
 
     # -- all columns -----------------------------------------------------------------------
 
