@@ -125,16 +125,19 @@ def test_data_are_not_kept_alive_and_one_fit_keeps_nothing():
 
 
 def test_no_more_is_kept_than_its_bound(monkeypatch):
-    monkeypatch.setattr(recall, "most", 30_000)
+    monkeypatch.setattr(recall, "most", 80_000)
     for n in range(200, 400, 10):
         X, y = sparse(n=n)
         for _ in range(2):
             GDRegressor(penalty="l1", alpha=0.1, optimizer="working_set").fit(X, y)
-    assert 1 < len(recall.found) <= 16
-    kept = recall.size
-    assert 0 < kept < 30_000 + 2 * X.nnz        # the latest comes on top
-    GDRegressor(penalty="l1", alpha=0.1).fit(*sparse(n=100))
-    assert recall.size <= 30_000
+            assert recall.size <= 80_000
+        assert known() == ["columns", "moments"]
+    assert len(recall.found) > 1
+    recall.clear()
+    monkeypatch.setattr(recall, "most", 1000)
+    model = GDRegressor(penalty="l1", alpha=0.1, optimizer="working_set", warm_start=True)
+    model.fit(X, y)
+    assert known() == ["moments"] and recall.size == 3 * X.shape[1]
 
 
 def test_folds_of_a_grid_are_recognised():

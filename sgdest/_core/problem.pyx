@@ -596,20 +596,18 @@ cdef class Problem:
 
     def sparse_moments(self):
         """``moments`` of sparse rows: ndarray of shape (n_features, 3), not to be written to."""
-        known = self.rows.known
-        key = "moments", None if self.sample_weight is None else self.sample_weight.tobytes()
-
-        def work(start, stop):
-            return self.rows.column_sums(start, stop, self.sample_weight)
-
-        if key not in known:
-            sums, *others = self.over_chunks(work)
-            for part in others:
-                sums[:, :2] += part[:, :2]
-                np.maximum(sums[:, 2], part[:, 2], out=sums[:, 2])
-            sums_to_moments(sums, self.total_weight)
-            known[key] = sums
-        return known[key]
+        known, s = self.rows.known, self.sample_weight
+        key = "moments", None if s is None else s.tobytes()
+        if key in known:
+            return known[key]
+        sums, *others = self.over_chunks(
+            lambda start, stop: self.rows.column_sums(start, stop, s))
+        for part in others:
+            sums[:, :2] += part[:, :2]
+            np.maximum(sums[:, 2], part[:, 2], out=sums[:, 2])
+        sums_to_moments(sums, self.total_weight)
+        known[key] = sums
+        return sums
 
     def first_pass(self, slopes=None):
         """(moments, G) of dense rows: the gradient that ``slopes`` make, by the same pass.

@@ -14,12 +14,23 @@ from sgdest._core.gram import fingerprint
 MOST_SHAPES = 16
 
 
+class Facts(dict):
+    """Facts about one set of data by name; one for which there is no room is not kept."""
+
+    def __init__(self, recall):
+        self.recall = recall
+
+    def __setitem__(self, name, fact):
+        if self.recall.has_room(fact.size, self):
+            super().__setitem__(name, fact)
+
+
 class Recall:
     """Facts about the data of the last fits, up to so many numbers in all."""
 
     def __init__(self, most):
-        self.most, self.lock = most, threading.Lock()
-        self.found = {}         # by shape: a fingerprint, or None, and facts by name; the latest last
+        self.most, self.lock = most, threading.RLock()
+        self.found = {}         # by shape: a fingerprint, or None, and ``Facts``; the latest last
 
     def clear(self):
         """Forget everything."""
@@ -34,16 +45,24 @@ class Recall:
         shape = X.shape, len(X.data), X.data.dtype.str
         with self.lock:
             seen = shape in self.found
-            self.found[shape] = self.found.pop(shape, (None, {}))
-            while len(self.found) > MOST_SHAPES or (self.size > self.most and len(self.found) > 1):
+            self.found[shape] = self.found.pop(shape, (None, Facts(self)))
+            if len(self.found) > MOST_SHAPES:
                 self.found.pop(next(iter(self.found)))
         if not (seen or again):
             return
         key = fingerprint(X.data), fingerprint(X.indices), fingerprint(X.indptr)
         with self.lock:
-            own, known = self.found.pop(shape, (None, {}))
-            rows.known = known if own == key else {}
+            own, known = self.found.pop(shape, (None, None))
+            rows.known = known if own == key else Facts(self)
             self.found[shape] = key, rows.known
+
+    def has_room(self, size, own):
+        """Whether so many numbers more may be kept; other facts than ``own`` make room, the oldest first."""
+        with self.lock:
+            for shape, (_, known) in list(self.found.items()):
+                if self.size + size > self.most and known is not own:
+                    self.found.pop(shape)
+            return self.size + size <= self.most
 
     @property
     def size(self):

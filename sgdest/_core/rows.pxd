@@ -9,7 +9,7 @@ cdef class Rows:
     cdef readonly Py_ssize_t n_stored     # entries in memory, zeros of a dense array included
     cdef readonly bint is_sparse
     cdef readonly object X                # keeps the arrays alive
-    cdef public dict known                # what was found out about sparse rows: `recall`
+    cdef public object known              # facts about sparse rows by name: `recall`
 
     # x_i . w, and w += a x_i; w has n_features entries
     cdef double dot(self, Py_ssize_t i, const double* w) noexcept nogil
