@@ -176,6 +176,25 @@ def test_a_kinked_loss_is_refused():
         GDClassifier(loss="hinge", penalty="l1", optimizer="working_set").fit(X, y)
 
 
+def test_sparse_rows_of_several_outputs_are_solved_by_working_sets():
+    rng = np.random.default_rng(0)
+    X = csr_array(rng.normal(size=(3000, 4000)) * (rng.random((3000, 4000)) < 0.01))
+    scores = X[:, :20] @ rng.normal(size=(20, 12)) + 0.1 * rng.normal(size=(3000, 12))
+    y = scores.argmax(axis=1)
+    signs = np.where(y[:, None] == np.unique(y), 1.0, -1.0)
+
+    def solved_by(optimizer, tol):
+        model = GDClassifier("squared_hinge", penalty="l1", alpha=1e-3, tol=tol,
+                             optimizer=optimizer).fit(X, y)
+        margins = signs * model.decision_function(X)
+        loss = np.square(np.maximum(0.0, 1.0 - margins)).mean(axis=0).sum()
+        return model, loss + 1e-3 * np.abs(model.coef_).sum()
+
+    model, mine = solved_by("auto", 1e-6)
+    assert isinstance(model.optimizer_.optimizer, WorkingSet)
+    assert_allclose(mine, solved_by("lbfgs", 1e-8)[1], rtol=1e-6)
+
+
 @pytest.mark.parametrize("n_features", [300, 800])
 def test_strong_l1_on_dense_rows_is_solved_by_working_sets_and_weak_l1_by_products(n_features):
     rng = np.random.default_rng(0)
@@ -186,6 +205,7 @@ def test_strong_l1_on_dense_rows_is_solved_by_working_sets_and_weak_l1_by_produc
     chosen = [type(GDRegressor(penalty="l1", alpha=share * most).fit(X, y).optimizer_.optimizer)
               for share in (0.3, 1e-5)]
     assert chosen == [WorkingSet, SubsampledNewton]
+
     # products of columns that have been made serve all of a path
     path = [type(GDRegressor(penalty="l1", alpha=share * most).fit(X, y).optimizer_.optimizer)
             for share in (0.3, 1e-5)]

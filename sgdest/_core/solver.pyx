@@ -202,10 +202,13 @@ cdef double _loss_of_block(Problem problem, Py_ssize_t m, const Py_ssize_t* rows
 DENSE_ENTRY, SPARSE_ENTRY, LOSS, OVERHEAD = 5e-10, 9e-10, 3e-9, 1e-4
 
 
-def seconds_of_pass(problem):
-    """About what a pass over X costs: solvers are chosen, and choose, by such figures."""
+def seconds_of_pass(problem, n_outputs=None):
+    """About what a pass over X costs: solvers are chosen, and choose, by such figures.
+
+    A pass for all outputs of the problem, or for so many.
+    """
     entry = SPARSE_ENTRY if problem.rows.is_sparse else DENSE_ENTRY
-    K = problem.n_outputs
+    K = n_outputs or problem.n_outputs
     return problem.rows.n_stored * (1 + K) / 2 * entry + LOSS * problem.n_rows * K + OVERHEAD
 
 
