@@ -178,8 +178,8 @@ def test_a_kinked_loss_is_refused():
 
 def test_sparse_rows_of_several_outputs_are_solved_by_working_sets():
     rng = np.random.default_rng(0)
-    X = csr_array(rng.normal(size=(3000, 4000)) * (rng.random((3000, 4000)) < 0.01))
-    scores = X[:, :20] @ rng.normal(size=(20, 12)) + 0.1 * rng.normal(size=(3000, 12))
+    X = csr_array(rng.normal(size=(3000, 3500)) * (rng.random((3000, 3500)) < 0.02))
+    scores = X[:, :20] @ rng.normal(size=(20, 20)) + 0.1 * rng.normal(size=(3000, 20))
     y = scores.argmax(axis=1)
     signs = np.where(y[:, None] == np.unique(y), 1.0, -1.0)
 
