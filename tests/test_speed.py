@@ -5,6 +5,7 @@ blocks, or its way of visiting rows, not where the machine is slow. Time is that
 that other processes count only by what they take from the caches.
 """
 
+import os
 from time import thread_time
 
 import numpy as np
@@ -14,6 +15,8 @@ from sklearn import linear_model
 
 from sgdest import GDClassifier, compat
 from sgdest._core import train
+
+pytestmark = pytest.mark.skipif(os.environ.get("SGDEST_DEBUG") == "1", reason="a build for debugging")
 
 ROUNDS = 15
 SHARED = dict(alpha=1e-3, max_iter=5, tol=None, random_state=0)

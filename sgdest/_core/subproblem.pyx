@@ -258,10 +258,10 @@ cdef class Subproblem:
         cdef double* residual = &self.points[2, 0]
         cdef double* last = &self.points[3, 0]
         cdef double slope, a, size = 0.0, total = 0.0
-        cdef double now = self.value(&self.w[0], &self.G[0]), origin_b = self.step_b
+        cdef double now = self.value(first_of(self.w), &self.G[0]), origin_b = self.step_b
         memcpy(&self.room[0], &self.G[0], n * sizeof(double))
         memset(along, 0, 4 * self.points.strides[0])
-        memcpy(origin, &self.w[0], m * sizeof(double))
+        memcpy(origin, first_of(self.w), m * sizeof(double))
         for step in range(MOST_STEPS):
             self.residuals(residual)
             slope = self.turn(along, residual, last, &size)
@@ -274,10 +274,10 @@ cdef class Subproblem:
             total += a * slope
             if a * slope <= fmax(WORTH * total, self.little) or crossing > CROSSING * m:
                 break
-        if self.value(&self.w[0], &self.G[0]) < now:
+        if self.value(first_of(self.w), &self.G[0]) < now:
             return crossing <= CROSSING * m
         memcpy(&self.G[0], &self.room[0], n * sizeof(double))
-        memcpy(&self.w[0], origin, m * sizeof(double))
+        memcpy(first_of(self.w), origin, m * sizeof(double))
         self.step_b = origin_b
         return False
 
@@ -378,7 +378,7 @@ cdef class Subproblem:
             change = self.points[0, k] - self.origin[k]
             if change != 0.0:
                 self.add(k, change, &self.room[0])
-        now = self.value(&self.w[0], &self.G[0])
+        now = self.value(first_of(self.w), &self.G[0])
         if not self.value(&self.points[0, 0], &self.room[0]) < now:
             return
         for k in range(m):
@@ -400,14 +400,14 @@ cdef class Subproblem:
     cdef bint move(self, double rounding) noexcept nogil:
         """Go to the minimum of the model, or as far towards it as F falls; whether it did."""
         cdef Py_ssize_t i, k, halving, n = self.problem.n_rows
-        cdef double t = 1.0, slope, value, before = self.penalty(&self.origin[0])
+        cdef double t = 1.0, slope, value, before = self.penalty(first_of(self.origin))
         cdef double* along = &self.along[0]
         cdef double* trial = &self.room[0]
         cdef double* aim = &self.points[0, 0]
         cdef double* z = &self.z[0]
         for i in range(n):
             along[i] = (self.G[i] - self.r[i]) / self.h[i]
-        slope = self.penalty(&self.w[0]) - before + loops.dot(n, along, &self.r[0])
+        slope = self.penalty(first_of(self.w)) - before + loops.dot(n, along, &self.r[0])
         for k in range(self.w.shape[0]):
             aim[k] = self.w[k]
         for halving in range(HALVINGS):
@@ -417,7 +417,7 @@ cdef class Subproblem:
                 for k in range(self.w.shape[0]):
                     self.w[k] = self.origin[k] + t * (aim[k] - self.origin[k])
             value = self.mean_loss(trial)
-            self.gain = before - self.penalty(&self.w[0]) + self.loss - value
+            self.gain = before - self.penalty(first_of(self.w)) + self.loss - value
             if self.gain >= -0.01 * t * slope - rounding:
                 self.change_b += t * self.step_b
                 self.loss = value
@@ -479,6 +479,11 @@ cdef bint mixture(const double[:, ::1] points, double* c) noexcept nogil:
     for p in range(SPAN):
         c[p] /= total
     return isfinite(total) and total != 0.0
+
+
+cdef inline double* first_of(double[::1] v) noexcept nogil:
+    """Where v begins; an empty one, of a set without columns, has no address."""
+    return &v[0] if v.shape[0] > 0 else NULL
 
 
 cdef double sum_of(const double[::1] v) noexcept nogil:
