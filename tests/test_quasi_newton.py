@@ -89,9 +89,17 @@ class Chosen:
     solver = None
 
 
-@pytest.fixture(params=[LBFGS, SubsampledNewton], autouse=True, ids=lambda s: s.name)
+SOLVERS = {
+    "lbfgs": LBFGS,
+    "subsampled_newton": SubsampledNewton,
+    # few smooth rows have a lane of their own, unless it is said how many make a metric
+    "newton_of_all_rows": lambda: SubsampledNewton(rows_per_column=100.0),
+}
+
+
+@pytest.fixture(params=SOLVERS, autouse=True)
 def every_solver(request, monkeypatch):
-    monkeypatch.setattr(Chosen, "solver", request.param)
+    monkeypatch.setattr(Chosen, "solver", staticmethod(SOLVERS[request.param]))
 
 
 def solve(problem, tol=1e-9, max_iter=100_000):

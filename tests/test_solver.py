@@ -12,7 +12,7 @@ from sgdest._core.problem import Problem
 from sgdest._core.smoothing import Smoothed
 from sgdest._core.solver import Lane, Solver, evaluate_together, spread_of
 from sgdest._core.quasi_newton import LBFGSLane
-from sgdest._core.subsampled_newton import NewtonLane
+from sgdest._core.newton_lane import NewtonLane
 
 RNG = np.random.default_rng(0)
 N_ROWS, N_FEATURES, N_OUTPUTS = 300, 7, 4

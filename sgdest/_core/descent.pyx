@@ -12,7 +12,7 @@ Design:
   one before and centred on its slopes. The loss minus its smoothed form bounds the error made.
 """
 
-from libc.math cimport sqrt
+from libc.math cimport INFINITY, fabs, sqrt
 
 import numpy as np
 
@@ -125,6 +125,53 @@ cdef double _square_in_units(const double[::1] g, const double[::1] sigma, doubl
     for k in range(K):
         total += g[d * K + k] * g[d * K + k]
     return 0.5 * total
+
+
+def is_accepted(double change, double slope_new, double slope, double rounding):
+    """Wolfe's conditions on a step that changes F by so much; near rounding by the slopes alone [1].
+
+    [1] W. Hager, H. Zhang, "A new conjugate gradient method with guaranteed descent", 2005.
+    """
+    if not change < INFINITY:            # also where it is not a number
+        return False
+    falls = change <= 1e-4 * slope
+    flat = change <= rounding and slope_new <= -0.8 * slope
+    return (falls or flat) and fabs(slope_new) <= 0.9 * fabs(slope)
+
+
+def searched(at, slope, slope_at_one, enough, rounding):
+    """t > 0 where a convex function has fallen and its slope is a part of ``slope``, that at 0.
+
+    Bracketed secant steps on the slope.
+
+    Parameters
+    ----------
+    at : callable t -> (value, slope)
+    slope_at_one : float, that at t = 1 where it is known, else NaN
+    enough : float, the part
+    """
+    start = at(0.0)[0]
+    low, slope_low, high, slope_high = 0.0, slope, np.inf, np.nan
+    t = 1.0
+    if np.isfinite(slope_at_one):
+        t = min(max(slope / (slope - slope_at_one), 0.01), 4.0) if slope_at_one > slope else 4.0
+    for _ in range(60):
+        value, now = at(t)
+        if abs(now) <= enough * abs(slope) and value <= start + rounding:
+            return t
+        if now < 0.0:
+            low, slope_low = t, now
+        else:  # also where it is not finite
+            high, slope_high = t, now
+        if not np.isfinite(high):
+            t *= 4.0
+            continue
+        secant = (low * slope_high - high * slope_low) / (slope_high - slope_low)
+        width = high - low
+        if not low + 0.05 * width < secant < high - 0.05 * width:
+            secant = low + 0.5 * width
+        t = secant
+    return low
 
 
 class DescentLane(Lane):
@@ -365,7 +412,7 @@ class DescentLane(Lane):
         if self.sharpness == 0.0:
             z = np.empty_like(self.z)
             value, g = yield from self.evaluate(self.x + p, z)
-            if self.accepted(value, g @ p, slope):
+            if is_accepted(value - self.smooth_objective, g @ p, slope, self.rounding()):
                 return self.move(self.x + p, value, g, z)
             if np.isfinite(value) and self.tells_apart(z):
                 along, slope_at_one = np.subtract(z, self.z, out=z), g @ p
@@ -391,21 +438,8 @@ class DescentLane(Lane):
     def rounding(self):
         return 1e-15 * max(abs(self.smooth_objective), abs(self.start_objective))
 
-    def accepted(self, value, slope_new, slope):
-        """Wolfe's conditions; near rounding, where F says nothing, by the slopes alone [1].
-
-        [1] W. Hager, H. Zhang, "A new conjugate gradient method with guaranteed descent", 2005.
-        """
-        if not np.isfinite(value):
-            return False
-        falls = value <= self.smooth_objective + 1e-4 * slope
-        flat = value <= self.smooth_objective + self.rounding() and slope_new <= -0.8 * slope
-        return (falls or flat) and abs(slope_new) <= 0.9 * abs(slope)
-
     def search(self, p, slope, along, slope_at_one):
-        """t > 0 where F has fallen and the slope is a part of the first one, on cached margins.
-
-        Bracketed secant steps on the slope, which rises with t since F is convex.
+        """``searched`` on cached margins.
 
         Parameters
         ----------
@@ -424,28 +458,7 @@ class DescentLane(Lane):
 
         # what is quadratic in pieces has new pieces after every step
         enough = 0.1 if self.sharpness == 0.0 else 0.3
-        start = at(0.0)[0]
-        low, slope_low, high, slope_high = 0.0, slope, np.inf, np.nan
-        t = 1.0
-        if np.isfinite(slope_at_one):
-            t = min(max(slope / (slope - slope_at_one), 0.01), 4.0) if slope_at_one > slope else 4.0
-        for _ in range(60):
-            value, now = at(t)
-            if abs(now) <= enough * abs(slope) and value <= start + self.rounding():
-                return t
-            if now < 0.0:
-                low, slope_low = t, now
-            else:  # also where it is not finite
-                high, slope_high = t, now
-            if not np.isfinite(high):
-                t *= 4.0
-                continue
-            secant = (low * slope_high - high * slope_low) / (slope_high - slope_low)
-            width = high - low
-            if not low + 0.05 * width < secant < high - 0.05 * width:
-                secant = low + 0.5 * width
-            t = secant
-        return low
+        return searched(at, slope, slope_at_one, enough, self.rounding())
 
     def move(self, x, value, g, z):
         """Go to x and learn the curvature on the way."""

@@ -125,7 +125,8 @@ class DualAscent(Optimizer):
         penalty, loss = problem.penalty, problem.loss
         smooth = type(loss).smoothness == "smooth"
         if type(loss).joint and problem.n_rows and joint_ascent.is_possible(problem):
-            if not problem.rows.is_sparse and overlap(problem) < ALIKE:
+            by_hessian = SubsampledNewton.expected_seconds(problem) == 0.0
+            if by_hessian or not problem.rows.is_sparse and overlap(problem) < ALIKE:
                 return np.inf
             return joint_ascent.expected_seconds(
                 problem, mean_square(problem, max(1, problem.n_rows // 64)))

@@ -34,7 +34,7 @@ MOST_SHAPES = 16
 ROWS_OF_PART = 8         # for a column, at least: every part of a pass has products of its own
 
 
-cdef Py_ssize_t stride_of(Py_ssize_t n, Py_ssize_t multiple=GRAM_COLUMNS) noexcept nogil:
+cpdef Py_ssize_t stride_of(Py_ssize_t n, Py_ssize_t multiple=GRAM_COLUMNS) noexcept nogil:
     """n, padded: rows that are multiples of 2 kB apart would share few places of a cache."""
     cdef Py_ssize_t stride = (n + multiple - 1) // multiple * multiple
     return stride if stride % 256 else stride + multiple

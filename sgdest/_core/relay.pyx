@@ -3,7 +3,7 @@
 import numpy as np
 
 from sgdest._core.solver import Lane, Start
-from sgdest._core.subsampled_newton import sound_lane
+from sgdest._core.newton_lane import sound_lane
 
 
 class RelayLane(Lane):

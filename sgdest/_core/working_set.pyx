@@ -26,7 +26,7 @@ from sgdest._core.relay import RelayLane
 from sgdest._core.solver import (
     NEAR_ROUNDING, Solver, best_constant, constant_margins, seconds_of_pass)
 from sgdest._core.subproblem import Subproblem, violations
-from sgdest._core.subsampled_newton import sound_lane
+from sgdest._core.newton_lane import sound_lane
 
 # The first time so many working sets of columns are read, the next time the square of it.
 AHEAD = 4
