@@ -47,9 +47,7 @@ def make(loss, n_outputs=1, fit_intercept=True, everything=True):
 def few(problem):
     """(FewRows, Coordinates) of a problem."""
     coordinates = Coordinates(problem, *problem.moments()[:2], 0.3)
-    c = 1.0 if problem.penalty.factors is None else problem.penalty.factors
-    diagonal = problem.penalty.l2 * (c * coordinates.inverse_sigma) ** 2
-    return FewRows(problem, coordinates, diagonal), coordinates
+    return FewRows(problem, coordinates), coordinates
 
 
 EVERY = [(loss, 1) for loss in SMOOTH] + [("multinomial", 3)]

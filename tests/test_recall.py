@@ -23,7 +23,7 @@ def nothing_known():
 
 def known():
     """Names of the facts about the latest data."""
-    return sorted(name for name, _ in list(recall.found.values())[-1][1])
+    return sorted(name for name, _ in list(recall.found.values())[-1])
 
 
 def sparse(n=400, d=120, seed=0):
@@ -145,9 +145,31 @@ def test_folds_of_a_grid_are_recognised():
     grid = GridSearchCV(GDRegressor(penalty="l1", optimizer="working_set"),
                         {"alpha": [0.2, 0.1, 0.05]}, cv=3).fit(X, y)
     assert len(recall.found) == 4
-    assert sum(key is not None for key, _ in recall.found.values()) == 3
+    assert sum(facts.key is not None for facts in recall.found.values()) == 3
     scores = grid.cv_results_["mean_test_score"]
     recall.clear()
     one_by_one = [GridSearchCV(grid.estimator, {"alpha": [alpha]}, cv=3).fit(X, y)
                   for alpha in (0.2, 0.1, 0.05)]
     assert_array_equal(scores, [g.cv_results_["mean_test_score"][0] for g in one_by_one])
+
+
+def test_data_in_turns_do_not_drive_each_other_out(monkeypatch):
+    fit = GDRegressor(penalty="l1", alpha=0.1, optimizer="working_set").fit
+    folds = [sparse(n=n) for n in (380, 390, 400)]
+    for X, y in folds * 2:
+        fit(X, y)
+    sizes = [sum(fact.size for fact in facts.values()) for facts in recall.found.values()]
+    recall.clear()
+    monkeypatch.setattr(recall, "most", sum(sizes) - 1)     # two of three
+    held = []
+    for _ in range(4):
+        for X, y in folds:
+            fit(X, y)
+        held.append([len(facts) for facts in recall.found.values()])
+    assert held[0] == [0, 0, 0] and held[1][:2] == held[3][:2] == [2, 2] and held[3][2] < 2
+    for n in (200, 210):                                     # what comes next finds room
+        other = sparse(n=n)
+        for _ in range(2):
+            fit(*other)
+            assert recall.size <= recall.most
+        assert known() == ["columns", "moments"]

@@ -202,6 +202,35 @@ def bundled(factor=1.0):
     }
 
 
+def small():
+    """Loaders of small data, raw and standardised: what surrounds a solver counts as much as it does."""
+    def made(*shape, **settings):
+        return datasets.make_classification(*shape, n_informative=8, random_state=0, **settings)
+
+    def events():
+        rng = np.random.default_rng(0)
+        X = rng.standard_normal((1000, 10))
+        return X, rng.poisson(np.exp(0.3 * X[:, 0] + 0.1 * X[:, 1])).astype(float)
+
+    def in_spreads(X, y):
+        return X, y / y.std()
+
+    loaders = {
+        "iris": lambda: datasets.load_iris(return_X_y=True),
+        "wine": lambda: datasets.load_wine(return_X_y=True),
+        "cancer": lambda: datasets.load_breast_cancer(return_X_y=True),
+        "digits": lambda: datasets.load_digits(return_X_y=True),
+        "diabetes": lambda: in_spreads(*datasets.load_diabetes(return_X_y=True)),
+        "made": lambda: made(600, 20),
+        "made-3": lambda: made(600, 20, n_classes=3),
+        "made-4": lambda: made(2000, 40, n_classes=4),
+        "made-long": lambda: made(5000, 20),
+        "events": events,
+    }
+    return loaders | {f"{name}-std": lambda load=load: standardised(*load())
+                      for name, load in loaders.items()}
+
+
 # -- The grids: data, loss, penalty, strengths, intercept ------------------------------------------
 SHARED_GRID = [
     ("a9a", "log_loss", "l2", (0.01, 1, 100), True),
@@ -282,6 +311,20 @@ BUNDLED_GRID = [
     ("numbers", "huber", "l2", (1,), True),
     ("wide-numbers", "squared_error", "l2", (1,), True),
     ("wide-numbers", "squared_error", "l1", (0.01, 0.1), True),
+]
+
+SMALL_GRID = [
+    *((data, "log_loss", "l2", (0.01, 1, 100), True)
+      for data in ("iris", "iris-std", "wine", "wine-std", "cancer", "cancer-std", "digits",
+                   "digits-std", "made", "made-3", "made-4", "made-long")),
+    *((data, "log_loss", penalty, (0.01, 0.1), True)
+      for data in ("cancer-std", "made", "made-long") for penalty in ("l1", "elasticnet")),
+    *((data, loss, "l2", (0.01, 1), False)
+      for data in ("cancer-std", "made", "made-long") for loss in ("squared_hinge", "hinge")),
+    ("events", "poisson", "l2", (0.01, 1), True),
+    ("diabetes", "huber", "l2", (1,), True),
+    ("diabetes", "squared_error", "l2", (1,), True),
+    ("diabetes", "squared_error", "l1", (0.01,), True),
 ]
 
 

@@ -26,7 +26,8 @@ from statistics import geometric_mean, median
 
 import numpy as np
 from race_peers import ours, peers, versions
-from race_problems import BUNDLED_GRID, SHARED_GRID, bundled, problems, shared
+from race_problems import (
+    BUNDLED_GRID, SHARED_GRID, SMALL_GRID, bundled, problems, shared, small)
 from threadpoolctl import threadpool_limits
 
 HERE = Path(__file__).parent
@@ -362,7 +363,9 @@ def report(races, text, folder):
 
 def selected(options):
     """The races to run, and where their data come from."""
-    if options.data:
+    if options.small:
+        grid, source = SMALL_GRID, small()
+    elif options.data:
         grid, source = SHARED_GRID, shared(options.data)
     else:
         grid, source = BUNDLED_GRID, bundled(0.1 if options.quick else 1.0)
@@ -373,6 +376,8 @@ def selected(options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", help="folder of the shared data sets; else bundled ones")
+    parser.add_argument("--small", action="store_true",
+                        help="small data: most races take less than is counted")
     parser.add_argument("--quick", action="store_true", help="a few races of small data; no files")
     parser.add_argument("--only", default="", help="races whose names contain this; no files")
     parser.add_argument("--limit", type=float, default=20.0, help="seconds of a peer in a race")

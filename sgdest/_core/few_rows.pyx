@@ -5,7 +5,7 @@ stands around these, choices of rows, chunks, threads, costs several times as mu
 """
 
 cimport cython
-from libc.math cimport INFINITY, isfinite, sqrt
+from libc.math cimport INFINITY, fabs, fmax, isfinite, sqrt
 
 import numpy as np
 
@@ -16,14 +16,19 @@ from sgdest._core.softmax cimport softmax
 
 from sgdest._core.descent import Coordinates, is_accepted, searched
 from sgdest._core.gram import stride_of
-from sgdest._core.metric import Metric, scaled_rows
-from sgdest._core.newton_lane import FLOOR, SETTLED
+from sgdest._core.metric import (
+    Metric, decrease_of, product, proximal_direction, scaled_rows, swept)
+from sgdest._core.newton_lane import FLOOR, SETTLED, definite
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.relay import RelayLane
 from sgdest._core.simd import aligned_zeros
 
 cdef const DenseLoops* loops = dense_loops(F64, simd.level)
 
+JITTER = 1e-11           # of the Hessian's diagonal, against rounding
+SMALL = 1e-6             # steps, in F at the start, before which a Hessian is never used twice
+MOST_FLOPS = 200_000     # of coordinate descent on a model
+SHORTER = 1.0, 0.5, 0.25, 0.125      # steps that are tried where signs matter
 MOST_STEPS = 30          # before another lane goes on
 STALLED = 6              # steps that only shift rounding
 MOST_OFFSET = 1e6        # of columns without intercept, squared, in units of what they vary by
@@ -33,34 +38,39 @@ cdef Py_ssize_t ENTRIES_OF_BLOCK = 1 << 12
 
 @cython.final
 cdef class FewRows:
-    """The smooth part of F, its gradient and its Hessian, in the coordinates x of ``descent``.
+    """F, its gradient and its Hessian, in the coordinates x of ``descent``.
 
     Parameters
     ----------
     problem : Problem
         Small, of dense rows; of one output, or of a joint loss.
     coordinates : Coordinates
-    diagonal : ndarray of shape (n_features,)
-        Second derivatives of the penalty in x.
     """
 
     cdef Problem problem                   # the same on the rows as they are in x
     cdef double[:, ::1] A                  # these rows
     cdef double[:, ::1] single, several    # blocks of rows, of one output and of all side by side
     cdef double[:, ::1] W, G               # x and the gradient as ``sweep`` wants them
-    cdef double[::1] diagonal, none, sums, room
+    cdef readonly object lam               # weights of L1 on x, or None where no sign matters
+    cdef double[::1] l1, diagonal          # the same, or zeros; second derivatives of the penalty
+    cdef double[::1] none, sums, room
     cdef Py_ssize_t size, K
+    cdef readonly bint positive
     cdef readonly object x, g, z           # where it is; there
     cdef object x_next, g_next, z_next
     cdef readonly double value, value_next, gradient_norm, norm_next
 
-    def __init__(self, Problem problem, coordinates, diagonal):
-        n = problem.n_rows
+    def __init__(self, Problem problem, coordinates):
+        n, penalty = problem.n_rows, problem.penalty
+        c = 1.0 if penalty.factors is None else penalty.factors
         one = 1.0 / coordinates.root_h if problem.fit_intercept else 0.0
         A = scaled_rows(problem, np.arange(n), np.ones(n), coordinates, coordinates.mean, one)
         self.A, self.problem = A, problem.on_rows(A, PENALTIES[None]())
         self.K, self.size = problem.n_outputs, problem.n_features + 1
-        self.diagonal = np.append(diagonal, 0.0)
+        self.diagonal = np.append(penalty.l2 * (c * coordinates.inverse_sigma)**2, 0.0)
+        l1 = np.append(penalty.l1 * c / coordinates.sigma, 0.0)
+        self.l1, self.positive = l1, penalty.positive
+        self.lam = l1 if penalty.l1 > 0.0 or penalty.positive else None
         self.W, self.G = np.empty((2, self.K, self.size))
         self.none, self.sums = np.zeros(self.K), np.empty(self.K)
         self.room = np.empty(self.problem.block_room())
@@ -71,9 +81,9 @@ cdef class FewRows:
         self.z, self.z_next = np.empty((2, n, self.K))
 
     def look(self, const double[::1] x, const double[::1] p=None, double t=1.0):
-        """(F, its slope along p) at x + t p, where ``move`` then leads; at x without p."""
+        """(F, slope of its smooth part along p) at x + t p, where ``move`` then leads; at x without p."""
         cdef Py_ssize_t j, k, i, K = self.K
-        cdef double total = 0.0, half = 0.0, rate = 0.0, square = 0.0
+        cdef double total = 0.0, size = 0.0, rate = 0.0, square = 0.0
         cdef double weight = self.problem.total_weight
         cdef double[::1] there = self.x_next, g = self.g_next
         cdef double[:, ::1] z = self.z_next
@@ -88,13 +98,23 @@ cdef class FewRows:
             for j in range(self.size):
                 for k in range(K):
                     i = j * K + k
-                    half += self.diagonal[j] * there[i] * there[i]
+                    size += there[i] * (0.5 * self.diagonal[j] * there[i])
+                    size += fabs(there[i]) * self.l1[j]
                     g[i] = self.G[k, j] / weight + self.diagonal[j] * there[i]
-                    square += g[i] * g[i]
+                    square += self._steepest(j, g[i], there[i]) ** 2
                     rate += 0.0 if p is None else g[i] * p[i]
         self.problem.loss.raise_error()
-        self.value_next, self.norm_next = total / weight + 0.5 * half, sqrt(square)
+        self.value_next, self.norm_next = total / weight + size, sqrt(square)
         return self.value_next, rate
+
+    cdef double _steepest(self, Py_ssize_t j, double g, double x) noexcept nogil:
+        """The smallest subgradient of F in a coordinate of slope g (Andrew, Gao 2007, eq. 4)."""
+        cdef double l1 = self.l1[j]
+        if x != 0.0 or j == self.size - 1:
+            return g + (l1 if x > 0.0 else -l1)
+        if g + l1 < 0.0:
+            return g + l1
+        return 0.0 if self.positive else fmax(g - l1, 0.0)
 
     def move(self):
         """Be where it has looked last."""
@@ -104,7 +124,7 @@ cdef class FewRows:
         self.value, self.gradient_norm = self.value_next, self.norm_next
 
     def hessian(self, double floor):
-        """Second derivatives of F where it is: what is above the diagonal.
+        """Second derivatives of F where it is.
 
         Where the loss is straight, ``floor`` times the mean curvature stands for none. Of a softmax,
         F bends where all classes move alike as it does on the average: x shall not move so.
@@ -133,7 +153,7 @@ cdef class FewRows:
             self._add_products(h, self.single, &G[0, 0])
             for j in range(self.size):
                 for l in range(j, self.size):
-                    B[j, l] = G[j, l]
+                    B[j, l] = B[l, j] = G[j, l]
                 B[j, j] += self.diagonal[j]
 
     cdef _of_classes(self, const double[:, ::1] z, double[:, ::1] B):
@@ -153,7 +173,7 @@ cdef class FewRows:
                 self._add_products(root, self.single, &own[0, 0])
                 for j in range(size):
                     for l in range(j, size):
-                        B[j * K + k, l * K + k] = own[j, l]
+                        B[j * K + k, l * K + k] = B[l * K + k, j * K + k] = own[j, l]
                     B[j * K + k, j * K + k] += self.diagonal[j]
         with nogil:
             for i in range(n):
@@ -168,8 +188,8 @@ cdef class FewRows:
                     for l in range(j, size):
                         for m in range(K):
                             if m != k:
-                                B[j * K + k, l * K + m] = -both[min(k, m) * size + j,
-                                                                max(k, m) * size + l]
+                                B[j * K + k, l * K + m] = B[l * K + m, j * K + k] = -both[
+                                    min(k, m) * size + j, max(k, m) * size + l]
                 for k in range(K):
                     for m in range(K):
                         B[j * K + k, j * K + m] += trace
@@ -208,16 +228,18 @@ class FewRowsLane(RelayLane):
         mean, variance, _ = start.moments
         h = float(np.mean(problem.mean_curvature(self.z)))
         self.coordinates = Coordinates(problem, mean, variance, h if h > 1e-8 and h < INFINITY else 1e-8)
-        c = 1.0 if problem.penalty.factors is None else problem.penalty.factors
-        self.few = FewRows(problem, self.coordinates,
-                           problem.penalty.l2 * (c * self.coordinates.inverse_sigma)**2)
+        self.few = FewRows(problem, self.coordinates)
         self.metric = self.proposal = None
+        self.is_quadratic = problem.loss.name == "squared_error"
+        self.precision = 1e-3 * abs(self.start_objective)      # of the minimum of a model with signs
         self.floor, self.n_steps, self.stalled, self.least_gradient = FLOOR, 0, 0, np.inf
 
     def begin(self):
         x = self.coordinates.to_x(self.W, self.b)
         if self.is_apt(x):
-            self.go_to(x)
+            self.passes += 1
+            self.few.look(x)
+            self.arrive()
         else:
             yield from self.hand_over(self.warm)
 
@@ -230,64 +252,79 @@ class FewRowsLane(RelayLane):
         return x.shape[1] == 1 or np.abs(x.sum(axis=1)).max() <= 1e-8 * np.abs(x).max()
 
     def go(self):
-        few = self.few
-        p, decrement = self.proposal or self.direction()
+        if self.proposal is None:
+            self.propose()
+        p, decrement = self.proposal
         if decrement == 0.0:
             self.finished, self.remaining = True, 0.0
-        elif self.n_steps < MOST_STEPS and decrement > 0.0 and self.finds(p, -2.0 * decrement):
-            before = few.value
-            few.move()
-            self.heed(decrement, before - few.value)
+        elif self.n_steps < MOST_STEPS and decrement > 0.0 and self.finds(p, decrement):
+            before = self.objective
+            self.arrive()
+            self.heed(decrement, before - self.objective)
         else:
             yield from self.hand_over(warm=True)
 
-    def finds(self, p, slope):
+    def finds(self, p, decrement):
         """Whether there is a point to go to along p, at which ``few`` looks then."""
-        few = self.few
-        self.passes += 1
-        value, rate = few.look(few.x, p)
-        if is_accepted(value - few.value, rate, slope, self.rounding()):
-            return True
+        few, slope = self.few, -2.0 * decrement
 
         def at(t):
             self.passes += 1
             return few.look(few.x, p, t)
 
+        if few.lam is not None:
+            return any(self.falls(at(t)[0] - few.value, t * decrement) for t in SHORTER)
+        value, rate = at(1.0)
+        if is_accepted(value - few.value, rate, slope, self.rounding()):
+            return True
         t = searched(at, slope, rate, 0.1, self.rounding())
         return t > 0.0 and at(t)[0] <= few.value + self.rounding()
 
+    def falls(self, change, promised):
+        """Whether F falls as its model promises, or all is rounding."""
+        return change <= -1e-3 * promised or promised <= self.rounding() >= change
+
     def heed(self, decrement, decrease):
         """Prepare the next step, and say what remains."""
-        few, settled = self.few, SETTLED * abs(self.start_objective)
+        scale = max(abs(self.start_objective), 1e-300)
         self.n_steps += 1
         self.floor = (max(0.1 * self.floor, 1e-12) if decrease > 0.5 * decrement
                       else min(10.0 * self.floor, FLOOR))
-        self.proposal = self.direction()
+        self.precision = max(1e-3 * decrement * min(decrement / scale, 1.0), 0.1 * SETTLED * scale)
+        self.metric = self.metric if self.is_quadratic or decrement <= SMALL * scale else None
         # two steps by a Hessian that is at hand cost what one by a new one does
-        if not self.proposal[1]**3 <= settled * decrement**2:
+        if not (self.propose()**3 <= SETTLED * scale * decrement**2 or self.is_quadratic):
             self.metric = None
-            self.proposal = self.direction()
-        self.store()
-        gains = decrease > self.rounding() or few.gradient_norm < 0.5 * self.least_gradient
+            self.propose()
+        gains = decrease > self.rounding() or self.gradient_norm < 0.5 * self.least_gradient
         self.stalled = 0 if gains else self.stalled + 1
-        self.least_gradient = min(self.least_gradient, few.gradient_norm)
+        self.least_gradient = min(self.least_gradient, self.gradient_norm)
         self.remaining = 3.5 * self.proposal[1]
-        self.finished = self.stalled == STALLED or self.proposal[1] <= settled
+        self.finished = self.stalled == STALLED or self.proposal[1] <= SETTLED * scale
 
-    def direction(self):
-        """The Newton direction, and how far F falls along it by its model."""
+    def propose(self):
+        """Find the way to the minimum of the quadratic model; how far F falls on it by that."""
+        few = self.few
         if self.metric is None:
-            self.metric = Metric(self.few.hessian(self.floor), 1e-11)
-        p = -self.metric.solve(self.few.g)
-        return p, -0.5 * float(self.few.g @ p)
+            B = few.hessian(self.floor)
+            self.metric = Metric(B, JITTER) if few.lam is None else definite(B, JITTER)
+        if few.lam is None:
+            p = -self.metric.solve(few.g)
+            self.proposal = p, -0.5 * float(few.g @ p)
+        else:
+            self.proposal = self.signed_proposal(self.metric, few.g, few.x, few.lam, few.positive)
+        return self.proposal[1]
 
-    def go_to(self, x):
-        """Be at x."""
-        self.passes += 1
-        self.few.look(x)
-        self.few.move()
-        self.store()
+    def signed_proposal(self, B, g, x, lam, positive):
+        """The same by coordinate descent; columns that are nearly alike are solved for at once."""
+        p, settled = swept(B, g, x, lam, positive, self.precision, MOST_FLOPS // len(x)**2, 1)
+        if not settled:
+            return proximal_direction(B, g, x, lam, positive, 1, stiff=True)
+        return p, decrease_of(g, x, lam, p, product(B, p))
 
-    def store(self):
-        self.W, self.b = self.coordinates.to_parameters(self.few.x)
-        self.objective, self.gradient_norm, self.z = self.few.value, self.few.gradient_norm, self.few.z
+    def arrive(self):
+        """Be where ``few`` has looked last."""
+        few = self.few
+        few.move()
+        self.W, self.b = self.coordinates.to_parameters(few.x)
+        self.objective, self.z, self.gradient_norm = few.value, few.z, few.gradient_norm

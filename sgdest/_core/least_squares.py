@@ -165,7 +165,8 @@ class LeastSquares:
         positive, d = self.problem.penalty.positive, len(c)
         n_sweeps = max(10, int(FLOPS_OF_SWEEPS / d**2))
         x = np.maximum(x, 0.0) if positive else x
-        x = x + swept(self.B, product(self.B, x) - c, x, self.l1, positive, (0.1 * tol) ** 2 * yy, n_sweeps)
+        x = x + swept(self.B, product(self.B, x) - c, x, self.l1, positive, (0.1 * tol) ** 2 * yy,
+                      n_sweeps)[0]
         for _ in range(MOST_ROUNDS):
             Bx = product(self.B, x)
             square = max(yy - 2.0 * (c @ x) + x @ (Bx - self.l2 * x), 0.0)

@@ -361,32 +361,43 @@ def proximal_direction(B, g, x, lam, bint positive, Py_ssize_t n_free, bint stif
         if settled and not stiff:
             break
         _solve_support(B, g, x, lam, p, q, positive, n_free)
-        before, gained = gained, _decrease(g, x, lam, p, q)
+        before, gained = gained, decrease_of(g, x, lam, p, q)
         if settled and gained <= 1.01 * before:
             break
-    return p, _decrease(g, x, lam, p, q)
+    return p, decrease_of(g, x, lam, p, q)
 
 
 def swept(const double[:, ::1] B, const double[::1] g, const double[::1] x,
-          const double[::1] lam, bint positive, double enough, Py_ssize_t n_sweeps):
-    """The same p by plain sweeps until none decreases the model by ``enough``, or ``n_sweeps``."""
+          const double[::1] lam, bint positive, double enough, Py_ssize_t n_sweeps,
+          Py_ssize_t n_free=0):
+    """(p, settled): the same p by plain sweeps until one decreases the model by ``enough`` or less.
+
+    It has not settled where ``n_sweeps`` did not do.
+    """
     cdef Py_ssize_t j, sweep, n = g.shape[0]
     cdef double[::1] p = np.zeros(n), q = np.zeros(n)
     cdef double total, change
+    cdef bint settled = False
     with nogil:
         for sweep in range(n_sweeps):
             total = 0.0
             for j in range(n):
-                change = _coordinate(B, g, x, lam, p, q, j, positive)
+                change = _coordinate(B, g, x, lam, p, q, j, positive and j < n - n_free)
                 total += B[j, j] * change * change
-            if total <= enough:
+            settled = total <= enough
+            if settled:
                 break
-    return np.asarray(p)
+    return np.asarray(p), settled
 
 
-def _decrease(g, x, lam, p, q):
+def decrease_of(const double[::1] g, const double[::1] x, const double[::1] lam,
+                const double[::1] p, const double[::1] q):
     """How far the model falls along p, with q = B p."""
-    return float(-(g + 0.5 * q) @ p - lam @ (np.abs(x + p) - np.abs(x)))
+    cdef Py_ssize_t j
+    cdef double total = 0.0
+    for j in range(g.shape[0]):
+        total -= (g[j] + 0.5 * q[j]) * p[j] + lam[j] * (fabs(x[j] + p[j]) - fabs(x[j]))
+    return total
 
 
 def _sweeps(const double[:, ::1] B, const double[::1] g, const double[::1] x,
@@ -437,7 +448,7 @@ def _solve_support(B, g, x, lam, p, q, positive, n_free):
     if lower is not None:
         change = lower - x
         along = product(B, change)
-        if _decrease(g, x, lam, change, along) > _decrease(g, x, lam, p, q):
+        if decrease_of(g, x, lam, change, along) > decrease_of(g, x, lam, p, q):
             p[:], q[:] = change, along
             return
     for _ in range(np.count_nonzero(free)):

@@ -15,14 +15,21 @@ MOST_SHAPES = 16
 
 
 class Facts(dict):
-    """Facts about one set of data by name; one for which there is no room is not kept."""
+    """Facts about one set of data by name; one for which there is no room is not kept.
 
-    def __init__(self, recall):
-        self.recall = recall
+    ``used`` is the number of the last fit to data of this shape, ``used_before`` of that before it.
+    """
+
+    def __init__(self, recall, key, used, used_before):
+        self.recall, self.key, self.used, self.used_before = recall, key, used, used_before
 
     def __setitem__(self, name, fact):
         if self.recall.has_room(fact.size, self):
             super().__setitem__(name, fact)
+
+    def forgotten(self):
+        """The same without facts: another thread may be reading these."""
+        return Facts(self.recall, self.key, self.used, self.used_before)
 
 
 class Recall:
@@ -30,7 +37,7 @@ class Recall:
 
     def __init__(self, most):
         self.most, self.lock = most, threading.RLock()
-        self.found = {}         # by shape: a fingerprint, or None, and ``Facts``; the latest last
+        self.found, self.n_fits = {}, 0     # ``Facts`` by the shape of their data, the latest last
 
     def clear(self):
         """Forget everything."""
@@ -44,30 +51,39 @@ class Recall:
         X = rows.X
         shape = X.shape, len(X.data), X.data.dtype.str
         with self.lock:
+            self.n_fits += 1
             seen = shape in self.found
-            self.found[shape] = self.found.pop(shape, (None, Facts(self)))
+            facts = self.found.pop(shape) if seen else Facts(self, None, self.n_fits, 0)
+            facts.used, facts.used_before = self.n_fits, facts.used
+            self.found[shape] = facts
             if len(self.found) > MOST_SHAPES:
                 self.found.pop(next(iter(self.found)))
         if not (seen or again):
             return
         key = fingerprint(X.data), fingerprint(X.indices), fingerprint(X.indptr)
         with self.lock:
-            own, known = self.found.pop(shape, (None, None))
-            rows.known = known if own == key else Facts(self)
-            self.found[shape] = key, rows.known
+            if facts.key != key:
+                facts = Facts(self, key, facts.used, facts.used_before)
+                self.found[shape] = facts
+            rows.known = facts
 
     def has_room(self, size, own):
-        """Whether so many numbers more may be kept; other facts than ``own`` make room, the oldest first."""
+        """Whether so many numbers more may be kept.
+
+        Room is made by what has not been used since the data of ``own`` were, the oldest first: folds
+        that come in turns shall not drive each other out.
+        """
         with self.lock:
-            for shape, (_, known) in list(self.found.items()):
-                if self.size + size > self.most and known is not own:
-                    self.found.pop(shape)
+            for shape, facts in list(self.found.items()):
+                if (self.size + size > self.most and facts is not own
+                        and facts.used < own.used_before):
+                    self.found[shape] = facts.forgotten()
             return self.size + size <= self.most
 
     @property
     def size(self):
         """Numbers that are kept."""
-        return sum(fact.size for _, known in self.found.values() for fact in list(known.values()))
+        return sum(fact.size for facts in self.found.values() for fact in list(facts.values()))
 
 
 recall = Recall(1 << 23)        # numbers: 64 MB

@@ -22,11 +22,12 @@ from sgdest._core.dual import dual_bound
 from sgdest._core.gram import kept
 from sgdest._core.intercept import best_intercept
 from sgdest._core.method import Optimizer
+from sgdest._core.newton_lane import sound_lane
 from sgdest._core.relay import RelayLane
 from sgdest._core.solver import (
     NEAR_ROUNDING, Solver, best_constant, constant_margins, seconds_of_pass)
 from sgdest._core.subproblem import Subproblem, violations
-from sgdest._core.newton_lane import sound_lane
+from sgdest._core.subsampled_newton import may_take_few_rows
 
 # The first time so many working sets of columns are read, the next time the square of it.
 AHEAD = 4
@@ -81,8 +82,12 @@ class WorkingSet(Optimizer):
         if (problem.penalty.l1 == 0.0 or type(problem.loss).joint
                 or type(problem.loss).smoothness != "smooth"):
             return np.inf
-        # on small data both go on to rounding, and that is soon where few columns matter
-        if problem.is_small and problem.loss.name != "squared_error" and is_strong(problem):
+        if may_take_few_rows(problem):
+            return np.inf
+        # on small data both go on to rounding, and that is soon where few columns matter; of least
+        # squares with more rows than columns all curvatures are known from the start
+        quadratic = problem.loss.name == "squared_error" and problem.n_features <= problem.n_rows
+        if problem.is_small and not quadratic and is_strong(problem):
             return -1.0
         # X by columns, then rounds of a pass and some epochs on few columns, for each output; on dense
         # rows more (10,000 x 784 with 10 classes took 1.6 to 2.6 times as long as L-BFGS to 1e-3)
