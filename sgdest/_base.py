@@ -263,9 +263,8 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         X, y = validation.check_data(
             self, X, y, reset=True, regression=self._is_regressor
         )
-        rows = as_rows(X)  # before anything else may index a malformed CSR array
-        if rows.is_sparse:
-            recall(rows, again=self.warm_start)
+        # before anything else may index a malformed CSR array
+        rows = recall.rows_of(X, again=self.warm_start)
         targets, self._scale = self._learn_targets(y), None
         sample_weight = validation.check_sample_weight(sample_weight, X)
         self._count(y, sample_weight)

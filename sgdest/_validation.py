@@ -23,6 +23,7 @@ from sklearn.utils.validation import (
 
 from sgdest._core.compressed import malformed, sound_structure
 from sgdest._core.gram import kept
+from sgdest._core.recall import recall
 from sgdest._core.labels import encode
 from sgdest._core.rows import DENSE_TYPES, surely_finite
 from sgdest._core.stream_state import checked_rates
@@ -274,7 +275,8 @@ def check_data(estimator, X, y="no_validation", *, reset, regression=False):
 
     X keeps the types float64, float32, uint8 and int8; others become float64.
     """
-    known_finite = reset and kept.recognises(X) or all_finite(X, estimator.n_jobs)
+    known_finite = (reset and (kept.recognises(X) or recall.recognises(X))
+                    or all_finite(X, estimator.n_jobs))
     if known_finite and needs_no_more(estimator, X, y, reset):
         return X, y
     kwargs = dict(

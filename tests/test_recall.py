@@ -11,7 +11,10 @@ from scipy.sparse import csr_array
 from sklearn.model_selection import GridSearchCV
 
 from sgdest import GDClassifier, GDRegressor
+from sgdest._core import recall as recall_module
 from sgdest._core.recall import recall
+from sgdest._core.rows import as_rows
+from sgdest._core.working_set import WorkingSetLane
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +26,7 @@ def nothing_known():
 
 def known():
     """Names of the facts about the latest data."""
-    return sorted(name for name, _ in list(recall.found.values())[-1])
+    return sorted(name for name, *_ in list(recall.found.values())[-1])
 
 
 def sparse(n=400, d=120, seed=0):
@@ -52,7 +55,7 @@ def test_a_path_is_the_same_whatever_is_known(loss, fit_intercept):
     X, y = sparse()
     parameters = dict(loss=loss, fit_intercept=fit_intercept, optimizer="working_set")
     found = path(X, y, False, **parameters)
-    assert known() == ["columns", "moments"]
+    assert known() == ["columns", "gradient", "moments"]
     for one, other in zip(found, path(X, y, True, **parameters)):
         for value, expected in zip(one, other):
             assert_array_equal(value, expected)
@@ -131,13 +134,13 @@ def test_no_more_is_kept_than_its_bound(monkeypatch):
         for _ in range(2):
             GDRegressor(penalty="l1", alpha=0.1, optimizer="working_set").fit(X, y)
             assert recall.size <= 80_000
-        assert known() == ["columns", "moments"]
+        assert known() == ["columns", "gradient", "moments"]
     assert len(recall.found) > 1
     recall.clear()
     monkeypatch.setattr(recall, "most", 1000)
     model = GDRegressor(penalty="l1", alpha=0.1, optimizer="working_set", warm_start=True)
     model.fit(X, y)
-    assert known() == ["moments"] and recall.size == 3 * X.shape[1]
+    assert known() == ["gradient", "moments"] and recall.size == 4 * X.shape[1] + X.shape[0]
 
 
 def test_folds_of_a_grid_are_recognised():
@@ -166,10 +169,72 @@ def test_data_in_turns_do_not_drive_each_other_out(monkeypatch):
         for X, y in folds:
             fit(X, y)
         held.append([len(facts) for facts in recall.found.values()])
-    assert held[0] == [0, 0, 0] and held[1][:2] == held[3][:2] == [2, 2] and held[3][2] < 2
+    assert held[0] == [0, 0, 0] and held[1][:2] == held[3][:2] == [3, 3] and held[3][2] < 3
     for n in (200, 210):                                     # what comes next finds room
         other = sparse(n=n)
         for _ in range(2):
             fit(*other)
             assert recall.size <= recall.most
-        assert known() == ["columns", "moments"]
+        assert known() == ["columns", "gradient", "moments"]
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_a_fit_begins_with_the_gradient_of_the_one_before(fit_intercept, monkeypatch):
+    X, y = sparse()
+    model = GDRegressor(penalty="l1", warm_start=True, optimizer="working_set", tol=1e-6,
+                        fit_intercept=fit_intercept)
+    passes = Passes(monkeypatch)
+    made = []
+    for alpha in (0.2, 0.1, 0.05, 0.02):
+        passes.n = 0
+        model.set_params(alpha=alpha).fit(X, y)
+        made.append(passes.n)
+        assert model.n_iter_ == passes.n + 2 + (len(made) > 1)    # moments, columns, and that gradient
+    other = copy.deepcopy(model)
+    passes.n = 0
+    model.fit(X, -y)                                         # of other slopes
+    assert model.n_iter_ == passes.n + 2
+    recall.clear()
+    other.fit(X, -y)
+    assert_array_equal(model.coef_, other.coef_)
+
+
+class Passes:
+    """Counts the gradients that are taken from the rows."""
+
+    def __init__(self, monkeypatch):
+        self.n = 0
+        gradient = WorkingSetLane.gradient
+
+        def followed(lane, pulls):
+            steps = gradient(lane, pulls)
+            try:
+                asked = next(steps)
+            except StopIteration as known:
+                return known.value
+            self.n += 1
+            try:
+                steps.send((yield asked))
+            except StopIteration as found:
+                return found.value
+
+        monkeypatch.setattr(WorkingSetLane, "gradient", followed)
+
+
+def test_sound_data_are_checked_once(monkeypatch):
+    X, y = sparse()
+    checked = []
+    monkeypatch.setattr(recall_module, "as_rows", lambda X: checked.append(X) or as_rows(X))
+    model = GDRegressor(penalty="l1", alpha=0.1, warm_start=True)
+    for _ in range(3):
+        model.fit(X, y)
+    assert len(checked) == 1
+    for break_it in (lambda: X.indices.__setitem__(3, X.shape[1] + 5),
+                     lambda: X.indptr.__setitem__(1, -4),
+                     lambda: X.data.__setitem__(0, np.nan)):
+        copied = X.copy()
+        break_it()
+        with pytest.raises(ValueError, match="malformed|NaN"):
+            model.fit(X, y)
+        X.data[:], X.indices[:], X.indptr[:] = copied.data, copied.indices, copied.indptr
+        model.fit(X, y)

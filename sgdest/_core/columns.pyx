@@ -72,6 +72,16 @@ cdef class Columns:
         else:
             self.read_dense(rows, more)
 
+    def margins(self, const double[::1] w):
+        """The sum of w_j x_j as the columns are here: those with a weight must be there."""
+        cdef Py_ssize_t j
+        cdef double[::1] z = np.zeros(self.n_rows)
+        with nogil:
+            for j in range(w.shape[0]):
+                if w[j] != 0.0:
+                    self.add(j, w[j], NULL, &z[0])
+        return np.asarray(z)
+
     cdef read_sparse(self, Rows rows, const Py_ssize_t[::1] wanted):
         cdef Py_ssize_t j, k, end = self.n_used, n_rows = self.n_rows
         cdef Py_ssize_t[::1] ends = np.empty(len(wanted) + 1, dtype=np.intp)

@@ -25,7 +25,7 @@ cdef class Problem:
     cdef list spare                        # arrays of earlier passes, for the next one
     cdef object labels_alone               # `by_label`, once it has been asked for:
     cdef bint is_counted
-    cdef object part_of                    # of an output: the problem it is of, and its number
+    cdef readonly object part_of           # of an output: the problem it is of, and its number
     cdef Py_ssize_t own_class              # of coded targets with one output: the positive class
     cdef Py_ssize_t target_width           # numbers per row that the loss reads
     cdef Py_ssize_t y_step                 # numbers in y_data from one row to the next

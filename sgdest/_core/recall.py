@@ -7,11 +7,23 @@ cross-validation makes for each candidate are the same.
 """
 
 import threading
+import weakref
+
+import numpy as np
 
 from sgdest._core.gram import fingerprint
+from sgdest._core.rows import SPARSE_TYPES, as_rows, rows_of_sound
 
 # Shapes of data that are remembered: a grid comes back to those of its folds.
 MOST_SHAPES = 16
+
+
+def arrays_of(X):
+    return X.data, X.indices, X.indptr
+
+
+def shape_of(X):
+    return X.shape, len(X.data), X.data.dtype.str
 
 
 class Facts(dict):
@@ -32,24 +44,75 @@ class Facts(dict):
         return Facts(self.recall, self.key, self.used, self.used_before)
 
 
+class Latest:
+    """What tells the numbers of the arrays of X, which are not kept alive, from others."""
+
+    def __init__(self, X):
+        self.key = tuple(map(fingerprint, arrays_of(X)))
+        self.references = tuple(map(weakref.ref, arrays_of(X)))
+
+    def is_of(self, X):
+        return hasattr(X, "indptr") and all(
+            reference() is array for reference, array in zip(self.references, arrays_of(X)))
+
+
+class Nothing:
+    """Of no arrays."""
+
+    key = None
+
+    def is_of(self, X):
+        return False
+
+
+NOTHING = Nothing()
+
+
 class Recall:
     """Facts about the data of the last fits, up to so many numbers in all."""
 
     def __init__(self, most):
         self.most, self.lock = most, threading.RLock()
         self.found, self.n_fits = {}, 0     # ``Facts`` by the shape of their data, the latest last
+        self.latest = NOTHING               # what was recognised last
 
     def clear(self):
         """Forget everything."""
         self.found.clear()
+        self.latest = NOTHING
 
-    def __call__(self, rows, again):
-        """Let ``rows`` know what is known of their numbers, and keep what is found out.
+    def recognises(self, X):
+        """Whether these CSR rows have been fitted, so that they are sound and finite; begins every ``fit``.
+
+        In one pass over X, which ``rows_of`` need not repeat; in none, if nothing has this shape.
+        """
+        self.latest = NOTHING
+        if getattr(X, "format", None) != "csr" or X.data.dtype not in SPARSE_TYPES or not all(
+                type(array) is np.ndarray and array.flags.carray for array in arrays_of(X)):
+            return False
+        facts = self.found.get(shape_of(X))
+        if facts is None or facts.key is None:
+            return False
+        latest = Latest(X)
+        if latest.key != facts.key:
+            return False
+        self.latest = latest
+        return True
+
+    def rows_of(self, X, again):
+        """``Rows`` of validated X, which know what is known of their numbers, and keep what is found out.
 
         ``again`` says that there will be another fit; else a second fit to data of one shape does.
         """
-        X = rows.X
-        shape = X.shape, len(X.data), X.data.dtype.str
+        latest = self.latest
+        rows = rows_of_sound(X) if latest.is_of(X) else as_rows(X)
+        if rows.is_sparse:
+            rows.known = self.facts_of(rows.X, latest, again)
+        return rows
+
+    def facts_of(self, X, latest, again):
+        """``Facts`` about X; a plain dict where none are kept."""
+        shape = shape_of(X)
         with self.lock:
             self.n_fits += 1
             seen = shape in self.found
@@ -59,13 +122,12 @@ class Recall:
             if len(self.found) > MOST_SHAPES:
                 self.found.pop(next(iter(self.found)))
         if not (seen or again):
-            return
-        key = fingerprint(X.data), fingerprint(X.indices), fingerprint(X.indptr)
+            return {}
+        key = latest.key if latest.is_of(X) else Latest(X).key
         with self.lock:
             if facts.key != key:
-                facts = Facts(self, key, facts.used, facts.used_before)
-                self.found[shape] = facts
-            rows.known = facts
+                facts = self.found[shape] = Facts(self, key, facts.used, facts.used_before)
+            return facts
 
     def has_room(self, size, own):
         """Whether so many numbers more may be kept.

@@ -626,6 +626,11 @@ def as_rows(X):
     return CSRRows(_Arrays(data, indices, indptr, (n_rows, n_features)))
 
 
+def rows_of_sound(X):
+    """The same of a CSR array that is known to be sound, and to be used in place."""
+    return CSRRows(_Arrays(X.data, X.indices, X.indptr, X.shape))
+
+
 def sound_margins(X, W, b):
     """``X W + b`` if X is a plain array of sound numbers that fits W, else None.
 

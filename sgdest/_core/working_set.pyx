@@ -167,12 +167,13 @@ class WorkingSetLane(RelayLane):
         self.best_dual, self.largest, self.least_violation = -np.inf, np.inf, np.inf
         self.size, self.ratio = np.inf, np.inf     # of all violations; of a size to the one before
         self.stalled, self.in_vain, self.n_chosen = 0, 0, np.inf
+        self.recalled = 0          # gradients
         self.least = d if self.columns.at_once else max(
             self.least, d // 128, min(self.most, d // 7, problem.n_rows))
 
     def begin(self):
         if self.warm:
-            self.z = self.problem.margins(self.W, self.b)
+            self.take_margins()
         self.centre()
         yield from self.look()
         # no column would move: L1 is as strong as that of the first point of a path
@@ -186,6 +187,8 @@ class WorkingSetLane(RelayLane):
         self.fetch(chosen)
         self.solve(chosen)
         self.centre()
+        if self.columns.at_once:
+            self.take_margins()
         yield from self.look()
         gain = before - self.objective
         self.estimate(gain, self.size / size if size > 0.0 else 0.0)
@@ -206,32 +209,67 @@ class WorkingSetLane(RelayLane):
 
         Where all are read at once, another lane or the fit before may have read them.
         """
-        rows, key = self.problem.rows, ("columns", self.mean.tobytes())
+        rows, s = self.problem.rows, self.problem.sample_weight
+        key = "columns", self.problem.fit_intercept, None if s is None else s.tobytes()
         if key in rows.known:
             self.columns = rows.known[key]
         self.columns.fetch(rows, chosen, lambda: self.choose(AHEAD ** self.columns.reads))
         if self.columns.at_once and key not in rows.known:
             rows.known[key] = self.columns
-        self.passes = self.columns.reads
+        self.count_passes()
+
+    def count_passes(self):
+        """Those over X beside what is asked for; what was known counts as if it had been read."""
+        self.passes = self.columns.reads + self.recalled
+
+    def take_margins(self):
+        """The margins as a function of this point alone, so that a fit from here finds them again."""
+        if not self.columns.at_once:
+            self.z = self.problem.margins(self.W, self.b)
+            return
+        w, offset = self.W[:, 0], self.problem.offset
+        self.fetch(np.flatnonzero(w))
+        b = self.b[0] + np.einsum("j,j->", self.columns.removed, w)
+        self.z = (self.columns.margins(w.copy()) + b)[:, None]
+        if offset is not None:
+            self.z += offset
 
     # -- all columns -----------------------------------------------------------------------
 
     def look(self):
         """The gradient of every column, and a bound of what remains. A generator."""
-        value, g, g_b = yield None, None, self.z
-        g = g[:, 0] - g_b[0] * self.columns.removed if g_b[0] else g[:, 0]
+        slopes = np.ravel(self.problem.slopes(self.z))
+        value, g, g_b = yield from self.gradient(slopes * self.s)
+        g = g - g_b * self.columns.removed if g_b else g
         self.objective = value + self.problem.penalty.value_of(self.W)
         # what each column could gain alone is about half the square of its part of the size
         self.out, largest, self.size = violations(self.W[:, 0], g, self.l1, self.l2, self.spread,
                                                   self.positive)
-        self.largest = max(largest, abs(g_b[0]))
-        self.gradient_norm = float(np.sqrt(np.einsum("j,j->", self.out, self.out) + g_b[0] ** 2))
+        self.largest = max(largest, abs(g_b))
+        self.gradient_norm = float(np.sqrt(np.einsum("j,j->", self.out, self.out) + g_b ** 2))
         # far from the optimum the slopes must be scaled so much that the dual says nothing
         near = self.largest <= 2.0 * self.l1.max(initial=0.0) or self.problem.is_small
-        if abs(g_b[0]) <= 1e-9 and (near or not self.l1.any()):
-            slopes = np.ravel(self.problem.slopes(self.z))
+        if abs(g_b) <= 1e-9 and (near or not self.l1.any()):
             self.best_dual = max(self.best_dual, dual_bound(self.problem, slopes, g))
         self.remaining = self.objective - self.best_dual
+
+    def gradient(self, pulls):
+        """(value, g, g_b): the mean loss and its gradients, by the weighted slopes. A generator.
+
+        The gradient with which a fit has ended is that with which the next one of a path begins.
+        """
+        problem, known, n = self.problem, self.problem.rows.known, self.problem.n_rows
+        last = known.get(("gradient",)) if problem.part_of is None else None
+        if last is not None and np.array_equal(last[:n], pulls):
+            value, g = problem.evaluate(None, None, self.z, gradient=False)[0], last[n:]
+            self.recalled += 1
+            self.count_passes()
+        else:
+            value, g, _ = yield None, None, self.z
+            g = g[:, 0]
+            if problem.part_of is None:
+                known["gradient",] = np.concatenate([pulls, g])
+        return value, g, float(pulls.sum()) if problem.fit_intercept else 0.0
 
     def estimate(self, gain, ratio):
         """What remains, where rounds shrink the violations.
