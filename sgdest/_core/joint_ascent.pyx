@@ -26,6 +26,9 @@ ROW, CLASS_OF_ROW, SPARSE_ENTRY, CLASS_OF_ENTRY = 2.5e-7, 1.5e-8, 2.5e-9, 2.5e-1
 # Rows for a column, beyond which they have much in common, and epochs to 1e-6: at least, and for each
 # power of ten that a row weighs more than all others together.
 MANY, LEAST_EPOCHS, EPOCHS = 4.0, 6.0, 8.0
+# It takes fewer, and no more with more rows up to so many times, if the classes lie apart: of digits, mnist
+# and the like three in four rows are nearest to the mean of their own class, of noisy classes two in three.
+APART, EPOCHS_APART, MOST_MANY, ROWS_TO_TELL = 0.72, 5.0, 10.0, 512
 
 
 def is_possible(problem):
@@ -40,9 +43,24 @@ def expected_seconds(problem, square):
     K, n = problem.n_outputs, problem.n_rows
     entry = K * CLASS_OF_ENTRY + (SPARSE_ENTRY if problem.rows.is_sparse else 0.0)
     epoch = n * (ROW + K * CLASS_OF_ROW) + problem.rows.n_stored * entry
-    epochs = LEAST_EPOCHS + EPOCHS * np.log10(1.0 + square / (problem.penalty.l2 * n))
-    epochs *= max(1.0, n / (MANY * problem.n_features))
+    many = max(1.0, n / (MANY * problem.n_features))
+    apart = (1.0 < many <= MOST_MANY and not problem.rows.is_sparse
+             and share_near_own(problem) >= APART)
+    per_digit, many = (EPOCHS_APART, 1.0) if apart else (EPOCHS, many)
+    epochs = many * (LEAST_EPOCHS + per_digit * np.log10(1.0 + square / (problem.penalty.l2 * n)))
     return epochs * epoch + 3.0 * seconds_of_pass(problem) + 1e-3
+
+
+def share_near_own(problem):
+    """Share of rows that are nearest to the mean of their own class, by some rows for each of both."""
+    picked = np.linspace(0, problem.n_rows - 1, min(problem.n_rows, ROWS_TO_TELL)).astype(np.intp)
+    X, own = problem.rows.X[picked].astype(np.float64), problem.y[picked].astype(np.intp)
+    member = np.eye(problem.n_outputs)[own[::2]]
+    counts = member.sum(axis=0)
+    means = member.T @ X[::2] / np.maximum(counts, 1.0)[:, None]
+    distance = np.einsum("kj,kj->k", means, means) - 2.0 * X[1::2] @ means.T
+    distance[:, counts == 0.0] = np.inf
+    return np.mean(distance.argmin(axis=1) == own[1::2])
 
 
 class JointAscentLane(RelayLane):
@@ -62,7 +80,7 @@ class JointAscentLane(RelayLane):
         self.room = None        # for weights: memory for many columns takes as long as an epoch
         self.epochs, self.planned, self.visited = 0, self.first_check, 0.0
         self.doubt, self.last_gap, self.allowed = 1.0, abs(self.start_objective), np.inf
-        self.passes_left = 0.0
+        self.passes_left, self.slow = 0.0, 0
         stiffness = 0.01 * max(float(np.mean(problem.mean_curvature(self.z))), 1e-3)
         W, b = self.frame.inwards(self.W, self.b)
         if self.frame.mean is not None:
@@ -135,4 +153,6 @@ class JointAscentLane(RelayLane):
         """Whether another method is faster from here."""
         if self.problem.is_small and self.remaining <= self.near * abs(self.start_objective):
             return True
-        return self.epochs > self.first_check and self.passes_left > self.patience
+        slow = self.epochs > self.first_check and self.passes_left > self.patience
+        self.slow = self.slow + 1 if slow else 0
+        return self.slow == 2           # one rate, of a few epochs, says little
