@@ -464,6 +464,16 @@ def test_malformed_csr_never_reaches_an_estimators_loops(name, method):
     assert method == "predict" or not hasattr(model, "coef_")
 
 
+@pytest.mark.parametrize("name", BROKEN)
+def test_malformed_csr_is_refused_after_sound_data_of_its_shape(name):
+    y = np.array([0, 1, 0, 1])
+    model = GDClassifier(penalty="l1", warm_start=True, max_iter=50)
+    for _ in range(3):
+        model.fit(broken(), y)
+    with pytest.raises(ValueError, match="malformed CSR array"):
+        model.fit(broken(**BROKEN[name]), y)
+
+
 def outside(A, value=1000):
     (A.col if A.format == "coo" else A.indices)[2] = value
 

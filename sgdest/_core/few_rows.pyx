@@ -49,7 +49,7 @@ cdef class FewRows:
 
     cdef Problem problem                   # the same on the rows as they are in x
     cdef double[:, ::1] A                  # these rows
-    cdef double[:, ::1] single, several    # blocks of rows, of one output and of all side by side
+    cdef double[:, ::1] block              # some of them, those of all outputs side by side
     cdef double[:, ::1] W, G               # x and the gradient as ``sweep`` wants them
     cdef readonly object lam               # weights of L1 on x, or None where no sign matters
     cdef double[::1] l1, diagonal          # the same, or zeros; second derivatives of the penalty
@@ -74,9 +74,8 @@ cdef class FewRows:
         self.W, self.G = np.empty((2, self.K, self.size))
         self.none, self.sums = np.zeros(self.K), np.empty(self.K)
         self.room = np.empty(self.problem.block_room())
-        self.single, self.several = (
-            aligned_zeros((max(8, ENTRIES_OF_BLOCK // stride), stride))
-            for stride in (stride_of(self.size), stride_of(self.size * self.K)))
+        stride = stride_of(self.size * self.K)
+        self.block = aligned_zeros((max(8, ENTRIES_OF_BLOCK // stride), stride))
         self.x, self.x_next, self.g, self.g_next = np.empty((4, self.size * self.K))
         self.z, self.z_next = np.empty((2, n, self.K))
 
@@ -140,7 +139,7 @@ cdef class FewRows:
         """``hessian`` by the curvatures ``h``, which receive the roots of the rows' shares."""
         cdef Py_ssize_t i, j, l
         cdef double share, mean = 0.0, weight = self.problem.total_weight
-        cdef double[:, ::1] G = _square(self.single)
+        cdef double[:, ::1] G = _square(self.block)
         with nogil:
             for i in range(h.shape[0]):
                 if not isfinite(h[i, 0]):
@@ -150,65 +149,59 @@ cdef class FewRows:
             for i in range(h.shape[0]):
                 share = self.problem.weight(i) / weight
                 h[i, 0] = sqrt(share * max(h[i, 0], floor * mean if mean > 0.0 else 1.0))
-            self._add_products(h, self.single, &G[0, 0])
+            self._add_products(h, &G[0, 0])
             for j in range(self.size):
                 for l in range(j, self.size):
                     B[j, l] = B[l, j] = G[j, l]
                 B[j, j] += self.diagonal[j]
 
     cdef _of_classes(self, const double[:, ::1] z, double[:, ::1] B):
-        """``hessian`` of a softmax of probabilities p: p_k (1 - p_k) aa' of a class, -p_k p_l aa' of two."""
+        """``hessian`` of a softmax of probabilities p: -p_k p_m aa' of two classes.
+
+        Of one class p_k (1 - p_k) aa', which is the sum of p_k p_m aa' over the others.
+        """
         cdef Py_ssize_t i, j, k, l, m, K = self.K, size = self.size, n = z.shape[0]
-        cdef double share, trace
-        cdef double[:, ::1] p = np.empty((n, K)), root = np.empty((n, 1))
-        cdef double[:, ::1] own, both = _square(self.several)
+        cdef double share, whole
+        cdef double[:, ::1] p = np.empty((n, K)), both = _square(self.block)
         with nogil:
             softmax(n, K, &z[0, 0], &p[0, 0])
-        for k in range(K):
-            own = _square(self.single)
-            with nogil:
-                for i in range(n):
-                    share = self.problem.weight(i) / self.problem.total_weight
-                    root[i, 0] = sqrt(share * p[i, k] * (1.0 - p[i, k]))
-                self._add_products(root, self.single, &own[0, 0])
-                for j in range(size):
-                    for l in range(j, size):
-                        B[j * K + k, l * K + k] = B[l * K + k, j * K + k] = own[j, l]
-                    B[j * K + k, j * K + k] += self.diagonal[j]
-        with nogil:
             for i in range(n):
                 share = sqrt(self.problem.weight(i) / self.problem.total_weight)
                 for k in range(K):
                     p[i, k] *= share
-            self._add_products(p, self.several, &both[0, 0])
+            self._add_products(p, &both[0, 0])
             for j in range(size):
-                trace = 0.0
-                for k in range(K):
-                    trace += B[j * K + k, j * K + k] / (K * K)
-                    for l in range(j, size):
+                for l in range(j, size):
+                    for k in range(K):
+                        whole = 0.0
                         for m in range(K):
                             if m != k:
-                                B[j * K + k, l * K + m] = B[l * K + m, j * K + k] = -both[
-                                    min(k, m) * size + j, max(k, m) * size + l]
+                                share = both[min(k, m) * size + j, max(k, m) * size + l]
+                                B[j * K + k, l * K + m] = B[l * K + m, j * K + k] = -share
+                                whole += share
+                        B[j * K + k, l * K + k] = B[l * K + k, j * K + k] = whole
+                share = 0.0
+                for k in range(K):
+                    B[j * K + k, j * K + k] += self.diagonal[j]
+                    share += B[j * K + k, j * K + k] / (K * K)
                 for k in range(K):
                     for m in range(K):
-                        B[j * K + k, j * K + m] += trace
+                        B[j * K + k, j * K + m] += share
 
-    cdef void _add_products(self, const double[:, ::1] c, double[:, ::1] block,
-                            double* G) noexcept nogil:
+    cdef void _add_products(self, const double[:, ::1] c, double* G) noexcept nogil:
         """G += sum of u u' over the rows a, u being c_1 a, c_2 a .. side by side in ``block``."""
-        cdef Py_ssize_t i, j, k, m, start, n = c.shape[0]
+        cdef Py_ssize_t i, j, k, m, start, n = c.shape[0], height = self.block.shape[0]
         cdef double* u = NULL
         cdef const double* a = NULL
-        for start from 0 <= start < n by block.shape[0]:
-            m = min(block.shape[0], n - start)
+        for start from 0 <= start < n by height:
+            m = min(height, n - start)
             for i in range(m):
                 a = &self.A[start + i, 0]
-                for k in range(c.shape[1]):
-                    u = &block[i, k * self.size]
+                for k in range(self.K):
+                    u = &self.block[i, k * self.size]
                     for j in range(self.size):
                         u[j] = c[start + i, k] * a[j]
-            loops.gram(m, block.shape[1], &block[0, 0], G)
+            loops.gram(m, self.block.shape[1], &self.block[0, 0], G)
 
 
 def _square(block):

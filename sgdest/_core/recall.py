@@ -16,10 +16,16 @@ from sgdest._core.rows import SPARSE_TYPES, as_rows, rows_of_sound
 
 # Shapes of data that are remembered: a grid comes back to those of its folds.
 MOST_SHAPES = 16
+PLAIN = *SPARSE_TYPES, np.int32, np.int64
 
 
 def arrays_of(X):
     return X.data, X.indices, X.indptr
+
+
+def is_plain(array):
+    """Whether an array may be read in place, whatever its numbers say."""
+    return type(array) is np.ndarray and array.dtype in PLAIN and array.flags.carray
 
 
 def shape_of(X):
@@ -87,8 +93,7 @@ class Recall:
         In one pass over X, which ``rows_of`` need not repeat; in none, if nothing has this shape.
         """
         self.latest = NOTHING
-        if getattr(X, "format", None) != "csr" or X.data.dtype not in SPARSE_TYPES or not all(
-                type(array) is np.ndarray and array.flags.carray for array in arrays_of(X)):
+        if getattr(X, "format", None) != "csr" or not all(map(is_plain, arrays_of(X))):
             return False
         facts = self.found.get(shape_of(X))
         if facts is None or facts.key is None:
