@@ -23,8 +23,8 @@ from sklearn.utils.validation import (
 
 from sgdest._core.compressed import malformed, sound_structure
 from sgdest._core.gram import kept
-from sgdest._core.recall import recall
 from sgdest._core.labels import encode
+from sgdest._core.recall import recall
 from sgdest._core.rows import DENSE_TYPES, surely_finite
 from sgdest._core.stream_state import checked_rates
 from sgdest._core.threads import ENTRIES_FOR_THREADS

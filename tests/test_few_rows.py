@@ -2,18 +2,21 @@
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import check_grad, minimize
 from scipy.special import log_softmax
-from sklearn.datasets import load_iris, load_wine, make_classification
+from sklearn.datasets import (
+    load_breast_cancer, load_iris, load_wine, make_classification)
 
 from sgdest import GDClassifier, GDRegressor
 from sgdest._core import few_rows
 from sgdest._core.descent import Coordinates
 from sgdest._core.few_rows import FewRows, FewRowsLane
 from sgdest._core.losses import LOSSES, Multinomial
-from sgdest._core.penalties import L2
+from sgdest._core.penalties import L2, PENALTIES
 from sgdest._core.problem import Problem
+from sgdest._core.solver import Solver
+from sgdest._core.subsampled_newton import SubsampledNewton
 
 SMOOTH = [name for name, kind in LOSSES.items() if kind.smoothness == "smooth"]
 N_ROWS, N_FEATURES = 60, 4
@@ -208,3 +211,46 @@ def test_a_step_that_overshoots_is_searched_along():
                                                                    "maxiter": 10_000}).fun
     assert F([model.coef_[0, 0] * x.std(), model.intercept_[0] + model.coef_[0, 0] * x.mean()]) <= (
         best + 1e-10)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("penalty", ["l2", "l1"])
+@pytest.mark.parametrize("load", [load_iris, load_breast_cancer])
+def test_from_its_bytes_it_goes_on_bit_for_bit(load, penalty, steps):
+    X, y = load(return_X_y=True)
+    if penalty == "l1":
+        y = (y == 0).astype(float)
+    K = 1 if y.max() == 1.0 else 3
+    loss = Multinomial() if K == 3 else LOSSES["log_loss"]()
+    problem = Problem(X, y.astype(float), loss, PENALTIES[penalty](1e-3, 1.0, False, None), n_outputs=K)
+    arrays = np.zeros((X.shape[1], K)), np.zeros(K)
+    method = SubsampledNewton().method(problem, *arrays, tol=1e-8)
+    assert isinstance(method.lanes[0], FewRowsLane)
+    for _ in range(steps):
+        method.iterate()
+    others = [a.copy() for a in arrays]
+    other = Solver.going_on(problem, *others, method.paused(), 1e-8)
+    while not method.finished:
+        method.iterate()
+        other.iterate()
+        for one, two in zip(arrays, others):
+            assert_array_equal(one, two)
+    assert other.finished and method.lanes[0].successor is None
+    assert (method.objective, method.remaining) == (other.objective, other.remaining)
+
+
+@pytest.mark.parametrize("positive", [False, True])
+def test_with_signs_the_norm_is_that_of_the_smallest_subgradient(positive):
+    rng = np.random.RandomState(0)
+    X = rng.randn(50, 3)
+    problem = Problem(X, np.sign(rng.randn(50)), LOSSES["log_loss"](), PENALTIES["l1"](0.05, 1.0, positive, None))
+    rows, coordinates = few(problem)
+    x = np.array([0.5, 0.0, 0.0 if positive else -0.3, 0.2])
+    value, _ = rows.look(x)
+    rows.move()
+    assert_allclose(value, problem.objective(*coordinates.to_parameters(x)), rtol=1e-12)
+    zero = rows.g[1]
+    at_zero = min(zero + rows.lam[1], 0.0) + (0.0 if positive else max(zero - rows.lam[1], 0.0))
+    third = (min(rows.g[2] + rows.lam[2], 0.0) if positive else rows.g[2] - rows.lam[2])
+    expected = np.array([rows.g[0] + rows.lam[0], at_zero, third, rows.g[3]])
+    assert_allclose(rows.gradient_norm, np.linalg.norm(expected), rtol=1e-12)

@@ -204,6 +204,14 @@ cdef class FewRows:
             loops.gram(m, self.block.shape[1], &self.block[0, 0], G)
 
 
+def _at(parts, x):
+    """``FewRows`` where it was: what unpickling calls."""
+    few = FewRows(*parts)
+    few.look(x)
+    few.move()
+    return few
+
+
 def _square(block):
     """Zeros for the products of the columns of ``block``."""
     return aligned_zeros(2 * block.shape[1:])

@@ -58,7 +58,8 @@ def share_near_own(problem):
     member = np.eye(problem.n_outputs)[own[::2]]
     counts = member.sum(axis=0)
     means = member.T @ X[::2] / np.maximum(counts, 1.0)[:, None]
-    distance = np.einsum("kj,kj->k", means, means) - 2.0 * X[1::2] @ means.T
+    with np.errstate(over="ignore", invalid="ignore"):
+        distance = np.einsum("kj,kj->k", means, means) - 2.0 * X[1::2] @ means.T
     distance[:, counts == 0.0] = np.inf
     return np.mean(distance.argmin(axis=1) == own[1::2])
 

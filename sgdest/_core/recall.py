@@ -10,6 +10,7 @@ import threading
 import weakref
 
 import numpy as np
+import scipy.sparse as sp
 
 from sgdest._core.gram import fingerprint
 from sgdest._core.rows import SPARSE_TYPES, as_rows, rows_of_sound
@@ -25,7 +26,8 @@ def arrays_of(X):
 
 def is_plain(array):
     """Whether an array may be read in place, whatever its numbers say."""
-    return type(array) is np.ndarray and array.dtype in PLAIN and array.flags.carray
+    return (type(array) is np.ndarray and array.ndim == 1 and array.dtype in PLAIN
+            and array.flags.carray)
 
 
 def shape_of(X):
@@ -62,38 +64,26 @@ class Latest:
             reference() is array for reference, array in zip(self.references, arrays_of(X)))
 
 
-class Nothing:
-    """Of no arrays."""
-
-    key = None
-
-    def is_of(self, X):
-        return False
-
-
-NOTHING = Nothing()
-
-
 class Recall:
     """Facts about the data of the last fits, up to so many numbers in all."""
 
     def __init__(self, most):
         self.most, self.lock = most, threading.RLock()
         self.found, self.n_fits = {}, 0     # ``Facts`` by the shape of their data, the latest last
-        self.latest = NOTHING               # what was recognised last
+        self.latest = None               # what was recognised last
 
     def clear(self):
         """Forget everything."""
         self.found.clear()
-        self.latest = NOTHING
+        self.latest = None
 
     def recognises(self, X):
         """Whether these CSR rows have been fitted, so that they are sound and finite; begins every ``fit``.
 
         In one pass over X, which ``rows_of`` need not repeat; in none, if nothing has this shape.
         """
-        self.latest = NOTHING
-        if getattr(X, "format", None) != "csr" or not all(map(is_plain, arrays_of(X))):
+        self.latest = None
+        if not sp.issparse(X) or X.format != "csr" or not all(map(is_plain, arrays_of(X))):
             return False
         facts = self.found.get(shape_of(X))
         if facts is None or facts.key is None:
@@ -109,13 +99,17 @@ class Recall:
 
         ``again`` says that there will be another fit; else a second fit to data of one shape does.
         """
-        latest = self.latest
-        rows = rows_of_sound(X) if latest.is_of(X) else as_rows(X)
+        rows = as_rows(X) if self.known_key(X) is None else rows_of_sound(X)
         if rows.is_sparse:
-            rows.known = self.facts_of(rows.X, latest, again)
+            rows.known = self.facts_of(rows.X, again)
         return rows
 
-    def facts_of(self, X, latest, again):
+    def known_key(self, X):
+        """What tells X from others, where it has just been recognised; else None."""
+        latest = self.latest
+        return latest.key if latest is not None and latest.is_of(X) else None
+
+    def facts_of(self, X, again):
         """``Facts`` about X; a plain dict where none are kept."""
         shape = shape_of(X)
         with self.lock:
@@ -128,7 +122,7 @@ class Recall:
                 self.found.pop(next(iter(self.found)))
         if not (seen or again):
             return {}
-        key = latest.key if latest.is_of(X) else Latest(X).key
+        key = self.known_key(X) or Latest(X).key
         with self.lock:
             if facts.key != key:
                 facts = self.found[shape] = Facts(self, key, facts.used, facts.used_before)
