@@ -268,21 +268,21 @@ class FewRowsLane(RelayLane):
     def finds(self, p, decrement):
         """Whether there is a point to go to along p, at which ``few`` looks then."""
         few, slope = self.few, -2.0 * decrement
-
-        def at(t):
-            self.passes += 1
-            return few.look(few.x, p, t)
-
+        at = lambda t: few.look(few.x, p, t)
         if few.lam is not None:
-            return any(self.falls(at(t)[0] - few.value, t * decrement) for t in SHORTER)
+            return any(self.falls(p, t, t * decrement) for t in SHORTER)
+        self.passes += 1
         value, rate = at(1.0)
         if is_accepted(value - few.value, rate, slope, self.rounding()):
             return True
+        self.passes += 2           # as of a search on margins, and of the point that it finds
         t = searched(at, slope, rate, 0.1, self.rounding())
         return t > 0.0 and at(t)[0] <= few.value + self.rounding()
 
-    def falls(self, change, promised):
-        """Whether F falls as its model promises, or all is rounding."""
+    def falls(self, p, t, promised):
+        """Whether F falls at t p as its model promises, or all is rounding."""
+        self.passes += 1
+        change = self.few.look(self.few.x, p, t)[0] - self.few.value
         return change <= -1e-3 * promised or promised <= self.rounding() >= change
 
     def heed(self, decrement, decrease):
