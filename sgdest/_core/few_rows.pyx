@@ -43,7 +43,7 @@ cdef class FewRows:
     Parameters
     ----------
     problem : Problem
-        Small, of dense rows; of one output, or of a joint loss.
+        Small; of one output, or of a joint loss.
     coordinates : Coordinates
     """
 

@@ -13,6 +13,7 @@ from sgdest._core.solver import Solver, seconds_of_pass
 from sgdest._core.span import Span, WideLane, is_wide, seconds_of_products
 
 MOST_UNKNOWNS_OF_SMALL, MOST_SIGNED = 300, 40
+MOST_FILLED = 20_000      # numbers of rows, zeros among them
 # Of a smooth loss, where it has kinks; with few rows for a column nearly all lie on them (1,000 x 1,000
 # numbers, C=100: 2,300 ms to 1e-3, 5,300 to 1e-6, when 43 are expected of a smooth one).
 KINKED, MOST_KINKED = 15.0, 60.0
@@ -127,7 +128,7 @@ class SubsampledNewton(Optimizer):
 
 
 def may_take_few_rows(problem):
-    """Whether ``FewRowsLane`` is for the problem: small, dense, smooth; with L1 no more than suits it.
+    """Whether ``FewRowsLane`` is for the problem: small, also without zeros left out, and smooth.
 
     Where signs matter it takes one output, few columns, and curvatures that do not jump: the kinks of
     their slopes took huber losses up to 90 passes, working sets 17.
@@ -139,4 +140,5 @@ def may_take_few_rows(problem):
             loss.curved or problem.loss.name in ("squared_error", "log_loss"))
     else:
         apt = K * (problem.n_features + 1) <= MOST_UNKNOWNS_OF_SMALL and not is_wide(problem)
-    return apt and problem.is_small and not problem.rows.is_sparse and loss.smoothness == "smooth"
+    filled = problem.n_rows * problem.n_features
+    return apt and problem.is_small and filled <= MOST_FILLED and loss.smoothness == "smooth"
