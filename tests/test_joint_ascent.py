@@ -5,6 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize
 from scipy.sparse import csr_array, random_array
+from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 from sgdest import GDClassifier
@@ -191,3 +192,17 @@ def test_auto_takes_it_where_columns_are_many():
     assert "3000 columns" in repr(model.optimizer_)
     X, y = words(6000, 60)
     assert "DualAscent" not in repr(GDClassifier(alpha=1.0 / len(y)).fit(X, y).optimizer_)
+
+
+def test_auto_takes_it_where_classes_lie_apart():
+    X, y = load_digits(return_X_y=True)
+    chosen = [repr(GDClassifier(alpha=1.0 / len(y), max_iter=1, tol=0.5).fit(X, labels).optimizer_)
+              for labels in (y, np.random.RandomState(0).permutation(y))]
+    assert "DualAscent" in chosen[0] and "DualAscent" not in chosen[1]
+
+
+def test_one_slow_check_does_not_end_it():
+    # two epochs between the first checks of raw digits gain little, the next ones much
+    X, y = load_digits(return_X_y=True)
+    model = GDClassifier(alpha=0.01 / len(y), tol=1e-3, optimizer="dual_ascent").fit(X, y)
+    assert model.converged_ and model.n_iter_ < 30

@@ -268,9 +268,9 @@ class FewRowsLane(RelayLane):
     def finds(self, p, decrement):
         """Whether there is a point to go to along p, at which ``few`` looks then."""
         few, slope = self.few, -2.0 * decrement
-        at = lambda t: few.look(few.x, p, t)
         if few.lam is not None:
             return any(self.falls(p, t, t * decrement) for t in SHORTER)
+        at = lambda t: few.look(few.x, p, t)
         self.passes += 1
         value, rate = at(1.0)
         if is_accepted(value - few.value, rate, slope, self.rounding()):
