@@ -39,7 +39,7 @@ from sgdest._core.proximal_newton import ProximalNewtonLane
 from sgdest._core.relay import RelayLane
 from sgdest._core.solver import Solver, seconds_of_pass
 from sgdest._core.span import is_wide
-from sgdest._core.subsampled_newton import SubsampledNewton
+from sgdest._core.subsampled_newton import SubsampledNewton, may_take_few_rows
 from sgdest._core.truncated_newton import TruncatedNewton
 
 from sgdest._core.problem cimport Problem
@@ -125,8 +125,8 @@ class DualAscent(Optimizer):
         penalty, loss = problem.penalty, problem.loss
         smooth = type(loss).smoothness == "smooth"
         if type(loss).joint and problem.n_rows and joint_ascent.is_possible(problem):
-            by_hessian = SubsampledNewton.expected_seconds(problem) == 0.0
-            if by_hessian or not problem.rows.is_sparse and overlap(problem) < ALIKE:
+            if may_take_few_rows(problem) or (
+                    not problem.rows.is_sparse and overlap(problem) < ALIKE):
                 return np.inf
             return joint_ascent.expected_seconds(
                 problem, mean_square(problem, max(1, problem.n_rows // 64)))

@@ -58,7 +58,8 @@ cdef class FewRows:
     cdef readonly bint positive
     cdef readonly object x, g, z           # where it is; there
     cdef object x_next, g_next, z_next
-    cdef readonly double value, value_next, gradient_norm, norm_next
+    cdef readonly double value, gradient_norm
+    cdef double value_next, norm_next
 
     def __init__(self, Problem problem, coordinates):
         n, penalty = problem.n_rows, problem.penalty

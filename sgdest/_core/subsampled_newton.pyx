@@ -136,9 +136,9 @@ def may_take_few_rows(problem):
     penalty, loss = problem.penalty, type(problem.loss)
     K = problem.n_outputs if loss.joint else 1
     if penalty.l1 > 0.0 or penalty.positive:
-        apt = K == 1 and problem.n_features <= MOST_SIGNED and (
-            loss.curved or problem.loss.name in ("squared_error", "log_loss"))
+        steady = loss.curved or problem.loss.name == "squared_error"
+        apt = K == 1 and problem.n_features <= MOST_SIGNED and steady
     else:
-        apt = K * (problem.n_features + 1) <= MOST_UNKNOWNS_OF_SMALL and not is_wide(problem)
+        apt = K * (problem.n_features + 1) <= MOST_UNKNOWNS_OF_SMALL
     filled = problem.n_rows * problem.n_features
     return apt and problem.is_small and filled <= MOST_FILLED and loss.smoothness == "smooth"
