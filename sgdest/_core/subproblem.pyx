@@ -32,6 +32,7 @@ cdef Py_ssize_t HALVINGS = 40
 cdef double SETTLED = 0.02
 cdef Py_ssize_t MOST_STEPS = 30
 cdef double WORTH = 0.01
+cdef double WORTH_OF_LITTLE = 0.1      # the same where all of them gain little
 cdef double CROSSING = 0.1
 # Where the loss is straight, the model is a little curved: this share of the mean.
 cdef double FLATTEST = 1e-3
@@ -79,6 +80,7 @@ cdef class Subproblem:
     cdef readonly double change_b, loss
     cdef double step_b                     # of the model
     cdef double gain, little               # of the last step in F; what is not worth another one
+    cdef double worth                      # what is little beside all that is asked for
     cdef double mass, bound
     # of the last epoch: the largest violation met, how many weights there were, came, or went
     cdef double violation
@@ -99,19 +101,21 @@ cdef class Subproblem:
         bound = type(problem.loss).curvature_bound
         self.bound = bound if np.isfinite(bound) else 1.0
 
-    def minimise(self, Py_ssize_t n_steps, double enough, double rounding, double fading=0.0):
+    def minimise(self, Py_ssize_t n_steps, double enough, double rounding, double fading=0.0,
+                 double worth=0.0):
         """Steps until the largest violation is ``enough``, or one hardly lowers F.
 
-        That is, gains no more than the share ``fading`` of all steps so far. Differences of F below
-        ``rounding`` are noise.
+        That is, gains no more than the share ``fading`` of all steps so far, or the next one would
+        gain less than ``worth`` if it were to this one as this one is to the one before: Newton's
+        steps do better. Differences of F below ``rounding`` are noise.
         """
         cdef Py_ssize_t step
-        cdef double first, gained = 0.0
+        cdef double first, last = INFINITY, gained = 0.0
         cdef bint is_quadratic = self.problem.loss.name == "squared_error"
         # an epoch that costs less than a model is worth more of them
         cdef bint is_cheap = self.n_entries() < self.problem.n_rows
         self.loss = self.mean_loss(&self.z[0])
-        self.little = 0.0
+        self.little, self.worth = 0.0, worth
         for step in range(n_steps):
             with nogil:
                 self.approximate()
@@ -127,8 +131,9 @@ cdef class Subproblem:
             gained += self.gain
             self.little = fading * gained
             if (is_quadratic or not moved or self.gain <= self.little
-                    or (step > 0 and first <= enough)):
+                    or (step > 0 and (first <= enough or self.gain**2 <= worth * last))):
                 return
+            last = self.gain
 
     cdef Py_ssize_t n_entries(self) noexcept nogil:
         """Of the columns that are chosen."""
@@ -257,7 +262,7 @@ cdef class Subproblem:
         cdef double* origin = &self.points[1, 0]
         cdef double* residual = &self.points[2, 0]
         cdef double* last = &self.points[3, 0]
-        cdef double slope, a, size = 0.0, total = 0.0
+        cdef double slope, a, share, size = 0.0, total = 0.0
         cdef double now = self.value(first_of(self.w), &self.G[0]), origin_b = self.step_b
         memcpy(&self.room[0], &self.G[0], n * sizeof(double))
         memset(along, 0, 4 * self.points.strides[0])
@@ -272,7 +277,8 @@ cdef class Subproblem:
             weighted.weighted_add(n, a, &self.h[0], &self.along[0], &self.G[0])
             crossing += self.advance(a, along)
             total += a * slope
-            if a * slope <= fmax(WORTH * total, self.little) or crossing > CROSSING * m:
+            share = WORTH if total > self.worth else WORTH_OF_LITTLE
+            if a * slope <= fmax(share * total, self.little) or crossing > CROSSING * m:
                 break
         if self.value(first_of(self.w), &self.G[0]) < now:
             return crossing <= CROSSING * m
