@@ -17,6 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from sgdest import _validation as validation
+from sgdest._advice import LOST, endless, left_out, what_happened
 from sgdest._automatic import alike, automatic, for_passes, opening, shows_its_level
 from sgdest._core.penalties import PENALTIES
 from sgdest._core.problem import Problem
@@ -45,10 +46,6 @@ from sgdest.schedules import compile_schedule, horizon_of
 # A mean loss below this many times the one before is not looked at as a possible explosion.
 SUSPICIOUS = 1e3
 MOST_RETREATS = 60
-LOST = (
-    "The loss of the model exploded at the rows of this call, so it begins anew from zero, at a "
-    "smaller rate. Scale the columns of X, or give the first call of partial_fit more rows."
-)
 EPS = float(np.finfo(float).eps)
 
 
@@ -255,21 +252,11 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
 
     def _solve(self, X, y, sample_weight, coef_init, intercept_init, held_out):
         """``held_out`` is (X_val, y_val, sample_weight_val)."""
-        X_given = X
-        plan = resolve(self.loss, self.optimizer, self.learning_rate, self.batch_size,
-                       self.average, streaming=False)
+        X_given, plan = X, self._plan(streaming=False)
         warm = self.warm_start and self.__sklearn_is_fitted__()
         start = tuple(a.copy() for a in self._settled()) if warm else None
-        X, y = validation.check_data(
-            self, X, y, reset=True, regression=self._is_regressor
-        )
-        # before anything else may index a malformed CSR array
-        rows = recall.rows_of(X, again=self.warm_start)
-        targets, self._scale = self._learn_targets(y), None
-        sample_weight = validation.check_sample_weight(sample_weight, X)
-        self._count(y, sample_weight)
-        weights = self._weights(y, sample_weight)
-        validation.check_not_all_zero(weights)
+        X, y, sample_weight, rows, targets, weights = self._take_in(
+            X, y, sample_weight, lambda X: recall.rows_of(X, again=self.warm_start))
         earlier = Earlier.of(self, X, y, sample_weight, held_out)
         if earlier.paused is not None:
             coef_init = intercept_init = None  # from where the saved training set out
@@ -280,12 +267,49 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
             rows, targets = as_rows(X[kept]), targets[kept]
             weights = None if weights is None else weights[kept]
             validation.check_not_all_zero(weights)
+        self._find_scale(rows, targets, weights)
+        problem = self._problem(rows, targets, weights, self._penalty(rows.n_features))
+        plan = plan.settled(problem)
+        point = self._start(problem, earlier.weights(start), coef_init, intercept_init)
+        observer = None
+        if self._has_callbacks():
+            observer = Observer(self, plan, earlier, X_given, y, sample_weight, kept)
+        messages = self._minimise(plan, problem, point, seeds, earlier, watch, observer)
+        level = 7 if self._has_callbacks() else 5  # frames from here to the user's call
+        for message in messages:
+            warnings.warn(message, ConvergenceWarning, stacklevel=level)
+        return self
+
+    def _plan(self, streaming):
+        """What runs: a ``Plan``."""
+        return resolve(self.loss, self.optimizer, self.learning_rate, self.batch_size,
+                       self.average, streaming=streaming)
+
+    def _take_in(self, X, y, sample_weight, rows_of):
+        """(X, y, sample_weight, rows, targets, weights) of a fit: checked, and as a problem takes them."""
+        X, y = validation.check_data(
+            self, X, y, reset=True, regression=self._is_regressor
+        )
+        # before anything else may index a malformed CSR array
+        rows = rows_of(X)
+        targets = self._learn_targets(y)
+        sample_weight = validation.check_sample_weight(sample_weight, X)
+        self._count(y, sample_weight)
+        weights = self._weights(y, sample_weight)
+        validation.check_not_all_zero(weights)
+        return X, y, sample_weight, rows, targets, weights
+
+    def _find_scale(self, rows, targets, weights):
+        """The deviations of the columns, where the penalty goes by them."""
+        self._scale = None
         if isinstance(self.penalty_weights, str):
             plain = self._problem(rows, targets, weights, PENALTIES[None]())
             self._scale = np.sqrt(plain.moments()[1])
-        problem = self._problem(rows, targets, weights, self._penalty(rows.n_features))
-        plan = plan.settled(problem)
-        W, b, given = self._start(problem, earlier.weights(start), coef_init, intercept_init)
+
+    def _minimise(self, plan, problem, point, seeds, earlier=None, watch=None, observer=None):
+        """Train from ``point`` and keep what comes of it; returns what to warn of."""
+        earlier = earlier or Earlier(History())
+        W, b, given = point
         method = self._method(plan, problem, W, b, earlier.state(), warm=given, is_fit=True)
         zero = getattr(method, "start_objective", None)
         if zero is None:
@@ -293,15 +317,13 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         # a solver goes through the rows in their order
         seed = None if hasattr(method, "iterate") else seeds.draw()
         limits = self._limits(plan, watch, seed, zero)
-        limits.paused = earlier.paused
-        if self._has_callbacks():
-            limits.observer = Observer(self, plan, earlier, X_given, y, sample_weight, kept)
+        limits.paused, limits.observer = earlier.paused, observer
         outcome = train(problem, method, limits, W, b, zero)
         self._keep(plan, problem, method, outcome, zero, earlier.history)
-        if limits.observer is not None:
-            limits.observer.finish()
-        self._warn(plan, outcome, _left_out(method) or _endless(plan, problem, W, b))
-        return self
+        if observer is not None:
+            observer.finish()
+        messages = left_out(method) or endless(plan, problem, W, b), what_happened(plan, outcome, self)
+        return [message for message in messages if message is not None]
 
     def _problem(self, rows, targets, weights, penalty):
         """The ``Problem`` of data whose targets are encoded."""
@@ -439,32 +461,6 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
             self.suboptimality_ = (0.0 if remaining <= NEAR_ROUNDING * rounding
                                    else np.inf * float(remaining))   # NaN: no estimate
 
-    def _warn(self, plan, outcome, left_out):
-        """ConvergenceWarning that says what happened and what to do."""
-        level = 8 if self._has_callbacks() else 6  # frames from here to the user's call
-        if left_out is not None:
-            warnings.warn(left_out, ConvergenceWarning, stacklevel=level)
-        if outcome.diverged is not None:
-            epoch, rate = outcome.diverged
-            warnings.warn(
-                f"The objective exploded in epoch {epoch} at learning rate {rate:.3g}; the "
-                "model keeps the last sound weights. Use a smaller learning rate, scale "
-                "the columns of X, or leave learning_rate='auto'.",
-                ConvergenceWarning, stacklevel=level,
-            )
-        elif not (self.tol is None or outcome.converged or outcome.stopped):
-            reached = (f"estimated relative suboptimality {self.suboptimality_:.1e}, "
-                       if np.isfinite(self.suboptimality_) else "")
-            end = ("Maximum number of iteration reached before convergence"
-                   if outcome.n_iter >= self.max_iter else
-                   "No step lowers the objective any more, and it is not known to be the least")
-            warnings.warn(
-                f"{end}: {outcome.n_iter} passes with {plan.optimizer!r}, {reached}"
-                f"tol={self.tol:g}. Consider increasing max_iter or tol, or scaling the columns "
-                "of X.",
-                ConvergenceWarning, stacklevel=level,
-            )
-
     # -- partial_fit -------------------------------------------------------------------------
 
     def _learn_batch(self, rows, targets, weights):
@@ -500,7 +496,7 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
         self.best_epoch_ = len(self._history)
         if printer is not None:
             printer({name: self._history.last(name) for name in COLUMNS})
-        warning = warning or _left_out(method, skipped)
+        warning = warning or left_out(method, skipped)
         if warning is not None:
             warnings.warn(warning, ConvergenceWarning, stacklevel=4)
         return self
@@ -580,8 +576,7 @@ class GDBase(HistoryMixin, CallbackSupportMixin, BaseEstimator):
             return streak
         self._settled()
         self._streak_to_state()
-        plan = resolve(self.loss, self.optimizer, self.learning_rate, self.batch_size,
-                       self.average, streaming=True)
+        plan = self._plan(streaming=True)
         W, b = aligned(self._W), self._b.copy()
         state = dict(self._state) if self._same_method(plan) else {}
         if state and plan.learning_rate != self.optimizer_.learning_rate:
@@ -656,34 +651,3 @@ def _rate_of(method):
     if schedule is None or schedule.needs_row:
         return np.nan
     return schedule.rate(max(method.t, 1.0))
-
-
-def _left_out(method, before=0):
-    """What to warn of if a streaming method skipped rows, or None."""
-    n_rows = int(getattr(method, "skipped", 0) - before)
-    if not n_rows:
-        return None
-    return (
-        f"{n_rows} rows were left out: their loss, or its slope, overflows. Check the targets "
-        "for values that are no measurements."
-    )
-
-
-def _endless(plan, problem, W, b):
-    """What to warn of if the objective of a solver has no minimum, or None.
-
-    That of a logistic loss has none where it is not penalised and the classes can be told apart.
-    """
-    penalty = problem.penalty
-    if (plan.optimizer.kind != "solver" or problem.loss.name not in ("log_loss", "multinomial")
-            or penalty.l1 > 0.0 or penalty.l2 > 0.0):
-        return None
-    z, y = problem.margins(W, b), problem.targets()
-    told = z.argmax(axis=1) == y.ravel() if problem.n_outputs > 1 else ((z > 0.0) == (y > 0.0)).ravel()
-    if not np.all(told if problem.sample_weight is None else told[problem.sample_weight > 0.0]):
-        return None
-    return (
-        "The classes can be told apart without an error and nothing is penalised: log_loss has no "
-        "minimum then, ever larger weights make it smaller. They were left at finite values. Use "
-        "alpha > 0."
-    )

@@ -524,6 +524,20 @@ def known_scale(estimator):
     return estimator._scale
 
 
+def check_alphas(alphas, eps):
+    """Strengths of a path in falling order, or their number; ValueError if they are none."""
+    validate_parameter_constraints(
+        {"eps": [Interval(Real, 0, 1, closed="neither")]}, {"eps": eps}, "regularization_path")
+    if isinstance(alphas, Integral) and not isinstance(alphas, bool) and alphas >= 1:
+        return int(alphas)
+    array = np.asarray(_as_numbers("alphas", alphas))
+    if array.ndim != 1 or not array.size or not np.all((array >= 0.0) & np.isfinite(array)):
+        raise ValueError(
+            "alphas must be one or more finite numbers >= 0 in one dimension, or how many there "
+            f"shall be, a whole number >= 1; got {alphas!r}.")
+    return np.sort(array)[::-1]
+
+
 def initial_weights(name, value, shape):
     """A copy of the user's start, in the internal shape; ValueError if it does not fit."""
     array = np.array(_as_numbers(name, value))

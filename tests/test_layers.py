@@ -36,10 +36,10 @@ LAYERS = [
     {"_core", "_version"},
     {"losses", "optimizers", "schedules"},
     {"_noise", "_resolve", "_seeds", "_validation"},
-    {"_automatic", "_early_stopping", "_history", "_plain_sgd"},
+    {"_advice", "_automatic", "_early_stopping", "_history", "_plain_sgd"},
     {"_observer", "compat"},
     {"_base"},
-    {"_classifier", "_regressor"},
+    {"_classifier", "_path", "_regressor"},
     {"callbacks", "display", "estimators"},
     {""},
 ]

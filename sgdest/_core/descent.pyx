@@ -423,7 +423,7 @@ class DescentLane(Lane):
                 along, slope_at_one = np.subtract(z, self.z, out=z), g @ p
         # t = 1 fails as a rule where F is quadratic in pieces: there the search comes at once
         if along is None:
-            along = self.under_way.directional_margins(*self.coordinates.to_parameters(p))
+            along = self.under_way.rows.margins(*self.coordinates.to_parameters(p))
             self.passes += 1
         t = self.search(p, slope, along, slope_at_one)
         if t == 0.0:

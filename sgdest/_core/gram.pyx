@@ -266,10 +266,12 @@ class Kept:
     def of(self, problem, kind=None, key=None):
         """``SecondMoments`` of a problem, or those of another ``kind``; ``key`` if it is known."""
         kind = kind or SecondMoments
+        if kind in problem.known:
+            return problem.known[kind]
         key = (*(key or self.key_of(problem)), kind)
         with self.lock:
             moments = self.found.pop(key, None)
-        moments = kind(problem) if moments is None else moments
+        moments = problem.known[kind] = kind(problem) if moments is None else moments
         with self.lock:
             self.found[key] = moments           # the latest comes last
             while sum(one.size for one in self.found.values()) > self.most:

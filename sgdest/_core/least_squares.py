@@ -204,7 +204,7 @@ class MendedLeastSquares(LeastSquares):
 
     def __init__(self, problem, tol, W):
         self.problem = problem
-        if kept.has_seen(problem):
+        if SingleMoments not in problem.known and kept.has_seen(problem):
             self.key = kept.key_of(problem)      # reads X: once for products of both kinds
         one = self.mended(tol, W)
         kept.note(problem)      # another fit to these data shall keep them
@@ -212,7 +212,7 @@ class MendedLeastSquares(LeastSquares):
 
     def mended(self, tol, W):
         """``Answer`` of the only output, or None."""
-        second = (SingleMoments(self.problem) if self.key is None
+        second = (self.problem.fact(SingleMoments) if self.key is None
                   else kept.of(self.problem, SingleMoments, self.key))
         if not second.is_exact:
             return None

@@ -23,6 +23,7 @@ cdef class Problem:
     cdef readonly bint coded                      # y holds class codes for n_outputs > 1 outputs
     cdef readonly double positive_code, negative_code
     cdef list spare                        # arrays of earlier passes, for the next one
+    cdef readonly dict known               # of ``fact``
     cdef object labels_alone               # `by_label`, once it has been asked for:
     cdef bint is_counted
     cdef readonly object part_of           # of an output: the problem it is of, and its number

@@ -17,6 +17,7 @@ from libc.math cimport fabs, fmax
 from sgdest._core.simd cimport prefetch
 
 import numpy as np
+import scipy.sparse as sp
 
 from sgdest._core.labels import weight_of
 from sgdest._core.penalties import PENALTIES
@@ -120,16 +121,13 @@ cdef class Problem:
         # Below this a solver runs to rounding whatever its tolerance: it costs little, and makes
         # a weight of k the same as k copies of a row to all digits.
         self.is_small = self.rows.n_stored < 20_000
-        self.spare = []
+        self.spare, self.known = [], {}
 
     def __reduce__(self):
         """By its parts, each of which a solver's pickle may only name (``frozen``)."""
         if self.part_of is not None:
             return Problem._output, self.part_of
-        settings = {"sample_weight": self.sample_weight, "offset": self.offset,
-                    "fit_intercept": self.fit_intercept, "n_outputs": self.n_outputs,
-                    "n_threads": self.n_threads}
-        return _restored, ((self.rows, self.y, self.loss, self.penalty), settings, self.is_small)
+        return _restored, (self._parts(), self.is_small)
 
     def _check_shapes(self, sample_weight, offset):
         """The lengths that the pointers rely on."""
@@ -282,6 +280,12 @@ cdef class Problem:
 
     # -- for solvers: arrays in, arrays out ------------------------------------------------
 
+    def fact(self, find):
+        """``find(self)``, found once; it must not depend on the penalty, nor be written to."""
+        if find not in self.known:
+            self.known[find] = find(self)
+        return self.known[find]
+
     def outputs(self):
         """Problems of one output each whose sum this one is; itself where it has no parts.
 
@@ -302,7 +306,7 @@ cdef class Problem:
         one.own_class, one.y_step = k if self.coded else -1, self.y_step
         one.y_data = self.y_data + (0 if self.coded else k)
         one.positive_code, one.negative_code = self.positive_code, self.negative_code
-        one.part_of = self, k
+        one.part_of, one.known = (self, k), self.known.setdefault(k, {})
         return one
 
     def chunks(self, n_outputs=None):
@@ -316,8 +320,7 @@ cdef class Problem:
         """``work(start, stop)`` of every chunk, in their order, on up to ``n_threads`` threads."""
         return on_threads(work, self.chunks(n_outputs), self.n_threads)
 
-    def evaluate(self, W, b, double[:, ::1] z,
-                 gradient=True):
+    def evaluate(self, W, b, double[:, ::1] z, gradient=True):
         """One pass: (mean loss, its gradient in W, in b); ``z`` receives the margins.
 
         The penalty is not included. Without ``gradient`` both gradients are None. Without ``W``
@@ -406,22 +409,10 @@ cdef class Problem:
         z = np.empty((self.n_rows, self.n_outputs))
         return self.evaluate(W, b, z, gradient=False)[0] + self.penalty.value_of(W)
 
-    def objective_and_gradient(self, W, b):
-        """F and its gradients in W and b; the penalty's L1 part has none at 0 (sign 0)."""
-        z = np.empty((self.n_rows, self.n_outputs))
-        value, g, g_b = self.evaluate(W, b, z)
-        c = 1.0 if self.penalty.factors is None else self.penalty.factors[:, None]
-        g += self.penalty.l1 * c * np.sign(W) + self.penalty.l2 * c**2 * np.asarray(W)
-        return value + self.penalty.value_of(W), g, g_b
-
     def margins(self, W, b):
         """z = X W + b + o: ndarray of shape (n_rows, n_outputs)."""
         z = self.rows.margins(W, b)
         return z if self.offset is None else z + self.offset
-
-    def directional_margins(self, P, p_b):
-        """X P + p_b: how the margins change along a direction."""
-        return self.rows.margins(P, p_b)
 
     def line(self, const double[:, ::1] z, const double[:, ::1] slope, double t):
         """Mean loss at the margins ``z + t slope``, and its derivative in t: O(n_rows)."""
@@ -590,9 +581,7 @@ cdef class Problem:
         The sums are taken about a pivot (the mean of up to 256 rows; 0 for sparse rows), so that
         large offsets do not cancel all digits of the variance.
         """
-        if not self.rows.is_sparse:
-            return self.first_pass()[0]
-        return tuple(np.ascontiguousarray(np.transpose(self.sparse_moments())))
+        return self.fact(_moments)
 
     def sparse_moments(self):
         """``moments`` of sparse rows: ndarray of shape (n_features, 3), not to be written to."""
@@ -661,38 +650,50 @@ cdef class Problem:
                 start += m
         return np.asarray(sums)[:, :self.n_features], np.asarray(g)
 
+    def _parts(self):
+        names = ("y", "loss", "penalty", "sample_weight", "offset", "fit_intercept", "n_outputs",
+                 "n_threads")
+        return {"X": self.rows, **{name: getattr(self, name) for name in names}}
+
+    def _like(self, **changed):
+        """A problem of the same parts but those that are ``changed``."""
+        return Problem(**{**self._parts(), **changed})
+
+    def with_penalty(self, Penalty penalty):
+        """The same problem with another penalty, to which all is known that is known here."""
+        cdef Problem other = self._like(penalty=penalty)
+        other.known, other.is_small = self.known, self.is_small
+        other.labels_alone, other.is_counted = self.labels_alone, self.is_counted
+        return other
+
     def smoothed(self, loss, centres):
         """The same problem with a ``Smoothed`` loss and these centres, one per target."""
         y = np.stack([self.targets(), centres], axis=2).reshape(self.n_rows, -1)
-        return Problem(self.rows, y, loss, self.penalty, sample_weight=self.sample_weight,
-                       offset=self.offset, fit_intercept=self.fit_intercept,
-                       n_outputs=self.n_outputs, n_threads=self.n_threads)
+        return self._like(y=y, loss=loss)
 
     def on_rows(self, X, penalty):
         """The same targets, weights and loss on other data; not for outputs that have parts."""
-        cdef Problem other = Problem(
-            X, self.targets().ravel(), self.loss, penalty, sample_weight=self.sample_weight,
-            offset=self.offset, fit_intercept=self.fit_intercept, n_outputs=self.n_outputs,
-            n_threads=self.n_threads)
+        cdef Problem other = self._like(X=X, y=self.targets().ravel(), penalty=penalty)
         other.is_small = self.is_small       # by the data that were given
         return other
 
     def subset(self, index):
         """The same problem on the rows ``index`` (an array of integers or of booleans)."""
-        X = self.rows.X
+        X, s, o = self.rows.X, self.sample_weight, self.offset
         if self.rows.is_sparse:
-            from scipy.sparse import csr_array
-            X = csr_array((X.data, X.indices, X.indptr), shape=X.shape)
-        return Problem(X[index], self.y[index], self.loss, self.penalty,
-                       sample_weight=None if self.sample_weight is None
-                       else self.sample_weight[index],
-                       offset=None if self.offset is None else self.offset[index],
-                       fit_intercept=self.fit_intercept, n_outputs=self.n_outputs,
-                       n_threads=self.n_threads)
+            X = sp.csr_array((X.data, X.indices, X.indptr), shape=X.shape)
+        return self._like(X=X[index], y=self.y[index], sample_weight=None if s is None else s[index],
+                          offset=None if o is None else o[index])
 
 
-def _restored(parts, settings, is_small):
+def _moments(problem):
+    if problem.rows.is_sparse:
+        return tuple(np.ascontiguousarray(np.transpose(problem.sparse_moments())))
+    return problem.first_pass()[0]
+
+
+def _restored(parts, is_small):
     """A problem from its parts: what unpickling calls."""
-    cdef Problem problem = Problem(*parts, **settings)
+    cdef Problem problem = Problem(**parts)
     problem.is_small = is_small
     return problem

@@ -29,6 +29,10 @@ cdef Py_ssize_t BLOCK = 128
 
 def best_constant(Problem problem):
     """Intercepts of the best constant model, of shape (n_outputs,); zeros without intercept."""
+    return problem.fact(_best_constant).copy()
+
+
+def _best_constant(Problem problem):
     K = problem.n_outputs
     if not problem.fit_intercept or not problem.n_rows:
         return np.zeros(K)
@@ -485,13 +489,19 @@ cdef class Solver(Method):
         if moments is None:      # views will do: to lay out many columns anew costs memory and time
             moments = (tuple(self.problem.sparse_moments().T) if self.problem.rows.is_sparse
                        else self.problem.moments())
-        return facts_of(self.problem, moments, self.constant, mean_loss)
+        return facts_of(self.problem, moments, mean_loss)
 
 
-def facts_of(problem, moments, constant, mean_loss):
-    """``stream.FitFacts`` of a problem, as a dict: its best constant model, its mean loss now."""
+def facts_of(problem, moments, mean_loss):
+    """``stream.FitFacts`` of a problem, as a dict, whose mean loss is now ``mean_loss``."""
     mean, variance, largest = moments
-    s = problem.sample_weight
+    return {**problem.fact(_facts), "mean_loss": mean_loss, "mean": mean, "variance": variance,
+            "largest": largest}
+
+
+def _facts(problem):
+    """Those about targets and the best constant model."""
+    constant, s = best_constant(problem), problem.sample_weight
     n_rows = problem.n_rows if s is None else np.count_nonzero(s)
     small = problem.by_label() if s is None else None   # rows of a label are alike
     if small is None:
@@ -508,9 +518,8 @@ def facts_of(problem, moments, constant, mean_loss):
                                       slopes, slopes) / (n_rows * problem.n_outputs)
     return {
         "n_rows": n_rows, "weight": problem.total_weight,
-        "mean": mean, "variance": variance, "largest": largest,
         "square_derivative": square_derivative,
-        "curvature": np.mean(small.mean_curvature(z)), "mean_loss": mean_loss, "y": y,
+        "curvature": np.mean(small.mean_curvature(z)), "y": y,
     }
 
 

@@ -624,8 +624,7 @@ cdef class SAGAMethod(StepMethod):
         """What ``partial_fit`` needs to know of the data seen: ``stream.FitFacts``, as a dict."""
         z = self.problem.margins(self.W, self.b)
         mean_loss = self.problem.line(z, np.zeros_like(z), 0.0)[0]
-        return facts_of(self.problem, self.problem.moments(), best_constant(self.problem),
-                        mean_loss)
+        return facts_of(self.problem, self.problem.moments(), mean_loss)
 
 
 cdef void map_row(Py_ssize_t n, double* x, const double* centre,

@@ -137,6 +137,16 @@ def strength(problem):
     return problem.penalty.l1 / steepest if steepest > 0.0 else np.inf
 
 
+class Seen:
+    """Where a lane has last looked, and what it saw that does not depend on the penalty."""
+
+    def __init__(self, W, b, z, said):
+        self.W, self.b, self.z, self.said = W, b, z, said
+
+    def is_at(self, W, b):
+        return np.array_equal(self.W, W) and np.array_equal(self.b, b)
+
+
 class WorkingSetLane(RelayLane):
     """Rounds of a gradient, a working set, and its subproblem."""
 
@@ -159,26 +169,34 @@ class WorkingSetLane(RelayLane):
     def __init__(self, problem, start):
         super().__init__(problem, start)
         penalty, s = problem.penalty, problem.sample_weight
-        self.mean = start.moments[0] if problem.fit_intercept else np.zeros(problem.n_features)
-        self.columns = Columns(problem.rows, self.mean)
+        # other lanes or fits may have read them
+        self.key = "columns", problem.fit_intercept, None if s is None else s.tobytes()
+        mean, variance, _ = start.moments
+        self.columns = problem.rows.known.get(self.key)
+        if self.columns is None:
+            self.columns = Columns(problem.rows, mean if problem.fit_intercept else 0.0 * mean)
         d, c = problem.n_features, 1.0 if penalty.factors is None else penalty.factors
         self.l1, self.l2 = np.full(d, penalty.l1 * c), np.full(d, penalty.l2 * c * c)
         self.positive = penalty.positive
         self.s = (np.ones(problem.n_rows) if s is None else s) / problem.total_weight
-        mean, variance, _ = start.moments
         self.spread = np.sqrt(variance if problem.fit_intercept else variance + mean**2)
         self.best_dual, self.largest, self.least_violation = -np.inf, np.inf, np.inf
         self.size, self.ratio = np.inf, np.inf     # of all violations; of a size to the one before
         self.stalled, self.in_vain, self.n_chosen = 0, 0, np.inf
-        self.recalled = 0          # gradients
+        self.reads = self.recalled = 0      # of columns; gradients
         self.least = d if self.columns.at_once else max(
             self.least, d // 128, min(self.most, d // 7, problem.n_rows))
 
     def begin(self):
-        if self.warm:
-            self.take_margins()
-        self.centre()
-        yield from self.look()
+        last = self.problem.known.get(WorkingSetLane)
+        if self.warm and last is not None and last.is_at(self.W, self.b):
+            self.z = last.z
+            self.see(*last.said)
+        else:
+            if self.warm:
+                self.take_margins()
+            self.centre()
+            yield from self.look()
         # no column would move: L1 is as strong as that of the first point of a path
         self.finished = (not self.out.any()
                          and abs(self.remaining) <= NEAR_ROUNDING * self.rounding())
@@ -207,23 +225,25 @@ class WorkingSetLane(RelayLane):
         if self.in_vain >= self.trials and far and not self.has_stopped():
             yield from self.hand_over()
 
-    def fetch(self, chosen):
-        """Let ``columns`` hold those that are chosen.
+    def hand_over(self, **how):
+        self.problem.known.pop(WorkingSetLane, None)       # W may go on elsewhere
+        yield from super().hand_over(**how)
 
-        Where all are read at once, another lane or the fit before may have read them.
-        """
-        rows, s = self.problem.rows, self.problem.sample_weight
-        key = "columns", self.problem.fit_intercept, None if s is None else s.tobytes()
-        if key in rows.known:
-            self.columns = rows.known[key]
-        self.columns.fetch(rows, chosen, lambda: self.choose(AHEAD ** self.columns.reads))
-        if self.columns.at_once and key not in rows.known:
-            rows.known[key] = self.columns
+    def fetch(self, chosen):
+        """Let ``columns`` hold those that are chosen."""
+        rows, known = self.problem.rows, self.problem.rows.known
+        columns = self.columns = known.get(self.key, self.columns)
+        before = columns.reads
+        columns.fetch(rows, chosen, lambda: self.choose(AHEAD ** columns.reads))
+        self.reads = columns.reads if columns.at_once else self.reads + columns.reads - before
+        # what outlives the fit has its size now
+        if self.key not in known and (columns.at_once or type(known) is dict):
+            known[self.key] = columns
         self.count_passes()
 
     def count_passes(self):
         """Those over X beside what is asked for; what was known counts as if it had been read."""
-        self.passes = self.columns.reads + self.recalled
+        self.passes = self.reads + self.recalled
 
     def take_margins(self):
         """The margins as a function of this point alone, so that a fit from here finds them again."""
@@ -243,6 +263,11 @@ class WorkingSetLane(RelayLane):
         """The gradient of every column, and a bound of what remains. A generator."""
         slopes = np.ravel(self.problem.slopes(self.z))
         value, g, g_b = yield from self.gradient(slopes * self.s)
+        self.problem.known[WorkingSetLane] = Seen(self.W, self.b, self.z, (slopes, value, g, g_b))
+        self.see(slopes, value, g, g_b)
+
+    def see(self, slopes, value, g, g_b):
+        """What these say with the penalty: of the mean loss, its slopes and gradients."""
         g = g - g_b * self.columns.removed if g_b else g
         self.objective = value + self.problem.penalty.value_of(self.W)
         # what each column could gain alone is about half the square of its part of the size
