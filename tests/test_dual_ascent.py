@@ -7,6 +7,8 @@ from scipy.optimize import minimize
 from scipy.sparse import csr_array
 from scipy.special import xlogy
 
+from reference import objective_and_gradient
+
 from sgdest import GDClassifier, GDRegressor
 from sgdest._core.dual import dual_loss
 from sgdest._core.dual_ascent import DualAscent, DualAscentLane
@@ -59,7 +61,7 @@ def test_it_finds_what_scipy_finds(name, fit_intercept):
     one = problem(name, X, y, fit_intercept=fit_intercept)
 
     def value(x):
-        F, g, g_b = one.objective_and_gradient(x[:-1, None].copy(), x[-1:].copy())
+        F, g, g_b = objective_and_gradient(one, x[:-1, None].copy(), x[-1:].copy())
         return F, np.append(g, g_b)
 
     found = minimize(value, np.zeros(13), jac=True, method="BFGS", options={"gtol": 1e-10})

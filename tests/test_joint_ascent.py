@@ -8,6 +8,8 @@ from scipy.sparse import csr_array, random_array
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
+from reference import objective_and_gradient
+
 from sgdest import GDClassifier
 from sgdest._core.dual_ascent import DualAscent
 from sgdest._core.joint_multipliers import JointMultipliers
@@ -54,7 +56,7 @@ def least(problem):
 
     def value(x):
         W = x[: -shape[1]].reshape(shape).copy()
-        F, g, g_b = problem.objective_and_gradient(W, x[-shape[1] :].copy())
+        F, g, g_b = objective_and_gradient(problem, W, x[-shape[1] :].copy())
         return F, np.append(g, g_b)
 
     found = minimize(value, np.zeros((shape[0] + 1) * shape[1]), jac=True, method="L-BFGS-B",
