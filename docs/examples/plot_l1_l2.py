@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.datasets import load_diabetes
 from sklearn.preprocessing import scale
 
-from sgdest import GDRegressor
+from sgdest import GDRegressor, regularization_path
 
 ALPHAS = {"l1": np.logspace(-2, 2, 60), "l2": np.logspace(-2, 4, 60)}
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
@@ -20,7 +20,7 @@ COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 def paths(X, y, penalty):
     """Coefficients over alpha: array of shape (n_alphas, n_features)."""
     model = GDRegressor(penalty=penalty, tol=1e-10, max_iter=10_000)
-    return np.array([model.set_params(alpha=a).fit(X, y).coef_ for a in ALPHAS[penalty]])
+    return regularization_path(model, X, y, alphas=ALPHAS[penalty]).coefs.T[::-1]
 
 
 def main(folder):

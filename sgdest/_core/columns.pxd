@@ -13,7 +13,7 @@ cdef class Columns:
     cdef Py_ssize_t n_used
     cdef readonly bint at_once             # all columns are read when the first one is asked for
     cdef readonly Py_ssize_t reads         # passes over X so far
-    cdef double[::1] mean                  # of the columns
+    cdef const double[::1] mean            # of the columns
     cdef double[::1] taken                 # what was subtracted from each column: `removed`
     cdef Py_ssize_t[::1] sizes             # entries of each column of sparse rows, once known
 

@@ -90,7 +90,7 @@ def row_scores(Problem problem, const Py_ssize_t[::1] picked, coordinates):
     """Squared length of rows in the scaled coordinates; of sparse rows without centring."""
     cdef Rows rows = problem.rows
     cdef double[::1] out = np.ones(picked.shape[0])
-    cdef double[::1] centre = np.ascontiguousarray(coordinates.centre)
+    cdef const double[::1] centre = np.ascontiguousarray(coordinates.centre)
     cdef double[::1] scale = coordinates.inverse_sigma ** 2
     cdef double[::1] values = np.empty(max(rows.largest_count(), 1))
     cdef Py_ssize_t[::1] columns = np.empty(max(rows.largest_count(), 1), dtype=np.intp)

@@ -680,16 +680,17 @@ cdef class Problem:
     def subset(self, index):
         """The same problem on the rows ``index`` (an array of integers or of booleans)."""
         X, s, o = self.rows.X, self.sample_weight, self.offset
-        if self.rows.is_sparse:
-            X = sp.csr_array((X.data, X.indices, X.indptr), shape=X.shape)
+        X = sp.csr_array((X.data, X.indices, X.indptr), shape=X.shape) if self.rows.is_sparse else X
         return self._like(X=X[index], y=self.y[index], sample_weight=None if s is None else s[index],
                           offset=None if o is None else o[index])
 
 
 def _moments(problem):
-    if problem.rows.is_sparse:
-        return tuple(np.ascontiguousarray(np.transpose(problem.sparse_moments())))
-    return problem.first_pass()[0]
+    moments = (tuple(np.ascontiguousarray(np.transpose(problem.sparse_moments())))
+               if problem.rows.is_sparse else problem.first_pass()[0])
+    for one in moments:
+        one.flags.writeable = False
+    return moments
 
 
 def _restored(parts, is_small):
