@@ -663,7 +663,7 @@ cdef class Problem:
         """The same problem with another penalty, to which all is known that is known here."""
         cdef Problem other = self._like(penalty=penalty)
         other.known, other.is_small = self.known, self.is_small
-        other.labels_alone, other.is_counted = self.labels_alone, self.is_counted
+        other.labels_alone, other.is_counted = self.by_label(), True
         return other
 
     def smoothed(self, loss, centres):
