@@ -17,7 +17,8 @@ from sgdest._seeds import Seeds
 
 # Above the least alpha that leaves no coefficient, so that rounding leaves none either.
 ABOVE = 1.0 + 1e-9
-NOTHING, LEAST = 1e-12, 1e-15
+NOTHING = 1e-12          # slopes that are so much smaller than the largest one are rounding
+LEAST = 1e-15            # alpha, where nothing has a slope
 
 
 class RegularizationPath(Sequence):
@@ -140,13 +141,13 @@ def regularization_path(estimator, X, y, *, alphas=100, eps=1e-3, sample_weight=
         problem = plain.with_penalty(model._penalty(plain.n_features))
         said = model._minimise(
             plan.settled(problem), problem, model._start(problem, start, None, None), seeds)
-        messages += [f"alpha={alpha:.3g}: {message}" for message in said]
+        if said:
+            messages.append(f"alpha={alpha:.3g}: {' '.join(said)}")
         start = model._W.copy(), model._b.copy()
         models.append(_taken(model))
     if messages:
-        warnings.warn(f"{len(messages)} of {len(models)} models: {messages[0]}" + (
-            f" The last: {messages[-1]}" if len(messages) > 1 else ""),
-            ConvergenceWarning, stacklevel=2)
+        others = f" ({len(messages)} of {len(models)} models have warnings)" * (len(messages) > 1)
+        warnings.warn(messages[0] + others, ConvergenceWarning, stacklevel=2)
     return RegularizationPath(models)
 
 
@@ -184,7 +185,6 @@ def _least(model, plain):
     penalty = model._penalty(plain.n_features)
     c = 1.0 if penalty.factors is None else penalty.factors
     pull = _pulls(plain, model.positive)
-    # beside rounding; one that says nothing needs no penalty
     counts = pull > NOTHING * pull.max(initial=0.0)
     l1 = np.broadcast_to(penalty.l1 * c, len(pull))[counts]
     if not l1.all():

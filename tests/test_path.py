@@ -258,5 +258,6 @@ def test_one_warning_says_which_models_have_not_converged():
         path = regularization_path(estimator, X, y, alphas=[1e-3, 1e-4, 1e-5])
     said = [w for w in caught if issubclass(w.category, ConvergenceWarning)]
     assert len(said) == 1 and said[0].filename == __file__
-    assert "3 of 3 models: alpha=0.001" in str(said[0].message)
+    assert str(said[0].message).startswith("alpha=0.001: Maximum number of iteration")
+    assert "3 of 3 models" in str(said[0].message)
     assert not any(model.converged_ for model in path)

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from scipy.sparse import csr_array
+from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer
 from test_dual_ascent import made, solved
 
-from sgdest import GDClassifier, GDRegressor
+from sgdest import GDClassifier, GDRegressor, regularization_path
 from sgdest._core.columns import Columns
 from sgdest._core.gram import kept
 from sgdest._core.losses import LOSSES
@@ -211,6 +212,21 @@ def test_strong_l1_on_dense_rows_is_solved_by_working_sets_and_weak_l1_by_produc
             for share in (0.3, 1e-5)]
     assert path == 2 * [SubsampledNewton]
     kept.clear()
+
+
+def test_of_several_dense_outputs_strong_l1_goes_to_working_sets_and_weak_l1_to_lbfgs():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(3000, 400))
+    W = rng.normal(size=(400, 5)) * (rng.random((400, 5)) < 0.1)
+    y = (X @ W + rng.normal(size=(3000, 5))).argmax(axis=1)
+    estimator = GDClassifier("squared_hinge", penalty="l1", tol=1e-4)
+    most = regularization_path(estimator, X, y, alphas=1).alphas[0]
+    models = [clone(estimator).set_params(alpha=share * most).fit(X, y) for share in (0.3, 0.003)]
+    assert [type(model.optimizer_.optimizer) for model in models] == [WorkingSet, LBFGS]
+    for model in models:
+        other = SubsampledNewton() if model is models[0] else WorkingSet()
+        best = clone(model).set_params(optimizer=other, tol=1e-8).fit(X, y).history_["objective"][-1]
+        assert model.history_["objective"][-1] <= best + 1e-4 * (5.0 - best)    # 5 at the start
 
 
 @pytest.mark.parametrize("share", [1.0, 1.01, 3.0])

@@ -63,6 +63,17 @@ def mean_of(y, s):
     return y.mean(axis=0) if y.shape[1] > 1 else y.mean(keepdims=True)[0]
 
 
+def strength(problem):
+    """L1 in units of the least that would leave no column of use; costs a pass, once."""
+    steepest = problem.fact(_steepest)
+    return problem.penalty.l1 / steepest if steepest > 0.0 else np.inf
+
+
+def _steepest(problem):
+    z = constant_margins(problem, best_constant(problem))
+    return np.abs(problem.evaluate(None, None, z)[1]).max(initial=0.0)
+
+
 def constant_margins(problem, b):
     """Raw predictions of the constant model ``b``: ndarray of shape (n_rows, n_outputs)."""
     z = np.empty((problem.n_rows, problem.n_outputs))
@@ -204,6 +215,7 @@ cdef double _loss_of_block(Problem problem, Py_ssize_t m, const Py_ssize_t* rows
 
 # Seconds for an entry of a dense or sparse row, for the loss of a row, and for what precedes each.
 DENSE_ENTRY, SPARSE_ENTRY, LOSS, OVERHEAD = 5e-10, 9e-10, 3e-9, 1e-4
+FEW_COLUMNS = 100       # which cost less than to know how strong L1 is
 
 
 def seconds_of_pass(problem, n_outputs=None):

@@ -106,8 +106,8 @@ cdef class Subproblem:
         """Steps until the largest violation is ``enough``, or one hardly lowers F.
 
         That is, gains no more than the share ``fading`` of all steps so far, or the next one would
-        gain less than ``worth`` if it were to this one as this one is to the one before: Newton's
-        steps do better. Differences of F below ``rounding`` are noise.
+        gain less than ``worth`` if it were to this one as this one is to the one before. Differences
+        of F below ``rounding`` are noise.
         """
         cdef Py_ssize_t step
         cdef double first, last = INFINITY, gained = 0.0

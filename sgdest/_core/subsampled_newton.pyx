@@ -9,7 +9,7 @@ from sgdest._core.method import Optimizer
 from sgdest._core.newton_lane import (
     DOUBLE_PRODUCT, MOST_COLUMNS, MOST_JOINT, NewtonLane, rows_for_metric, unknowns)
 from sgdest._core.quasi_newton import LBFGSLane
-from sgdest._core.solver import Solver, seconds_of_pass
+from sgdest._core.solver import FEW_COLUMNS, Solver, seconds_of_pass, strength
 from sgdest._core.span import Span, WideLane, is_wide, seconds_of_products
 
 MOST_UNKNOWNS_OF_SMALL, MOST_SIGNED = 300, 40
@@ -17,6 +17,7 @@ MOST_FILLED = 20_000      # numbers of rows, zeros among them
 # Of a smooth loss, where it has kinks; with few rows for a column nearly all lie on them (1,000 x 1,000
 # numbers, C=100: 2,300 ms to 1e-3, 5,300 to 1e-6, when 43 are expected of a smooth one).
 KINKED, MOST_KINKED = 15.0, 60.0
+WEAKER = 4.5              # times as long for a tenth of L1, where it is weak, on several outputs
 SHARE = 0.25              # of products that are kept: a path or a grid asks for them again
 
 
@@ -88,6 +89,12 @@ class SubsampledNewton(Optimizer):
             seconds = rows_for_metric(problem, size * (K if joint else 1))[0]
         if type(problem.loss).smoothness == "kinked":   # a metric and a search for every step
             seconds *= MOST_KINKED if problem.n_rows < 12 * size else KINKED
+        elif K > 1 and not joint and problem.penalty.l1 > 0.0 and not problem.rows.is_sparse and (
+                problem.n_features >= FEW_COLUMNS):
+            # more and more weights, whose signs are not settled: 3,000 x 400 numbers in 5 classes took 60
+            # ms at 0.3 and at 0.03 of the strongest L1, 310 at 0.003; 5,000 x 1,000 530, 640, 4,500
+            weakness = -np.log10(max(strength(problem), 1e-300))
+            seconds *= WEAKER ** max(0.0, weakness - 1.5)
         # a softmax takes a product for every pair of classes, but of (d + 1) columns each
         return seconds if joint else seconds * (1 + 0.5 * (K - 1))
 

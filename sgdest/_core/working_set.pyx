@@ -25,9 +25,9 @@ from sgdest._core.method import Optimizer
 from sgdest._core.newton_lane import sound_lane
 from sgdest._core.relay import RelayLane
 from sgdest._core.solver import (
-    NEAR_ROUNDING, Solver, best_constant, constant_margins, seconds_of_pass)
+    FEW_COLUMNS, NEAR_ROUNDING, Solver, seconds_of_pass, strength)
 from sgdest._core.subproblem import Subproblem, violations
-from sgdest._core.subsampled_newton import may_take_few_rows
+from sgdest._core.subsampled_newton import WEAKER, may_take_few_rows
 
 # The first time so many working sets of columns are read, the next time the square of it.
 AHEAD = 4
@@ -42,7 +42,6 @@ FADING = 0.12
 # Newton's method; at a hundredth of it ten times as long.
 STRONG = 1e-3
 PASSES = 25.0           # that are usual
-FEW_COLUMNS = 100       # whose products cost less than to know how strong L1 is
 MANY_COLUMNS = 1000     # whose products cost more than any number of passes over fewer rows
 MUCH_IN_COMMON = 2.0    # of columns, in units of ``least_squares.in_common``
 
@@ -89,10 +88,8 @@ class WorkingSet(Optimizer):
         quadratic = problem.loss.name == "squared_error" and problem.n_features <= problem.n_rows
         if problem.is_small and not quadratic and is_strong(problem):
             return -1.0
-        # X by columns, then rounds of a pass and some epochs on few columns, for each output; on dense
-        # rows more (10,000 x 784 with 10 classes took 1.6 to 2.6 times as long as L-BFGS to 1e-3)
-        read = 1 if problem.rows.is_sparse else problem.n_outputs
-        return passes_expected(problem) * seconds_of_pass(problem, read) * problem.n_outputs
+        # X by columns, then rounds of a pass and some epochs on few columns, for each output
+        return passes_expected(problem) * seconds_of_pass(problem, 1) * problem.n_outputs
 
     def method(self, problem, W, b, *, tol=1e-4, warm=False):
         """The solver, at work on ``W`` and ``b``; its lanes are ``WorkingSetLane``."""
@@ -108,33 +105,30 @@ class WorkingSet(Optimizer):
 
 
 def passes_expected(problem):
-    """How many passes to 1e-6: on dense rows the fewer, the stronger L1 is.
+    """How many passes to 1e-6, for each output: on dense rows the fewer, the stronger L1 is.
 
     288 fits of dense rows, 50 to 500 columns of five designs, L1 at 0.3, 0.03 and 0.003 of the
-    strongest: 4 to 10, 4 to 37 and 8 to 70; twice as many where columns have much in common.
+    strongest: 4 to 10, 4 to 37 and 8 to 70; twice as many where columns have much in common. Of three
+    to ten outputs, eight designs: 2 to 8, 12 to 32 and 40 to 260, the more, the longer columns are.
     Products of columns that a path or a grid has made already serve every strength. Where columns are
     more than rows and 1,000, no other way is near, and none of this is asked.
     """
     no_choice = (problem.n_features < FEW_COLUMNS
                  or problem.n_features > max(problem.n_rows, MANY_COLUMNS))
-    if problem.rows.is_sparse or problem.n_outputs > 1 or no_choice or (
+    if problem.rows.is_sparse or no_choice or (
             least_squares.is_possible(problem) and kept.has_seen(problem)):
         return PASSES
+    digits = max(0.0, -np.log10(max(strength(problem), 1e-300)))
+    if problem.n_outputs > 1:
+        return 1.5 * (problem.n_rows / problem.n_features) ** 0.25 * WEAKER ** digits
     alike = least_squares.in_common(problem) > MUCH_IN_COMMON
     per_digit, most = (10.0, 2.0 * PASSES) if alike else (4.0, PASSES)
-    return min(most, 5.0 + per_digit * max(0.0, -np.log10(max(strength(problem), 1e-300))))
+    return min(most, 5.0 + per_digit * digits)
 
 
 def is_strong(problem):
     """Whether L1 is more than a thousandth of what would leave no column of use."""
     return problem.n_outputs == 1 and strength(problem) > STRONG
-
-
-def strength(problem):
-    """L1 in units of the least that would leave no column of use."""
-    z = constant_margins(problem, best_constant(problem))
-    steepest = np.abs(problem.evaluate(None, None, z)[1]).max(initial=0.0)
-    return problem.penalty.l1 / steepest if steepest > 0.0 else np.inf
 
 
 class Seen:
@@ -172,9 +166,10 @@ class WorkingSetLane(RelayLane):
         # other lanes or fits may have read them
         self.key = "columns", problem.fit_intercept, None if s is None else s.tobytes()
         mean, variance, _ = start.moments
+        self.outlives = type(problem.rows.known) is not dict    # the fit
         self.columns = problem.rows.known.get(self.key)
         if self.columns is None:
-            self.columns = Columns(problem.rows, mean if problem.fit_intercept else 0.0 * mean)
+            self.columns = Columns(problem.rows, mean if problem.fit_intercept else np.zeros_like(mean))
         d, c = problem.n_features, 1.0 if penalty.factors is None else penalty.factors
         self.l1, self.l2 = np.full(d, penalty.l1 * c), np.full(d, penalty.l2 * c * c)
         self.positive = penalty.positive
@@ -237,7 +232,7 @@ class WorkingSetLane(RelayLane):
         columns.fetch(rows, chosen, lambda: self.choose(AHEAD ** columns.reads))
         self.reads = columns.reads if columns.at_once else self.reads + columns.reads - before
         # what outlives the fit has its size now
-        if self.key not in known and (columns.at_once or type(known) is dict):
+        if self.key not in known and (columns.at_once or not self.outlives):
             known[self.key] = columns
         self.count_passes()
 
@@ -287,7 +282,8 @@ class WorkingSetLane(RelayLane):
         The gradient with which a fit has ended is that with which the next one of a path begins.
         """
         problem, known, n = self.problem, self.problem.rows.known, self.problem.n_rows
-        last = known.get(("gradient",)) if problem.part_of is None else None
+        keeps = problem.part_of is None and self.outlives
+        last = known.get(("gradient",)) if keeps else None
         if last is not None and np.array_equal(last[:n], pulls):
             value, g = problem.evaluate(None, None, self.z, gradient=False)[0], last[n:]
             self.recalled += 1
@@ -295,7 +291,7 @@ class WorkingSetLane(RelayLane):
         else:
             value, g, _ = yield None, None, self.z
             g = g[:, 0]
-            if problem.part_of is None:
+            if keeps:
                 known["gradient",] = np.concatenate([pulls, g])
         return value, g, float(pulls.sum()) if problem.fit_intercept else 0.0
 
