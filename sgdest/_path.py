@@ -158,17 +158,9 @@ def _checked(estimator):
             f"estimator must be a GDClassifier or a GDRegressor; got {estimator!r}. Of a pipeline, "
             "give its last step, and X as the other steps transform it."
         )
-    if estimator.early_stopping is True:
-        raise ValueError(
-            "early_stopping must not be True along a path, whose models learn from all rows; got "
-            "early_stopping=True. Set it to False, and judge the models on rows held out."
-        )
-    if estimator.penalty is None:
-        raise ValueError(
-            "penalty must be one that alpha scales; got penalty=None. Use 'l1', 'elasticnet' or 'l2'."
-        )
     model = clone(estimator)
     validation.check_parameters(model, streaming=False)
+    validation.check_has_path(model)
     return model
 
 

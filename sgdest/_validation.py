@@ -524,6 +524,19 @@ def known_scale(estimator):
     return estimator._scale
 
 
+def check_has_path(estimator):
+    """Raise ValueError if an estimator has no models along values of ``alpha``."""
+    if estimator.early_stopping is True:
+        raise ValueError(
+            "early_stopping must not be True along a path, whose models learn from all rows; got "
+            "early_stopping=True. Set it to False, and judge the models on rows held out."
+        )
+    if estimator.penalty is None:
+        raise ValueError(
+            "penalty must be one that alpha scales; got penalty=None. Use 'l1', 'elasticnet' or 'l2'."
+        )
+
+
 def check_alphas(alphas, eps):
     """Strengths of a path in falling order, or their number; ValueError if they are none."""
     validate_parameter_constraints(

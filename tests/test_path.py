@@ -14,7 +14,6 @@ from sklearn.linear_model import lasso_path
 from sklearn.utils.validation import check_is_fitted
 
 from sgdest import GDClassifier, GDRegressor, RegularizationPath, regularization_path
-from sgdest import _validation as validation
 from sgdest._core import working_set
 from sgdest._core.working_set import WorkingSetLane
 from sgdest.losses import LOSSES
@@ -38,8 +37,7 @@ def data(loss, n_rows=N_ROWS, n_features=N_FEATURES):
 
 
 def estimator_of(loss, **parameters):
-    kind = GDClassifier if loss in validation.CLASSIFICATION_LOSSES[:1] or LOSSES[
-        loss].targets in ("binary", "sign") else GDRegressor
+    kind = GDClassifier if LOSSES[loss].targets in ("binary", "sign") else GDRegressor
     return kind(loss, **parameters)
 
 
